@@ -1,0 +1,54 @@
+//! The wire formats of Symbolon.
+//!
+//! Two interfaces live here: the SPIFFE Workload API, rendered from the
+//! standard, and the agent's own admin service. The Rust code under
+//! `generated/` is committed, so that no build needs `protoc`;
+//! `tests/generated.rs` regenerates it and fails on a difference.
+//!
+//! This crate owns names, numbers and types only. It knows nothing of the
+//! agent, and validates nothing: whoever reads a message checks it.
+
+/// The SPIFFE Workload API (`SPIFFE_Workload_API.md`, July 2026).
+pub mod workload {
+    #![allow(
+        missing_docs,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::allow_attributes,
+        clippy::doc_markdown,
+        clippy::missing_errors_doc,
+        clippy::clone_on_ref_ptr,
+        clippy::too_many_lines,
+        unreachable_pub,
+        unused_qualifications,
+        reason = "generated code"
+    )]
+    include!("generated/_.rs");
+}
+
+/// The service of the admin socket.
+pub mod admin {
+    #![allow(
+        missing_docs,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::allow_attributes,
+        clippy::doc_markdown,
+        clippy::missing_errors_doc,
+        clippy::clone_on_ref_ptr,
+        clippy::too_many_lines,
+        unreachable_pub,
+        unused_qualifications,
+        reason = "generated code"
+    )]
+    include!("generated/symbolon.admin.v1.rs");
+}
+
+mod secrets;
+
+/// Encoded `FileDescriptorSet` of all services, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptors.bin");
+
+/// The metadata key that every call of the Workload API must carry with the
+/// value `true` (`SPIFFE_Workload_Endpoint.md`, section 3).
+pub const SECURITY_HEADER: &str = "workload.spiffe.io";
