@@ -1,0 +1,268 @@
+//! A process that connects and does as it is told.
+
+use rustix::fd::{AsFd as _, OwnedFd};
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+        process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::SystemTime,
+};
+use symbolon_attestors::{Attestation, Attestor, AttestorConfig, PinnedPeer};
+use tempfile::TempDir;
+
+/// Names the socket to a peer. Its absence tells the test run's own process from a peer.
+const SOCKET: &str = "SYMBOLON_TEST_PEER";
+
+/// A process that has connected.
+pub(crate) struct Peer {
+    child: Child,
+    /// Carries commands; closed when the peer runs another program.
+    control: UnixStream,
+    /// The connection whose peer is attested; outlives an `execve`.
+    pub(crate) subject: UnixStream,
+}
+
+impl Peer {
+    /// Starts the test binary as a peer.
+    pub(crate) fn start() -> Self {
+        Self::from_program(&binary())
+    }
+
+    /// Starts a copy of the test binary as a peer.
+    pub(crate) fn from_program(program: &Path) -> Self {
+        Self::from_command(Command::new(program))
+    }
+
+    /// Starts `command`, to which the arguments of a peer are added.
+    pub(crate) fn from_command(mut command: Command) -> Self {
+        let directory = open_directory();
+        let path = directory.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let child = command
+            .args(["--exact", "peer::process", "--nocapture"])
+            .env(SOCKET, &path)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let control = listener.accept().unwrap().0;
+        let subject = listener.accept().unwrap().0;
+        Self {
+            child,
+            control,
+            subject,
+        }
+    }
+
+    /// The process's own ID, where it was started without a wrapper.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn tell(&mut self, command: &str) {
+        writeln!(self.control, "{command}").unwrap();
+    }
+
+    /// Has it do something and say how that ended.
+    pub(crate) fn ask(&mut self, command: &str) -> String {
+        self.tell(command);
+        self.heard()
+    }
+
+    pub(crate) fn heard(&self) -> String {
+        let mut line = String::new();
+        BufReader::new(&self.control).read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Has it run another program with the subject as its standard input, and waits until it does.
+    pub(crate) fn run(&mut self, program: &Path) {
+        self.tell(&format!("run {}", program.display()));
+        self.wait_for_end_of_control();
+    }
+
+    /// As [`run`](Self::run), as another user.
+    pub(crate) fn run_as(&mut self, uid: u32, program: &Path) {
+        self.tell(&format!("run-as {uid} {}", program.display()));
+        self.wait_for_end_of_control();
+    }
+
+    fn wait_for_end_of_control(&mut self) {
+        let mut rest = Vec::new();
+        match self.control.read_to_end(&mut rest) {
+            Ok(_) => assert_eq!(String::from_utf8_lossy(&rest), ""),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+
+    /// Has it exit, and waits until nothing is left of it.
+    pub(crate) fn exit(&mut self) {
+        self.tell("exit");
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn pinned(&self) -> Arc<PinnedPeer> {
+        Arc::new(PinnedPeer::of_socket(self.subject.as_fd()).unwrap())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The other side: not a test, but what [`Peer`] starts.
+#[test]
+fn process() {
+    #[expect(clippy::disallowed_methods, reason = "how a test talks to its child")]
+    let Ok(path) = std::env::var(SOCKET) else {
+        return;
+    };
+    let control = UnixStream::connect(&path).unwrap();
+    let subject = UnixStream::connect(&path).unwrap();
+    let mut answers = control.try_clone().unwrap();
+    for line in BufReader::new(control).lines() {
+        let line = line.unwrap();
+        let words: Vec<_> = line.split(' ').collect();
+        match *words {
+            ["run", program] => run(&subject, Command::new(program)),
+            ["run-as", uid, program] => {
+                let mut command = Command::new(program);
+                command.uid(uid.parse().unwrap());
+                run(&subject, command);
+            }
+            ["attest", pid] => writeln!(answers, "{}", attest_by_pid(pid)).unwrap(),
+            ["serve", path] => serve(path, &mut answers),
+            _ => return,
+        }
+    }
+}
+
+/// Becomes `command` (a program that sleeps), with `subject` as its standard input.
+fn run(subject: &UnixStream, mut command: Command) {
+    let input = OwnedFd::from(subject.try_clone().unwrap());
+    let error = command.arg("1000").stdin(input).exec();
+    panic!("{error}");
+}
+
+fn attest_by_pid(pid: &str) -> String {
+    let attestor = match Attestor::new(AttestorConfig::default()) {
+        Ok(attestor) => attestor,
+        Err(error) => return format!("{error:?}"),
+    };
+    let peer = Arc::new(attestor.pin_pid(pid.parse().unwrap()).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    match runtime.block_on(attestor.attest(&peer, now())) {
+        Ok(attestation) => serde_json::to_string(attestation.evidence()).unwrap(),
+        Err(error) => format!("{error:?}"),
+    }
+}
+
+fn serve(path: &str, answers: &mut UnixStream) {
+    let listener = UnixListener::bind(path).unwrap();
+    writeln!(answers, "ready").unwrap();
+    let (connection, _) = listener.accept().unwrap();
+    let pinned = PinnedPeer::of_socket(connection.as_fd()).map(|peer| peer.credentials());
+    writeln!(answers, "{pinned:?}").unwrap();
+}
+
+pub(crate) fn binary() -> PathBuf {
+    std::env::current_exe().unwrap()
+}
+
+pub(crate) fn attestor() -> Attestor {
+    Attestor::new(AttestorConfig::default()).unwrap()
+}
+
+pub(crate) async fn attested(attestor: &Attestor, peer: &Arc<PinnedPeer>) -> Attestation {
+    attestor.attest(peer, now()).await.unwrap()
+}
+
+pub(crate) fn now() -> SystemTime {
+    #[expect(clippy::disallowed_methods, reason = "real processes, real time")]
+    SystemTime::now()
+}
+
+pub(crate) fn has(attestation: &Attestation, selector: &str) -> bool {
+    attestation
+        .selectors()
+        .iter()
+        .any(|held| held.as_str() == selector)
+}
+
+/// Why the selectors under `key` are unknown.
+pub(crate) fn lacks(attestation: &Attestation, key: &str) -> String {
+    let unknown = &attestation.evidence().unknown;
+    let found = unknown.iter().find(|unknown| unknown.selector == key);
+    found.unwrap().reason.to_string()
+}
+
+pub(crate) fn sha256(path: &Path) -> String {
+    let content = fs::read(path).unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &content);
+    digest.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A directory into which every user can go.
+pub(crate) fn open_directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
+/// A copy of a program, with bytes at its end that change nothing but its digest.
+pub(crate) fn copied(program: &Path, to: PathBuf, more: &[u8]) -> PathBuf {
+    let mut content = fs::read(program).unwrap();
+    content.extend_from_slice(more);
+    let source = to.with_extension("content");
+    fs::write(&source, content).unwrap();
+    // By another process: a descriptor of ours that is open for writing would be inherited by
+    // whatever other tests start meanwhile, and a program that is open for writing does not run.
+    let mut install = Command::new("install");
+    let status = install
+        .args(["-m", "755", "-T"])
+        .args([&source, &to])
+        .status();
+    assert!(status.unwrap().success());
+    fs::remove_file(&source).unwrap();
+    to
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root() || cannot_run("root is needed: run the tests with sudo")
+}
+
+/// Whether `unshare` with these arguments works here.
+pub(crate) fn can_unshare(arguments: &[&str]) -> bool {
+    let tried = Command::new("unshare")
+        .args(arguments)
+        .arg("true")
+        .stderr(Stdio::null())
+        .status();
+    tried.is_ok_and(|status| status.success())
+        || cannot_run(&format!(
+            "`unshare {}` is needed: util-linux and unprivileged user namespaces",
+            arguments.join(" ")
+        ))
+}
+
+pub(crate) fn cannot_run(reason: &str) -> bool {
+    let required = std::env::var_os("REQUIRE_ALL_TESTS").is_some_and(|value| value == "1");
+    assert!(!required, "{reason}");
+    // On the handle itself: the test runner hides what a passing test prints.
+    let notice = format!("SKIPPED a test of live processes: {reason}\n");
+    io::stderr().write_all(notice.as_bytes()).unwrap();
+    false
+}
