@@ -1,0 +1,12 @@
+//! Symbolon: a node-local workload identity agent for MCP clients.
+//!
+//! Endpoints (`workload_api`, `admin_api`, `http`, `cli`, on `transport`) call
+//! services (`workloads`, `registry`, `authority`, `issuance`, `audit`), which
+//! use plain types. Only `app` wires them together. `ARCHITECTURE.md` has the
+//! picture.
+
+pub mod canonical;
+pub mod clock;
+pub mod supervisor;
+#[cfg(test)]
+mod testing;
