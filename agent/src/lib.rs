@@ -7,6 +7,7 @@
 
 pub mod canonical;
 pub mod clock;
+pub mod config;
 pub mod supervisor;
 #[cfg(test)]
 mod testing;
