@@ -8,6 +8,8 @@
 pub mod canonical;
 pub mod clock;
 pub mod config;
+pub mod http;
 pub mod supervisor;
+pub mod telemetry;
 #[cfg(test)]
 mod testing;

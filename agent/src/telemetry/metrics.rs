@@ -1,0 +1,440 @@
+//! Every metric of the agent, with its name, labels and meaning.
+//!
+//! Names begin with `symbolon_`; `prometheus-client` adds `_total` to counters
+//! and the unit to histograms. Whoever owns a fact holds the group of metrics
+//! that tells it, and counts there. `Default` gives a group that counts but is
+//! not published, for tests and for commands other than the daemon.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+use std::{fmt, sync::Arc};
+
+/// A histogram for each set of labels.
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// All metrics of the agent.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// The workload socket and what comes in on it.
+    pub workload: WorkloadMetrics,
+    /// What is issued, refused and withdrawn.
+    pub issuance: IssuanceMetrics,
+    /// The registered clients.
+    pub registry: RegistryMetrics,
+    /// The signing keys.
+    pub authority: AuthorityMetrics,
+    /// The audit trail.
+    pub audit: AuditMetrics,
+    /// The admin socket.
+    pub admin: AdminMetrics,
+    ready: Gauge,
+    published: Arc<Registry>,
+}
+
+/// The workload socket and what comes in on it.
+#[derive(Clone, Debug)]
+pub struct WorkloadMetrics {
+    /// Open connections.
+    pub connections: Gauge,
+    /// Connections that were closed before a call, by reason.
+    pub connections_refused: Family<ReasonLabel, Counter>,
+    /// Its calls.
+    pub calls: CallMetrics,
+    /// Open streams.
+    pub streams: Gauge,
+    /// Processes that are watched.
+    pub processes: Gauge,
+    /// Attestations, by outcome.
+    pub attestations: Family<OutcomeLabel, Counter>,
+    /// Time for one attestation.
+    pub attestation_duration: Histogram,
+}
+
+/// What is issued, refused and withdrawn.
+#[derive(Clone, Debug)]
+pub struct IssuanceMetrics {
+    /// SVIDs issued, renewals among them, by kind.
+    pub issued: Family<KindLabel, Counter>,
+    /// SVIDs renewed, by kind.
+    pub renewed: Family<KindLabel, Counter>,
+    /// Time to make and record one SVID, by kind.
+    pub duration: Histograms<KindLabel>,
+    /// Requests without an identity, by reason.
+    pub denied: Family<ReasonLabel, Counter>,
+    /// Identities taken from a running process, by reason.
+    pub withdrawn: Family<ReasonLabel, Counter>,
+    /// Validations of SVIDs, by outcome.
+    pub validations: Family<OutcomeLabel, Counter>,
+}
+
+/// The registered clients.
+#[derive(Clone, Debug, Default)]
+pub struct RegistryMetrics {
+    /// Clients, by state.
+    pub clients: Family<StateLabel, Gauge>,
+    /// Accepted changes.
+    pub changes: Family<ChangeLabel, Counter>,
+}
+
+/// The signing keys.
+#[derive(Clone, Debug, Default)]
+pub struct AuthorityMetrics {
+    /// When each key ends, in Unix seconds.
+    pub not_after: Family<KeySlot, Gauge>,
+    /// Sequence number of the trust bundle.
+    pub bundle_sequence: Gauge,
+}
+
+/// The audit trail.
+#[derive(Clone, Debug)]
+pub struct AuditMetrics {
+    /// Durable records, by event.
+    pub records: Family<EventLabel, Counter>,
+    /// Records that could not be written, and so were refused.
+    pub refused: Counter,
+    /// Whether records are being refused now: 1 or 0.
+    pub refusing: Gauge,
+    /// Time to make one batch durable.
+    pub commit_duration: Histogram,
+    /// Records made durable together.
+    pub batch: Histogram,
+}
+
+/// The admin socket.
+#[derive(Clone, Debug, Default)]
+pub struct AdminMetrics {
+    /// Its calls.
+    pub calls: CallMetrics,
+}
+
+/// The calls on one socket.
+#[derive(Clone, Debug)]
+pub struct CallMetrics {
+    /// Finished calls, by method and gRPC status.
+    pub calls: Family<Call, Counter>,
+    /// Time to the answer, or to the first one on a stream.
+    pub duration: Histograms<MethodLabel>,
+}
+
+/// A method and the gRPC status that it ended with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Call {
+    /// Such as `FetchX509SVID`.
+    pub method: &'static str,
+    /// Such as `PermissionDenied`.
+    pub code: &'static str,
+}
+
+/// A key's place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeySlot {
+    /// "x509", "jwt" or "wit".
+    pub kind: &'static str,
+    /// "prepared", "active" or "retired".
+    pub slot: &'static str,
+}
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident: $label:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub struct $name {
+            /// One of a fixed set of words.
+            pub $label: &'static str,
+        }
+
+        impl From<&'static str> for $name {
+            fn from($label: &'static str) -> Self {
+                Self { $label }
+            }
+        }
+    )*};
+}
+
+labels! {
+    /// A gRPC method.
+    MethodLabel: method;
+    /// Why something was refused or taken away.
+    ReasonLabel: reason;
+    /// How something ended.
+    OutcomeLabel: outcome;
+    /// A kind of SVID: `x509-svid`, `jwt-svid` or `wit-svid`.
+    KindLabel: kind;
+    /// A client's state.
+    StateLabel: state;
+    /// What was changed: `registered`, `updated` ...
+    ChangeLabel: change;
+    /// An audit event's name.
+    EventLabel: event;
+}
+
+impl Default for WorkloadMetrics {
+    fn default() -> Self {
+        Self {
+            connections: Gauge::default(),
+            connections_refused: Family::default(),
+            calls: CallMetrics::default(),
+            streams: Gauge::default(),
+            processes: Gauge::default(),
+            attestations: Family::default(),
+            attestation_duration: durations(),
+        }
+    }
+}
+
+impl Default for IssuanceMetrics {
+    fn default() -> Self {
+        Self {
+            issued: Family::default(),
+            renewed: Family::default(),
+            duration: Family::new_with_constructor(durations),
+            denied: Family::default(),
+            withdrawn: Family::default(),
+            validations: Family::default(),
+        }
+    }
+}
+
+impl Default for AuditMetrics {
+    fn default() -> Self {
+        Self {
+            records: Family::default(),
+            refused: Counter::default(),
+            refusing: Gauge::default(),
+            commit_duration: durations(),
+            batch: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+        }
+    }
+}
+
+impl Default for CallMetrics {
+    fn default() -> Self {
+        Self {
+            calls: Family::default(),
+            duration: Family::new_with_constructor(durations),
+        }
+    }
+}
+
+/// From 25 us, the least that any call takes, to 3.3 s.
+fn durations() -> Histogram {
+    Histogram::new(exponential_buckets(25e-6, 2.0, 18))
+}
+
+impl Metrics {
+    /// Metrics that [`Self::text`] publishes.
+    #[must_use]
+    pub fn new(version: &'static str) -> Self {
+        let mut to = Registry::with_prefix("symbolon");
+        to.register(
+            "build",
+            "The running build",
+            Info::new([("version", version)]),
+        );
+        let ready = Gauge::<i64>::default();
+        to.register(
+            "ready",
+            "Whether the agent is ready to serve: 1 or 0",
+            ready.clone(),
+        );
+        let (workload, issuance) = (WorkloadMetrics::default(), IssuanceMetrics::default());
+        let (registry, authority) = (RegistryMetrics::default(), AuthorityMetrics::default());
+        let (audit, admin) = (AuditMetrics::default(), AdminMetrics::default());
+        workload.publish(&mut to);
+        issuance.publish(&mut to);
+        registry.publish(&mut to);
+        authority.publish(&mut to);
+        audit.publish(&mut to);
+        admin.publish(&mut to);
+        Self {
+            workload,
+            issuance,
+            registry,
+            authority,
+            audit,
+            admin,
+            ready,
+            published: Arc::new(to),
+        }
+    }
+
+    /// All metrics as `OpenMetrics` text, version 1.0.
+    ///
+    /// # Errors
+    /// Where a metric cannot be formatted.
+    pub fn text(&self, ready: bool) -> Result<String, fmt::Error> {
+        self.ready.set(ready.into());
+        let mut out = String::new();
+        prometheus_client::encoding::text::encode(&mut out, &self.published)?;
+        Ok(out)
+    }
+}
+
+impl WorkloadMetrics {
+    fn publish(&self, to: &mut Registry) {
+        to.register(
+            "workload_connections",
+            "Open connections on the workload socket",
+            self.connections.clone(),
+        );
+        to.register(
+            "workload_connections_refused",
+            "Connections on the workload socket that were closed before a call",
+            self.connections_refused.clone(),
+        );
+        to.register(
+            "workload_calls",
+            "Finished calls on the workload socket",
+            self.calls.calls.clone(),
+        );
+        to.register_with_unit(
+            "workload_call_duration",
+            "Time to the answer, or to the first one on a stream",
+            Unit::Seconds,
+            self.calls.duration.clone(),
+        );
+        to.register(
+            "workload_streams",
+            "Open streams on the workload socket",
+            self.streams.clone(),
+        );
+        to.register(
+            "workload_processes",
+            "Processes that are watched",
+            self.processes.clone(),
+        );
+        to.register(
+            "workload_attestations",
+            "Attestations of processes",
+            self.attestations.clone(),
+        );
+        to.register_with_unit(
+            "workload_attestation_duration",
+            "Time for one attestation",
+            Unit::Seconds,
+            self.attestation_duration.clone(),
+        );
+    }
+}
+
+impl IssuanceMetrics {
+    fn publish(&self, to: &mut Registry) {
+        to.register(
+            "svids_issued",
+            "SVIDs issued, renewals among them",
+            self.issued.clone(),
+        );
+        to.register(
+            "svids_renewed",
+            "SVIDs renewed before their expiry",
+            self.renewed.clone(),
+        );
+        to.register_with_unit(
+            "svid_issue_duration",
+            "Time to make and record one SVID",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        to.register(
+            "identities_denied",
+            "Requests that got no identity",
+            self.denied.clone(),
+        );
+        to.register(
+            "identities_withdrawn",
+            "Identities taken from a running process",
+            self.withdrawn.clone(),
+        );
+        to.register(
+            "svid_validations",
+            "SVIDs shown for validation",
+            self.validations.clone(),
+        );
+    }
+}
+
+impl RegistryMetrics {
+    fn publish(&self, to: &mut Registry) {
+        to.register("clients", "Registered clients", self.clients.clone());
+        to.register(
+            "client_changes",
+            "Accepted changes of clients",
+            self.changes.clone(),
+        );
+    }
+}
+
+impl AuthorityMetrics {
+    fn publish(&self, to: &mut Registry) {
+        to.register_with_unit(
+            "authority_not_after_timestamp",
+            "When a signing key ends, in Unix time",
+            Unit::Seconds,
+            self.not_after.clone(),
+        );
+        to.register(
+            "bundle_sequence",
+            "Sequence number of the trust bundle",
+            self.bundle_sequence.clone(),
+        );
+    }
+}
+
+impl AuditMetrics {
+    fn publish(&self, to: &mut Registry) {
+        to.register(
+            "audit_records",
+            "Durable audit records",
+            self.records.clone(),
+        );
+        to.register(
+            "audit_records_refused",
+            "Audit records that could not be written",
+            self.refused.clone(),
+        );
+        to.register(
+            "audit_refusing",
+            "Whether audit records are being refused now: 1 or 0",
+            self.refusing.clone(),
+        );
+        to.register_with_unit(
+            "audit_commit_duration",
+            "Time to make one batch of audit records durable",
+            Unit::Seconds,
+            self.commit_duration.clone(),
+        );
+        to.register(
+            "audit_batch_records",
+            "Audit records made durable together",
+            self.batch.clone(),
+        );
+    }
+}
+
+impl AdminMetrics {
+    fn publish(&self, to: &mut Registry) {
+        to.register(
+            "admin_calls",
+            "Finished calls on the admin socket",
+            self.calls.calls.clone(),
+        );
+        to.register_with_unit(
+            "admin_call_duration",
+            "Time to the answer, or to the first one on a stream",
+            Unit::Seconds,
+            self.calls.duration.clone(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;
