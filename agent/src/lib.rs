@@ -5,6 +5,7 @@
 //! use plain types. Only `app` wires them together. `ARCHITECTURE.md` has the
 //! picture.
 
+pub mod audit;
 pub mod canonical;
 pub mod clock;
 pub mod config;

@@ -1,0 +1,34 @@
+//! The audit trail: one canonical, hash-chained line for each event.
+//!
+//! Owns the folder `audit/` of the data directory. Services and endpoints
+//! describe what happened as an [`Event`] and wait for [`Trail::record`] before
+//! their answer leaves; one [`TrailWriter`] on a thread of its own gives each
+//! event its number, time and link, and makes whole batches durable at once, so
+//! that waiting for the disk does not serialise issuing.
+//!
+//! Invariants: a line that was confirmed is never removed or changed, and no
+//! other line is ever visible to [`Trail::tail`]; each line holds the SHA-256
+//! of the line before it; lines are canonical JSON (RFC 8785). It fails closed:
+//! after any write error the half-written bytes are cut away and records are
+//! refused until a write succeeds again, which the trail then tells. What a
+//! crash left half-written is cut away at the next start, which an event tells
+//! too; a complete line that does not fit the chain stops the start.
+//!
+//! Left out on purpose: what to record (the caller decides), and queries,
+//! segments and checkpoints. `agent/doc/audit.md` describes every event and field.
+
+mod chain;
+mod error;
+mod event;
+mod segment;
+mod tail;
+#[cfg(test)]
+mod testing;
+mod trail;
+mod writer;
+
+pub use error::AuditError;
+pub use event::{Authority, Credential, CredentialKind, Event, Kind, Outcome, Process};
+pub use tail::MAX_TAIL_LINES;
+pub use trail::{Durability, Health, Trail, TrailConfig};
+pub use writer::TrailWriter;

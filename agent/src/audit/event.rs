@@ -1,0 +1,415 @@
+//! What can happen, and its line in the trail.
+//!
+//! The fields of each structure stand in the order of their names, because
+//! that is the order of canonical JSON (RFC 8785, section 3.2.3): the line is
+//! written straight from them, and a test holds it against
+//! [`crate::canonical`]. Names are stable: fields are added, never renamed.
+
+use super::{AuditError, chain::Digest};
+use crate::canonical::{self, CanonicalError};
+use serde::{Serialize, Serializer, ser::Error as _};
+use serde_json::value::RawValue;
+use std::time::{SystemTime, UNIX_EPOCH};
+use time::{
+    OffsetDateTime,
+    format_description::StaticFormatDescription,
+    macros::{datetime, format_description},
+};
+
+/// RFC 3339 in UTC with milliseconds.
+const TIME_FORMAT: StaticFormatDescription =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+const LAST_TIME: OffsetDateTime = datetime!(9999-12-31 23:59:59.999 UTC);
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The agent began to serve.
+    Started,
+    /// The agent stopped in an orderly way.
+    Stopped,
+    /// A workload was attested.
+    Attested,
+    /// A credential was issued.
+    Issued,
+    /// A credential was replaced before its expiry.
+    Renewed,
+    /// A workload was refused.
+    Denied,
+    /// A workload lost an identity that it had.
+    Withdrawn,
+    /// A client was registered.
+    Registered,
+    /// A version of a client was replaced.
+    Updated,
+    /// A client was suspended.
+    Suspended,
+    /// A suspension was lifted.
+    Resumed,
+    /// A client was revoked for ever.
+    Revoked,
+    /// A credential was shown to the agent for validation.
+    Validated,
+    /// An authority's key moved to another slot.
+    Rotated,
+    /// An operator's request was refused.
+    Refused,
+    /// The trail itself was repaired, or works again after it did not.
+    Repaired,
+}
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was passed.
+    Accepted,
+    /// It was not passed.
+    Refused,
+    /// It could not be made.
+    Failed,
+}
+
+/// One event, built from its [`Kind`] and what is known about it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attestation_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authority: Option<Authority>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<Credential>,
+    event: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+    prev: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spiffe_id: Option<String>,
+    #[serde(serialize_with = "rfc3339")]
+    time: SystemTime,
+}
+
+/// A process, as the kernel named it when it was pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Its group.
+    pub gid: u32,
+    /// Its number in the agent's PID namespace.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+}
+
+/// A signing key of the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Authority {
+    /// Subject key identifier (X.509) or `kid`.
+    pub key_id: String,
+    /// "x509", "jwt" or "wit".
+    pub kind: &'static str,
+    /// Until when it may sign.
+    #[serde(serialize_with = "rfc3339")]
+    pub not_after: SystemTime,
+    /// "prepared", "active" or "retired".
+    pub slot: &'static str,
+}
+
+/// Which kind of SVID a credential is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum CredentialKind {
+    /// An X.509-SVID.
+    #[serde(rename = "x509-svid")]
+    X509,
+    /// A JWT-SVID.
+    #[serde(rename = "jwt-svid")]
+    Jwt,
+    /// A WIT-SVID.
+    #[serde(rename = "wit-svid")]
+    Wit,
+}
+
+/// A credential, by what identifies it and never by its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Credential {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    audiences: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authority_key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_thumbprint: Option<String>,
+    kind: CredentialKind,
+    #[serde(serialize_with = "rfc3339")]
+    not_after: SystemTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serial: Option<String>,
+}
+
+impl Kind {
+    /// The event's name in the trail.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Stopped => "stopped",
+            Self::Attested => "attested",
+            Self::Issued => "issued",
+            Self::Renewed => "renewed",
+            Self::Denied => "denied",
+            Self::Withdrawn => "withdrawn",
+            Self::Registered => "registered",
+            Self::Updated => "updated",
+            Self::Suspended => "suspended",
+            Self::Resumed => "resumed",
+            Self::Revoked => "revoked",
+            Self::Validated => "validated",
+            Self::Rotated => "rotated",
+            Self::Refused => "refused",
+            Self::Repaired => "repaired",
+        }
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
+impl Event {
+    /// An event of which nothing but the kind is known.
+    #[must_use]
+    pub const fn new(kind: Kind) -> Self {
+        Self {
+            attestation_id: None,
+            authority: None,
+            client: None,
+            client_digest: None,
+            client_version: None,
+            credential: None,
+            event: kind,
+            evidence: None,
+            operation: None,
+            operator: None,
+            outcome: None,
+            prev: Digest::GENESIS,
+            process: None,
+            reason: None,
+            seq: 0,
+            spiffe_id: None,
+            time: UNIX_EPOCH,
+        }
+    }
+
+    /// What happened.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.event
+    }
+
+    /// The client concerned and the number of its version in force.
+    #[must_use]
+    pub fn client(mut self, name: impl Into<String>, version: u64) -> Self {
+        self.client = Some(name.into());
+        self.client_version = Some(version);
+        self
+    }
+
+    /// SHA-256 of the client's version, in lower-case hexadecimal.
+    #[must_use]
+    pub fn client_digest(mut self, digest: impl Into<String>) -> Self {
+        self.client_digest = Some(digest.into());
+        self
+    }
+
+    /// The SPIFFE ID concerned.
+    #[must_use]
+    pub fn spiffe_id(mut self, id: impl Into<String>) -> Self {
+        self.spiffe_id = Some(id.into());
+        self
+    }
+
+    /// The operator who asked for it.
+    #[must_use]
+    pub fn operator(mut self, operator: impl Into<String>) -> Self {
+        self.operator = Some(operator.into());
+        self
+    }
+
+    /// The call by which it was asked for, such as `RegisterClient`.
+    #[must_use]
+    pub fn operation(mut self, operation: impl Into<String>) -> Self {
+        self.operation = Some(operation.into());
+        self
+    }
+
+    /// The attestation that it rests on.
+    #[must_use]
+    pub fn attestation(mut self, id: impl Into<String>) -> Self {
+        self.attestation_id = Some(id.into());
+        self
+    }
+
+    /// The process concerned.
+    #[must_use]
+    pub const fn process(mut self, process: Process) -> Self {
+        self.process = Some(process);
+        self
+    }
+
+    /// The credential concerned.
+    #[must_use]
+    pub fn credential(mut self, credential: Credential) -> Self {
+        self.credential = Some(credential);
+        self
+    }
+
+    /// The authority concerned.
+    #[must_use]
+    pub fn authority(mut self, authority: Authority) -> Self {
+        self.authority = Some(authority);
+        self
+    }
+
+    /// The facts that it rests on, as a document.
+    ///
+    /// # Errors
+    /// [`AuditError::NotCanonical`] where the document holds fractions or names
+    /// outside ASCII.
+    pub fn evidence(mut self, evidence: &impl Serialize) -> Result<Self, AuditError> {
+        self.evidence = Some(canonical_text(evidence)?);
+        Ok(self)
+    }
+
+    /// Why, in a sentence; never a secret.
+    #[must_use]
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub const fn outcome(mut self, outcome: Outcome) -> Self {
+        self.outcome = Some(outcome);
+        self
+    }
+
+    /// Appends the event's line, without the line feed, as the one that
+    /// follows `prev`.
+    pub(super) fn write_line(
+        mut self,
+        seq: u64,
+        prev: Digest,
+        time: SystemTime,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CanonicalError> {
+        (self.seq, self.prev, self.time) = (seq, prev, time);
+        Ok(serde_json::to_writer(out, &self)?)
+    }
+}
+
+impl Credential {
+    /// An X.509-SVID: its serial number and the SHA-256 of its public key,
+    /// both in lower-case hexadecimal.
+    #[must_use]
+    pub fn x509_svid(
+        serial: impl Into<String>,
+        key_thumbprint: impl Into<String>,
+        not_after: SystemTime,
+    ) -> Self {
+        Self {
+            serial: Some(serial.into()),
+            key_thumbprint: Some(key_thumbprint.into()),
+            ..Self::new(CredentialKind::X509, not_after)
+        }
+    }
+
+    /// A JWT-SVID: its `jti` and audiences.
+    #[must_use]
+    pub fn jwt_svid(jti: impl Into<String>, audiences: Vec<String>, not_after: SystemTime) -> Self {
+        Self {
+            jti: Some(jti.into()),
+            audiences,
+            ..Self::new(CredentialKind::Jwt, not_after)
+        }
+    }
+
+    /// A WIT-SVID: its `jti` and the thumbprint of the key in `cnf`.
+    #[must_use]
+    pub fn wit_svid(
+        jti: impl Into<String>,
+        key_thumbprint: impl Into<String>,
+        not_after: SystemTime,
+    ) -> Self {
+        Self {
+            jti: Some(jti.into()),
+            key_thumbprint: Some(key_thumbprint.into()),
+            ..Self::new(CredentialKind::Wit, not_after)
+        }
+    }
+
+    /// Names the authority's key that signed it.
+    #[must_use]
+    pub fn signed_by(mut self, key_id: impl Into<String>) -> Self {
+        self.authority_key_id = Some(key_id.into());
+        self
+    }
+
+    const fn new(kind: CredentialKind, not_after: SystemTime) -> Self {
+        Self {
+            audiences: Vec::new(),
+            authority_key_id: None,
+            jti: None,
+            key_thumbprint: None,
+            kind,
+            not_after,
+            serial: None,
+        }
+    }
+}
+
+fn canonical_text(document: &impl Serialize) -> Result<Box<RawValue>, CanonicalError> {
+    let value = serde_json::to_value(document)?;
+    canonical::check(&value)?;
+    Ok(serde_json::value::to_raw_value(&value)?)
+}
+
+/// Times that RFC 3339 cannot write, which a hostile token may carry, become the
+/// last one that it can.
+pub(super) fn rfc3339<S: Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+    let text = at
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i128::try_from(since.as_nanos()).ok())
+        .map_or(
+            Ok(OffsetDateTime::UNIX_EPOCH),
+            OffsetDateTime::from_unix_timestamp_nanos,
+        )
+        .unwrap_or(LAST_TIME)
+        .format(TIME_FORMAT)
+        .map_err(S::Error::custom)?;
+    to.serialize_str(&text)
+}
+
+#[cfg(test)]
+mod tests;

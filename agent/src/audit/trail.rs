@@ -1,0 +1,197 @@
+//! The handle by which everybody else records and reads.
+
+use super::{
+    AuditError, Event, TrailWriter,
+    segment::Segment,
+    tail::Tail,
+    writer::{Message, Pace, Reply},
+};
+use crate::{clock::SharedClock, telemetry::AuditMetrics};
+use futures_util::Stream;
+use std::{io, path::Path, sync::Arc, time::SystemTime};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How many records may wait for the disk; whoever comes later waits to get in.
+/// A tenth of a second's work at 10,000 records/s, and one or two megabytes.
+const QUEUE: usize = 1024;
+
+/// What "recorded" means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// On the disk: survives a loss of power.
+    #[default]
+    Sync,
+    /// With the kernel: survives the agent's death, not the machine's.
+    Write,
+}
+
+/// How the trail is kept.
+#[derive(Clone, Debug, Default)]
+pub struct TrailConfig {
+    /// When a record counts as recorded.
+    pub durability: Durability,
+    /// Where the trail counts.
+    pub metrics: AuditMetrics,
+}
+
+/// Whether the trail can be written.
+#[derive(Clone, Debug, Default)]
+pub enum Health {
+    /// The last write went well.
+    #[default]
+    Recording,
+    /// Records are refused, because writing fails.
+    Refusing {
+        /// When that began.
+        since: SystemTime,
+        /// The first failure.
+        error: Arc<io::Error>,
+    },
+}
+
+impl Health {
+    /// Whether records are accepted.
+    #[must_use]
+    pub const fn is_recording(&self) -> bool {
+        matches!(self, Self::Recording)
+    }
+}
+
+/// The audit trail, shared by all that record in it.
+#[derive(Clone, Debug)]
+pub struct Trail {
+    records: mpsc::Sender<Message>,
+    health: watch::Receiver<Health>,
+    pub(super) durable: watch::Receiver<u64>,
+    segment: Arc<Path>,
+}
+
+impl Trail {
+    /// Opens the trail in the folder `dir`, which is created if need be (its
+    /// parent must exist), checks the end of its chain and repairs it. Reads and
+    /// writes files: not for an async thread.
+    ///
+    /// # Errors
+    /// Where the folder or the segment cannot be opened, may be reached by
+    /// others, is in use by another agent, or is damaged.
+    pub fn open(
+        dir: &Path,
+        config: TrailConfig,
+        clock: SharedClock,
+    ) -> Result<(Self, TrailWriter), AuditError> {
+        let opened = Segment::open(dir)?;
+        let (records, queue) = mpsc::channel(QUEUE);
+        let path = Arc::clone(opened.segment.path());
+        let writer = TrailWriter::new(opened, queue, config, clock);
+        let trail = Self {
+            records,
+            health: writer.health(),
+            durable: writer.durable(),
+            segment: path,
+        };
+        Ok((trail, writer))
+    }
+
+    /// Records `event` and waits until that is durable. An event whose
+    /// recording has begun is recorded even where nobody waits any more.
+    ///
+    /// # Errors
+    /// [`AuditError::Unwritable`] where it is not in the trail: what it tells of
+    /// must not happen.
+    pub async fn record(&self, event: Event) -> Result<(), AuditError> {
+        self.record_all(vec![event]).await
+    }
+
+    /// Records `events`, in their order, all or none of them.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub async fn record_all(&self, events: Vec<Event>) -> Result<(), AuditError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.send(events, Pace::AtOnce).await?.await
+    }
+
+    /// Puts `event` into the writer's queue, before all that comes later; the
+    /// future that it gives resolves as [`Self::record`] does.
+    ///
+    /// For what another event follows at once: the writer waits a moment for
+    /// that one, and makes both durable together.
+    ///
+    /// # Errors
+    /// [`AuditError::Closed`].
+    pub async fn enqueue(
+        &self,
+        event: Event,
+    ) -> Result<impl Future<Output = Result<(), AuditError>> + Send + use<>, AuditError> {
+        self.send(vec![event], Pace::WithTheNext).await
+    }
+
+    async fn send(
+        &self,
+        events: Vec<Event>,
+        pace: Pace,
+    ) -> Result<impl Future<Output = Result<(), AuditError>> + Send + use<>, AuditError> {
+        let (reply, durable) = oneshot::channel::<Reply>();
+        self.records
+            .send(Message::Record {
+                events,
+                pace,
+                reply,
+            })
+            .await
+            .map_err(|_closed| AuditError::Closed)?;
+        Ok(async { durable.await.unwrap_or(Err(AuditError::Closed)) })
+    }
+
+    /// Hands `event` to the writer without waiting for anything.
+    ///
+    /// For what has happened already and does not depend on its record.
+    ///
+    /// # Errors
+    /// Gives the event back where the writer's queue is full or closed.
+    pub fn offer(&self, event: Event) -> Result<(), Box<Event>> {
+        let Ok(place) = self.records.try_reserve() else {
+            return Err(Box::new(event));
+        };
+        let (reply, _nobody_waits) = oneshot::channel::<Reply>();
+        place.send(Message::Record {
+            events: vec![event],
+            pace: Pace::AtOnce,
+            reply,
+        });
+        Ok(())
+    }
+
+    /// Lets the writer finish once everything recorded so far is durable; later
+    /// records fail with [`AuditError::Closed`].
+    pub async fn close(&self) {
+        if self.records.send(Message::Close).await.is_err() {
+            tracing::debug!("the audit trail is closed already");
+        }
+    }
+
+    /// Whether the trail can be written, and each change of that.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// The last `last` durable lines (at most [`super::MAX_TAIL_LINES`]), without
+    /// their line feeds, and, with `follow`, those that come until the trail is
+    /// closed.
+    pub fn tail(
+        &self,
+        last: usize,
+        follow: bool,
+    ) -> impl Stream<Item = Result<String, AuditError>> + Send + use<> {
+        Tail::new(
+            Arc::clone(&self.segment),
+            self.durable.clone(),
+            last,
+            follow,
+        )
+        .lines()
+    }
+}
