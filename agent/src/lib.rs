@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod supervisor;
+pub mod svid;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
