@@ -6,6 +6,7 @@
 //! picture.
 
 pub mod audit;
+pub mod authority;
 pub mod canonical;
 pub mod clock;
 pub mod config;
