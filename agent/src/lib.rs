@@ -11,6 +11,7 @@ pub mod canonical;
 pub mod clock;
 pub mod config;
 pub mod http;
+pub mod registry;
 pub mod supervisor;
 pub mod svid;
 pub mod telemetry;

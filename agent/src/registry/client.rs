@@ -1,0 +1,237 @@
+//! A registered client as the rest of the agent sees it: the version in force and its state.
+//!
+//! Nothing in here is ever edited in place. A change makes a new [`Client`]
+//! that shares what did not change; whoever holds the old one holds an old
+//! truth, and can tell by comparing the pointers. Two chains of records stand
+//! behind a client, each linked by digests: its versions, and the changes of
+//! its state.
+//!
+//! Expiry is a matter of the clock, not of a record: it comes and, when the
+//! clock is set back, goes without anybody acting. So it is asked for with the
+//! time ([`Client::state_at`]) and never stored.
+
+use super::{Actor, ClientName, ClientSpec, Digest, Reason, Warning};
+use serde::{Deserialize, Serialize};
+use std::{fmt, sync::Arc, time::SystemTime};
+use symbolon_attestors::Selector;
+
+/// What operators have decided about a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It may hold identities.
+    Active,
+    /// It may not, until it is resumed.
+    Suspended,
+    /// It never will again.
+    Revoked,
+}
+
+impl Standing {
+    /// Whether an operator may decide so: resume what is suspended, end what is not revoked.
+    pub(super) const fn may_become(self, to: Self) -> bool {
+        matches!(
+            (self, to),
+            (Self::Active, Self::Suspended | Self::Revoked)
+                | (Self::Suspended, Self::Active | Self::Revoked)
+        )
+    }
+
+    /// Whether nobody may decide so without a reason.
+    pub(super) const fn needs_reason(self) -> bool {
+        matches!(self, Self::Suspended | Self::Revoked)
+    }
+}
+
+/// The state of a client at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientState {
+    /// Processes that fit get its identities.
+    Active,
+    /// Ended by an operator, until resumed.
+    Suspended,
+    /// Ended by an operator, for ever.
+    Revoked,
+    /// Ended by its `expires_at`.
+    Expired,
+}
+
+/// One immutable version of a client record.
+#[derive(Debug)]
+pub struct ClientVersion {
+    /// From 1.
+    pub number: u64,
+    /// SHA-256 of the version's canonical JSON.
+    pub digest: Digest,
+    /// The digest of the version before; `None` for the first.
+    pub previous: Option<Digest>,
+    /// Who made it.
+    pub author: Actor,
+    /// When.
+    pub at: SystemTime,
+    /// Why; may be empty.
+    pub reason: Reason,
+    /// What it says.
+    pub spec: ClientSpec,
+}
+
+/// One change of a client's standing.
+#[derive(Debug)]
+pub struct StateChange {
+    /// From 1.
+    pub number: u64,
+    /// SHA-256 of the change's canonical JSON.
+    pub digest: Digest,
+    /// The digest of the change before; `None` for the first.
+    pub previous: Option<Digest>,
+    /// Who made it.
+    pub author: Actor,
+    /// When.
+    pub at: SystemTime,
+    /// Why; empty only for a resumption.
+    pub reason: Reason,
+    /// What the client's standing is since.
+    pub to: Standing,
+}
+
+/// A registered client with the version that is in force.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The revision of the registry that brought it; orders clients by registration.
+    pub(super) ordinal: u64,
+    pub(super) name: ClientName,
+    pub(super) created_at: SystemTime,
+    pub(super) version: Arc<ClientVersion>,
+    pub(super) change: Option<Arc<StateChange>>,
+}
+
+/// How one selector set stands to a workload's selectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetFit {
+    /// Those of the set that the workload has.
+    pub present: Vec<Selector>,
+    /// Those that it lacks.
+    pub missing: Vec<Selector>,
+}
+
+impl ClientState {
+    /// The word for it in answers and listings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for ClientState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl From<Standing> for ClientState {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Active => Self::Active,
+            Standing::Suspended => Self::Suspended,
+            Standing::Revoked => Self::Revoked,
+        }
+    }
+}
+
+impl Client {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &ClientName {
+        &self.name
+    }
+
+    /// The version in force.
+    #[must_use]
+    pub fn version(&self) -> &ClientVersion {
+        &self.version
+    }
+
+    /// What the version in force says.
+    #[must_use]
+    pub fn spec(&self) -> &ClientSpec {
+        &self.version.spec
+    }
+
+    /// The last change of its standing; `None` while it is as registered.
+    #[must_use]
+    pub fn state_change(&self) -> Option<&StateChange> {
+        self.change.as_deref()
+    }
+
+    /// What operators have decided about it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.change
+            .as_ref()
+            .map_or(Standing::Active, |change| change.to)
+    }
+
+    /// Its state at `now`; a decision of an operator outweighs expiry.
+    #[must_use]
+    pub fn state_at(&self, now: SystemTime) -> ClientState {
+        match (self.standing(), self.spec().expires_at()) {
+            (Standing::Active, Some(expires_at)) if expires_at <= now => ClientState::Expired,
+            (standing, _) => standing.into(),
+        }
+    }
+
+    /// Whether processes that fit get its identities at `now`.
+    #[must_use]
+    pub fn is_active_at(&self, now: SystemTime) -> bool {
+        self.state_at(now) == ClientState::Active
+    }
+
+    /// When it was registered.
+    #[must_use]
+    pub const fn created_at(&self) -> SystemTime {
+        self.created_at
+    }
+
+    /// What makes its registration weak.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.spec().warnings()
+    }
+
+    /// Whether one of its selector sets is among `present`, which must be sorted.
+    #[must_use]
+    pub fn fits(&self, present: &[Selector]) -> bool {
+        self.spec()
+            .selector_sets()
+            .iter()
+            .any(|set| set.holds(present))
+    }
+
+    /// For each selector set, which of its selectors are among `present` (sorted) and which are not.
+    #[must_use]
+    pub fn explain(&self, present: &[Selector]) -> Vec<SetFit> {
+        let sets = self.spec().selector_sets().iter();
+        sets.map(|set| {
+            let has = |selector: &&Selector| present.binary_search(selector).is_ok();
+            let (present, missing) = set.selectors().iter().partition::<Vec<_>, _>(has);
+            SetFit {
+                present: present.into_iter().cloned().collect(),
+                missing: missing.into_iter().cloned().collect(),
+            }
+        })
+        .collect()
+    }
+}
+
+impl SetFit {
+    /// Whether the set holds.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.missing.is_empty()
+    }
+}

@@ -1,0 +1,109 @@
+//! What readers see: the whole registry at one revision.
+//!
+//! A snapshot never changes, costs nothing to hold, and shares with the one
+//! before it whatever did not change. Whether a client has expired is asked of
+//! the clock at the moment of the question, so that no identity outlives its
+//! `expires_at` by the time that a new snapshot takes to be published.
+
+mod by_name;
+mod index;
+mod shards;
+
+pub(super) use by_name::ByName;
+pub(super) use index::Index;
+pub(super) use shards::Shards;
+
+use super::{Client, ClientName, ClientState, book::Book};
+use crate::clock::SharedClock;
+use spiffe::SpiffeId;
+use std::sync::Arc;
+use symbolon_attestors::Selector;
+
+/// All clients at one revision.
+#[derive(Debug)]
+pub struct Snapshot {
+    book: Book,
+    clock: SharedClock,
+    generation: u64,
+}
+
+impl Snapshot {
+    pub(super) const fn new(book: Book, clock: SharedClock, generation: u64) -> Self {
+        Self {
+            book,
+            clock,
+            generation,
+        }
+    }
+
+    /// Which publication this is; the value that `Registry::changes` sent for it.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The revision of the store that this shows.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.book.revision()
+    }
+
+    /// The active clients that a workload with `present` fits, oldest registration first.
+    ///
+    /// `present` must be sorted, as an attestation's selectors are. A later
+    /// registration never takes the first place, which is the default identity
+    /// (SPIFFE Workload API, section 8).
+    #[must_use]
+    pub fn matching(&self, present: &[Selector]) -> Vec<Arc<Client>> {
+        let mut clients = self.book.matching(present);
+        if clients
+            .iter()
+            .any(|client| client.spec().expires_at().is_some())
+        {
+            let now = self.clock.now();
+            clients.retain(|client| client.is_active_at(now));
+        }
+        clients
+    }
+
+    /// The client of this name.
+    #[must_use]
+    pub fn client(&self, name: &ClientName) -> Option<&Arc<Client>> {
+        self.book.client(name)
+    }
+
+    /// The client that this SPIFFE ID belongs to, also if a later version names another.
+    #[must_use]
+    pub fn by_spiffe_id(&self, id: &SpiffeId) -> Option<&Arc<Client>> {
+        self.book.owner(id).and_then(|name| self.book.client(name))
+    }
+
+    /// The state of a client now.
+    #[must_use]
+    pub fn state_of(&self, client: &Client) -> ClientState {
+        client.state_at(self.clock.now())
+    }
+
+    /// Up to `limit` clients by name, from the one after `after` on.
+    #[must_use]
+    pub fn page(&self, after: Option<&ClientName>, limit: usize) -> Vec<Arc<Client>> {
+        self.book.after(after).take(limit).cloned().collect()
+    }
+
+    /// All clients by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Client>> {
+        self.book.after(None)
+    }
+
+    /// How many clients were ever registered.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.book.len()
+    }
+
+    /// Whether none ever was.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

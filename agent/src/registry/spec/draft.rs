@@ -1,0 +1,175 @@
+//! From outside input to a checked specification.
+//!
+//! Texts are trimmed where nobody means their ends (owner, purpose), DNS names
+//! are put into lower case, and lists are sorted. Everything else is taken as it
+//! is or refused. Counts are checked before anything is parsed, and errors repeat
+//! only the beginning of a refused text.
+
+use super::{ClientSpec, DEFAULT_PATH, Fields, SelectorSet, SpecError, at_most};
+use crate::registry::{ClientName, TextError, limits, wire};
+use spiffe::{SpiffeId, TrustDomain};
+use std::{
+    num::NonZeroU32,
+    ops::RangeInclusive,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
+use symbolon_attestors::Selector;
+
+/// Characters of a refused text that an error repeats.
+const SHOWN: usize = 80;
+
+/// What an operator asks for, not yet checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientDraft {
+    /// Who answers for the client.
+    pub owner: String,
+    /// What it is for.
+    pub purpose: String,
+    /// `None`: `spiffe://<trust domain>/mcp/client/<name>`.
+    pub spiffe_id: Option<String>,
+    /// Any of the sets fits; all selectors of a set must hold.
+    pub selector_sets: Vec<Vec<String>>,
+    /// Exact audiences of JWT-SVIDs; `*` allows any.
+    pub audiences: Vec<String>,
+    /// How many audiences one JWT-SVID may carry; `None`: one.
+    pub max_audiences: Option<u32>,
+    /// Cap of the lifetime of X.509-SVIDs and WIT-SVIDs, in whole seconds; `None`: the agent's default.
+    pub x509_ttl: Option<Duration>,
+    /// Cap of the lifetime of JWT-SVIDs, in whole seconds; `None`: the agent's default.
+    pub jwt_ttl: Option<Duration>,
+    /// Tells the workload what its SVID is for.
+    pub hint: Option<String>,
+    /// DNS names in X.509-SVIDs.
+    pub dns_names: Vec<String>,
+    /// When the client's identities end, in whole seconds; `None`: never.
+    pub expires_at: Option<SystemTime>,
+}
+
+/// What every specification of this agent must keep to.
+#[derive(Clone, Debug)]
+pub struct SpecRules {
+    /// The trust domain of all SPIFFE IDs.
+    pub trust_domain: TrustDomain,
+    /// Bounds of `x509_ttl`.
+    pub x509_ttl: RangeInclusive<Duration>,
+    /// Bounds of `jwt_ttl`.
+    pub jwt_ttl: RangeInclusive<Duration>,
+}
+
+impl ClientDraft {
+    /// Checks the draft of a version of client `name` at `now`.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check(
+        &self,
+        name: &ClientName,
+        rules: &SpecRules,
+        now: SystemTime,
+    ) -> Result<ClientSpec, SpecError> {
+        let lower = |name: &String| name.to_ascii_lowercase();
+        let dns_names: Vec<_> = self.dns_names.iter().map(lower).collect();
+        Fields {
+            owner: self.owner.trim().parse()?,
+            purpose: self.purpose.trim().parse()?,
+            spiffe_id: self.spiffe_id(name, &rules.trust_domain)?,
+            selector_sets: self.selector_sets()?,
+            audiences: parse_all("audiences", &self.audiences, limits::AUDIENCES)?,
+            max_audiences: self.max_audiences.unwrap_or(1),
+            x509_ttl: check_ttl("x509_ttl", self.x509_ttl, &rules.x509_ttl)?,
+            jwt_ttl: check_ttl("jwt_ttl", self.jwt_ttl, &rules.jwt_ttl)?,
+            hint: self.hint.as_deref().map(str::parse).transpose()?,
+            dns_names: parse_all("DNS names", &dns_names, limits::DNS_NAMES)?,
+            expires_at: self
+                .expires_at
+                .map(|at| check_expiry(at, now))
+                .transpose()?,
+        }
+        .check(&rules.trust_domain)
+    }
+
+    fn spiffe_id(&self, name: &ClientName, domain: &TrustDomain) -> Result<SpiffeId, SpecError> {
+        let default = || format!("spiffe://{domain}{DEFAULT_PATH}{name}");
+        let text = self.spiffe_id.clone().unwrap_or_else(default);
+        SpiffeId::new(&text).map_err(|reason| SpecError::SpiffeId {
+            text: shown(&text),
+            reason,
+        })
+    }
+
+    fn selector_sets(&self) -> Result<Box<[SelectorSet]>, SpecError> {
+        at_most(
+            "selector sets",
+            self.selector_sets.len(),
+            limits::SELECTOR_SETS,
+        )?;
+        let mut sets = self
+            .selector_sets
+            .iter()
+            .map(|set| SelectorSet::parse(set))
+            .collect::<Result<Vec<_>, _>>()?;
+        sets.sort_unstable();
+        sets.dedup();
+        Ok(sets.into())
+    }
+}
+
+impl SelectorSet {
+    fn parse(texts: &[String]) -> Result<Self, SpecError> {
+        at_most("selectors in a set", texts.len(), limits::SELECTORS_PER_SET)?;
+        let mut selectors = texts
+            .iter()
+            .map(|text| {
+                text.parse::<Selector>()
+                    .map_err(|reason| SpecError::Selector {
+                        text: shown(text),
+                        reason,
+                    })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        selectors.sort_unstable();
+        selectors.dedup();
+        Ok(Self(selectors.into()))
+    }
+}
+
+fn check_expiry(at: SystemTime, now: SystemTime) -> Result<SystemTime, SpecError> {
+    let at = wire::whole_seconds(at).filter(|at| *at > now);
+    at.ok_or(SpecError::ExpiresAt)
+}
+
+fn check_ttl(
+    what: &'static str,
+    ttl: Option<Duration>,
+    bounds: &RangeInclusive<Duration>,
+) -> Result<Option<NonZeroU32>, SpecError> {
+    let Some(ttl) = ttl else { return Ok(None) };
+    let seconds = u32::try_from(ttl.as_secs()).ok().and_then(NonZeroU32::new);
+    if seconds.is_none() || ttl.subsec_nanos() != 0 || !bounds.contains(&ttl) {
+        let (min, max) = (*bounds.start(), *bounds.end());
+        return Err(SpecError::Ttl { what, min, max });
+    }
+    Ok(seconds)
+}
+
+/// Parses a list; sorted, without repetitions.
+fn parse_all<T: FromStr<Err = TextError> + Ord>(
+    what: &'static str,
+    texts: &[String],
+    limit: usize,
+) -> Result<Box<[T]>, SpecError> {
+    at_most(what, texts.len(), limit)?;
+    let mut all = texts
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<Vec<T>, _>>()?;
+    all.sort_unstable();
+    all.dedup();
+    Ok(all.into())
+}
+
+/// The beginning of `text`: an error is no place for a megabyte.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
+}

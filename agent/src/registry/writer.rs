@@ -1,0 +1,219 @@
+//! The one task that changes the registry.
+//!
+//! It takes the commands that wait, tries them one after the other on a copy of
+//! the book, makes the resulting records durable together, and only then
+//! publishes the copy and answers. Callers that give up in the meantime change
+//! nothing: a command that was taken is carried out.
+//!
+//! Where another writer of the same store was faster, it reads what that one
+//! wrote and tries anew. Where the store fails, the copy is thrown away; whether
+//! the store kept the records will show when it is read on, which happens before
+//! the next change.
+
+mod trial;
+
+use super::{
+    Actor, Client, ClientDraft, ClientName, Published, Reason, RegistryConfig, RegistryError,
+    Snapshot, Standing, Store, StoreError,
+    book::{Book, Interned},
+    expiry::Expiries,
+    limits,
+};
+use crate::clock::SharedClock;
+use arc_swap::ArcSwap;
+use std::{future, mem, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time,
+};
+use trial::Trial;
+
+/// A change that a caller waits for.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub(super) name: ClientName,
+    pub(super) change: Change,
+    pub(super) actor: Actor,
+    pub(super) reason: Reason,
+    pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// What is to be done to a client.
+#[derive(Debug)]
+pub(super) enum Change {
+    Register(Box<ClientDraft>),
+    /// With the version that must be in force, if any.
+    Update(Box<ClientDraft>, Option<u64>),
+    Stand(Standing),
+}
+
+type Answer = Result<Arc<Client>, RegistryError>;
+
+/// Makes all changes of the registry while it runs.
+#[derive(Debug)]
+pub struct RegistryWriter {
+    store: Arc<dyn Store>,
+    stored: watch::Receiver<u64>,
+    config: RegistryConfig,
+    clock: SharedClock,
+    commands: mpsc::Receiver<Command>,
+    published: Arc<Published>,
+    book: Book,
+    expiries: Expiries,
+}
+
+impl RegistryWriter {
+    pub(super) async fn open(
+        store: Arc<dyn Store>,
+        config: RegistryConfig,
+        clock: SharedClock,
+        commands: mpsc::Receiver<Command>,
+    ) -> Result<Self, RegistryError> {
+        let book = Book::new(config.rules.trust_domain.clone());
+        let snapshot = Arc::new(Snapshot::new(book.clone(), Arc::clone(&clock), 0));
+        let mut writer = Self {
+            stored: store.changes(),
+            store,
+            config,
+            commands,
+            published: Arc::new(Published {
+                snapshot: ArcSwap::new(snapshot),
+                changes: watch::Sender::new(0),
+            }),
+            book,
+            expiries: Expiries::new(clock.now()),
+            clock,
+        };
+        writer.read_on().await?;
+        writer.publish();
+        Ok(writer)
+    }
+
+    pub(super) fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
+    }
+
+    /// Carries out changes until every [`Registry`] handle is dropped.
+    ///
+    /// [`Registry`]: super::Registry
+    pub async fn run(mut self) {
+        let mut taken = Vec::new();
+        loop {
+            let wait = self.expiries.wait(self.clock.now());
+            tokio::select! {
+                count = self.commands.recv_many(&mut taken, limits::COMMANDS_PER_COMMIT) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.carry_out(mem::take(&mut taken)).await;
+                }
+                Ok(()) = self.stored.changed() => self.follow().await,
+                () = pause(wait) => {}
+            }
+            if self.expiries.have_passed(self.clock.now()) {
+                self.publish();
+            }
+        }
+    }
+
+    /// Shows readers the book as it is.
+    fn publish(&self) {
+        let generation = *self.published.changes.borrow() + 1;
+        let snapshot = Snapshot::new(self.book.clone(), Arc::clone(&self.clock), generation);
+        self.published.snapshot.store(Arc::new(snapshot));
+        self.published.changes.send_replace(generation);
+    }
+
+    fn publish_news(&self) {
+        if self.published.snapshot.load().revision() != self.book.revision() {
+            self.publish();
+        }
+    }
+
+    /// Applies what the store holds beyond the book.
+    async fn read_on(&mut self) -> Result<(), RegistryError> {
+        let mut interned = Interned::default();
+        loop {
+            let after = self.book.revision();
+            let records = self.store.read(after, limits::RECORDS_PER_READ).await?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            for record in records {
+                let applied = self.book.apply(&record, &mut interned)?;
+                self.expiries.replace(&applied);
+            }
+        }
+    }
+
+    /// Whether the store has told of records that the book lacks.
+    fn is_behind(&mut self) -> bool {
+        *self.stored.borrow_and_update() > self.book.revision()
+    }
+
+    /// Serves what another writer has left in the store.
+    async fn follow(&mut self) {
+        if self.is_behind() {
+            self.read_on_or_report().await;
+            self.publish_news();
+        }
+    }
+
+    async fn read_on_or_report(&mut self) {
+        if let Err(error) = self.read_on().await {
+            tracing::error!(%error, "the registry's store has news that cannot be read");
+        }
+    }
+
+    /// Makes all that can be made of `commands` durable, publishes it, and answers.
+    async fn carry_out(&mut self, mut commands: Vec<Command>) {
+        // Whoever gave up before its turn has not been promised anything.
+        commands.retain(|command| !command.reply.is_closed());
+        let done = self.commit(&commands).await;
+        self.publish_news();
+        let answers = done.unwrap_or_else(|error| vec![Err(error); commands.len()]);
+        for (command, answer) in commands.into_iter().zip(answers) {
+            if command.reply.send(answer).is_err() {
+                tracing::debug!(client = %command.name, "nobody waits for the answer any more");
+            }
+        }
+    }
+
+    /// One answer for each command, or one error for all of them.
+    async fn commit(&mut self, commands: &[Command]) -> Result<Vec<Answer>, RegistryError> {
+        let mut conflict = None;
+        for _ in 0..limits::COMMIT_ATTEMPTS {
+            if self.is_behind() || conflict.is_some() {
+                self.read_on().await?;
+            }
+            let trial = Trial::run(&self.book, &self.config, self.clock.now(), commands);
+            if trial.records.is_empty() {
+                return Ok(trial.answers);
+            }
+            match self.store.append(trial.records).await {
+                Ok(()) => {
+                    self.book = trial.book;
+                    trial
+                        .applied
+                        .iter()
+                        .for_each(|applied| self.expiries.replace(applied));
+                    return Ok(trial.answers);
+                }
+                Err(error @ StoreError::Conflict { .. }) => conflict = Some(error),
+                Err(error) => {
+                    self.read_on_or_report().await;
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(conflict.map_or(RegistryError::Closed, RegistryError::from))
+    }
+}
+
+/// Waits for that long, or for ever.
+async fn pause(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => time::sleep(wait).await,
+        None => future::pending().await,
+    }
+}

@@ -1,0 +1,204 @@
+//! Changes tried on a copy of the book, before they are durable.
+//!
+//! A trial takes the commands of one commit in their order, and each sees what
+//! those before it came to: of two that ask for one name, the second is refused.
+//! A command that is refused leaves no trace, and the others go on without it.
+//!
+//! A command becomes a document, the document a record, and the record is applied
+//! to the copy by the same code that applies what is read back after a restart.
+//! So nothing can be made durable that a restart would not accept.
+
+use super::{Answer, Change, Command};
+use crate::registry::{
+    Client, ClientDraft, RegistryConfig, RegistryError, Standing,
+    book::{Applied, Book, Interned},
+    record::{Document, SealError, StateDocument, VersionDocument},
+    store::Record,
+    wire,
+};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// What a batch of commands comes to.
+#[derive(Debug)]
+pub(super) struct Trial {
+    /// The book with every change that is allowed.
+    pub(super) book: Book,
+    /// The records of those changes, in their order.
+    pub(super) records: Vec<Record>,
+    /// What each record did.
+    pub(super) applied: Vec<Applied>,
+    /// An answer for each command, in their order.
+    pub(super) answers: Vec<Answer>,
+}
+
+/// One command, and all that it is decided by.
+struct Decision<'a> {
+    book: &'a Book,
+    config: &'a RegistryConfig,
+    /// In whole seconds, as records have it.
+    now: SystemTime,
+    command: &'a Command,
+}
+
+impl Trial {
+    /// Tries `commands` one after the other; each sees what those before it did.
+    pub(super) fn run(
+        book: &Book,
+        config: &RegistryConfig,
+        now: SystemTime,
+        commands: &[Command],
+    ) -> Self {
+        let mut trial = Self {
+            book: book.clone(),
+            records: Vec::new(),
+            applied: Vec::new(),
+            answers: Vec::with_capacity(commands.len()),
+        };
+        let now = wire::whole_seconds(now).unwrap_or(UNIX_EPOCH);
+        for command in commands {
+            let decision = Decision {
+                book: &trial.book,
+                config,
+                now,
+                command,
+            };
+            let document = decision.document();
+            let answer = document.and_then(|document| trial.append(&document));
+            trial.answers.push(answer);
+        }
+        trial
+    }
+
+    fn append(&mut self, document: &Document) -> Answer {
+        let record = document.seal(self.book.revision() + 1)?;
+        let applied = self.book.apply(&record, &mut Interned::default())?;
+        let client = Arc::clone(&applied.new);
+        self.records.push(record);
+        self.applied.push(applied);
+        Ok(client)
+    }
+}
+
+impl Decision<'_> {
+    /// The document that carries the command out, where it is allowed.
+    fn document(&self) -> Result<Document, RegistryError> {
+        match &self.command.change {
+            Change::Register(draft) => self.registration(draft),
+            Change::Update(draft, expected) => self.update(draft, *expected),
+            Change::Stand(to) => self.state(*to),
+        }
+    }
+
+    fn registration(&self, draft: &ClientDraft) -> Result<Document, RegistryError> {
+        let name = &self.command.name;
+        if self.book.client(name).is_some() {
+            return Err(RegistryError::NameTaken(name.clone()));
+        }
+        let limit = self.config.max_clients;
+        if self.book.len() >= limit {
+            return Err(RegistryError::Full { limit });
+        }
+        self.version(draft, None)
+    }
+
+    fn update(
+        &self,
+        draft: &ClientDraft,
+        expected: Option<u64>,
+    ) -> Result<Document, RegistryError> {
+        let client = self.known()?;
+        if client.standing() == Standing::Revoked {
+            return Err(wrong_state(client, "updated"));
+        }
+        let in_force = client.version().number;
+        match expected {
+            Some(expected) if expected != in_force => Err(RegistryError::VersionMismatch {
+                name: client.name().clone(),
+                expected,
+                in_force,
+            }),
+            _ => self.version(draft, Some(client)),
+        }
+    }
+
+    fn version(
+        &self,
+        draft: &ClientDraft,
+        last: Option<&Client>,
+    ) -> Result<Document, RegistryError> {
+        let name = &self.command.name;
+        let spec = draft.check(name, &self.config.rules, self.now)?;
+        let owner = self.book.owner(spec.spiffe_id());
+        if let Some(owner) = owner.filter(|owner| *owner != name) {
+            return Err(RegistryError::IdTaken {
+                id: spec.spiffe_id().clone(),
+                owner: owner.clone(),
+            });
+        }
+        let last = last.map(Client::version);
+        Ok(Document::Version(VersionDocument {
+            client: name.clone(),
+            number: last.map_or(0, |version| version.number) + 1,
+            previous: last.map(|version| version.digest),
+            author: self.command.actor.clone(),
+            at: self.now,
+            reason: self.command.reason.clone(),
+            spec: spec.into(),
+        }))
+    }
+
+    fn state(&self, to: Standing) -> Result<Document, RegistryError> {
+        let client = self.known()?;
+        if !client.standing().may_become(to) {
+            return Err(wrong_state(client, participle(to)));
+        }
+        if to.needs_reason() && self.command.reason.is_blank() {
+            return Err(RegistryError::ReasonMissing);
+        }
+        let last = client.state_change();
+        Ok(Document::State(StateDocument {
+            client: client.name().clone(),
+            number: last.map_or(0, |change| change.number) + 1,
+            previous: last.map(|change| change.digest),
+            author: self.command.actor.clone(),
+            at: self.now,
+            reason: self.command.reason.clone(),
+            to,
+        }))
+    }
+
+    fn known(&self) -> Result<&Client, RegistryError> {
+        let name = &self.command.name;
+        let client = self.book.client(name).map(Arc::as_ref);
+        client.ok_or_else(|| RegistryError::NotFound(name.clone()))
+    }
+}
+
+fn wrong_state(client: &Client, verb: &'static str) -> RegistryError {
+    RegistryError::WrongState {
+        name: client.name().clone(),
+        verb,
+        state: client.standing().into(),
+    }
+}
+
+/// What is done to a client that gets this standing.
+const fn participle(to: Standing) -> &'static str {
+    match to {
+        Standing::Active => "resumed",
+        Standing::Suspended => "suspended",
+        Standing::Revoked => "revoked",
+    }
+}
+
+impl From<SealError> for RegistryError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Canonical(error) => Self::Canonical(Arc::new(error)),
+            SealError::Spec(error) => Self::Spec(error),
+        }
+    }
+}
