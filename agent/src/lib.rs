@@ -17,3 +17,4 @@ pub mod svid;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod transport;
