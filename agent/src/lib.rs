@@ -11,10 +11,13 @@ pub mod canonical;
 pub mod clock;
 pub mod config;
 pub mod http;
+pub mod issuance;
 pub mod registry;
+pub mod server;
 pub mod supervisor;
 pub mod svid;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod transport;
+pub mod workloads;

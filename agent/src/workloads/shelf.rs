@@ -1,0 +1,171 @@
+//! The SVIDs that a process holds, kept until they are renewed or withdrawn.
+
+use crate::{
+    audit::Kind,
+    issuance::{Entitlement, IssueError, Issuer, Terms, WitSvid, X509Svid},
+    registry::Client,
+};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// How long after a failed renewal the next one is tried.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// SVIDs begin this long before they are issued (`notBefore`).
+const BACKDATED: Duration = Duration::from_secs(10);
+
+/// An SVID that is kept on a shelf: X.509-SVID or WIT-SVID.
+pub(crate) trait Kept: Send + Sync + Sized + 'static {
+    /// Issues a fresh one.
+    fn issue(
+        issuer: &Issuer,
+        entitlement: &Entitlement,
+        kind: Kind,
+    ) -> impl Future<Output = Result<Self, IssueError>> + Send;
+
+    /// Its times.
+    fn terms(&self) -> &Terms;
+}
+
+impl Kept for X509Svid {
+    async fn issue(
+        issuer: &Issuer,
+        entitlement: &Entitlement,
+        kind: Kind,
+    ) -> Result<Self, IssueError> {
+        issuer.x509(entitlement, kind).await
+    }
+
+    fn terms(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+impl Kept for WitSvid {
+    async fn issue(
+        issuer: &Issuer,
+        entitlement: &Entitlement,
+        kind: Kind,
+    ) -> Result<Self, IssueError> {
+        issuer.wit(entitlement, kind).await
+    }
+
+    fn terms(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+/// The SVIDs of one kind, by client name.
+#[derive(Debug)]
+pub(crate) struct Shelf<T> {
+    slots: BTreeMap<String, Slot<T>>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    client: Arc<Client>,
+    svid: Arc<T>,
+    retry_at: Option<SystemTime>,
+}
+
+impl<T: Kept> Slot<T> {
+    /// Whether it may be handed out. A clock that was set back before the issue
+    /// makes it not yet valid.
+    fn is_valid(&self, now: SystemTime) -> bool {
+        let terms = self.svid.terms();
+        now < terms.expires_at && terms.issued_at <= now + BACKDATED
+    }
+
+    /// When it should be renewed, or a failed renewal be tried again.
+    fn due(&self) -> SystemTime {
+        self.retry_at.unwrap_or_else(|| self.svid.terms().renew_at)
+    }
+}
+
+/// What is on the shelf for a client.
+pub(crate) enum Found<T> {
+    /// Fresh enough to hand out.
+    Fresh(Arc<T>),
+    /// Valid, but to be renewed.
+    Due(Arc<T>),
+    /// Nothing that may be handed out.
+    Nothing,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self {
+            slots: BTreeMap::new(),
+        }
+    }
+}
+
+impl<T: Kept> Shelf<T> {
+    /// What there is for this version of the client.
+    pub(crate) fn find(&self, client: &Client, now: SystemTime) -> Found<T> {
+        let Some(slot) = self.slots.get(client.name().as_str()) else {
+            return Found::Nothing;
+        };
+        if slot.client.version().number != client.version().number || !slot.is_valid(now) {
+            return Found::Nothing;
+        }
+        if now >= slot.due() {
+            Found::Due(Arc::clone(&slot.svid))
+        } else {
+            Found::Fresh(Arc::clone(&slot.svid))
+        }
+    }
+
+    /// Puts a fresh SVID in the client's place.
+    pub(crate) fn put(&mut self, client: &Arc<Client>, svid: Arc<T>) {
+        let slot = Slot {
+            client: Arc::clone(client),
+            svid,
+            retry_at: None,
+        };
+        self.slots.insert(client.name().as_str().to_owned(), slot);
+    }
+
+    /// Notes that a renewal failed at `now`.
+    pub(crate) fn postpone(&mut self, client: &Client, now: SystemTime) {
+        if let Some(slot) = self.slots.get_mut(client.name().as_str()) {
+            slot.retry_at = Some(now + RETRY_AFTER);
+        }
+    }
+
+    /// Removes the clients that `keep` does not name, and returns them.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Client) -> bool) -> Vec<Arc<Client>> {
+        self.slots
+            .extract_if(.., |_, slot| !keep(&slot.client))
+            .map(|(_, slot)| slot.client)
+            .collect()
+    }
+
+    /// Removes what is not valid now; whether there was any.
+    pub(crate) fn drop_invalid(&mut self, now: SystemTime) -> bool {
+        self.slots
+            .extract_if(.., |_, slot| !slot.is_valid(now))
+            .count()
+            > 0
+    }
+
+    /// When, after `after`, the next SVID should be renewed.
+    pub(crate) fn next_due(&self, after: SystemTime) -> Option<SystemTime> {
+        let due = self.slots.values().map(Slot::due);
+        due.filter(|due| *due > after).min()
+    }
+
+    /// Whether there is one for this client.
+    pub(crate) fn holds(&self, client: &str) -> bool {
+        self.slots.contains_key(client)
+    }
+
+    /// Whether there is none at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}

@@ -1,0 +1,428 @@
+//! The services of a node in a folder of their own, and processes to serve.
+//!
+//! Registry, authority, trail and attestor are the real ones. The clock is set
+//! by hand, and the authority fails, waits or publishes as a test says.
+
+use super::{AdmissionLimits, Caller, Services, WorkloadGate, WorkloadSettings, Workloads};
+use crate::{
+    audit::{Trail, TrailConfig, TrailWriter},
+    authority::{
+        Authority, AuthorityConfig, AuthorityError, BundleContents, EmbeddedCa, JwtRequest,
+        SignedToken, SignedX509, TrustBundle, WitRequest, X509Request,
+    },
+    clock::{ManualClock, SharedClock},
+    issuance::{Issuer, Lifetimes},
+    registry::{
+        Actor, Client, ClientDraft, ClientName, MemoryStore, Reason, Registry, RegistryConfig,
+        SpecRules,
+    },
+    supervisor::Supervisor,
+    telemetry::Metrics,
+};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::Value;
+use spiffe::{SpiffeId, TrustDomain};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, UNIX_EPOCH},
+};
+use symbolon_attestors::{Attestor, AttestorConfig, PinnedPeer};
+use tempfile::TempDir;
+use tokio::{
+    runtime::Handle,
+    sync::{RwLock, watch},
+};
+
+pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A node that is served.
+pub(crate) struct Scene {
+    folder: TempDir,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) authority: Arc<StageAuthority>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) trail: Trail,
+    writer: Mutex<Option<TrailWriter>>,
+    pub(crate) workloads: Arc<Workloads>,
+    pub(crate) gate: WorkloadGate,
+}
+
+/// The embedded CA, which does what a test says.
+#[derive(Debug)]
+pub(crate) struct StageAuthority {
+    ca: EmbeddedCa,
+    bundle: watch::Sender<Arc<TrustBundle>>,
+    pub(crate) fails: AtomicBool,
+    /// Nothing is signed while a test holds this for writing.
+    pub(crate) held: RwLock<()>,
+}
+
+pub(crate) fn settings() -> WorkloadSettings {
+    WorkloadSettings {
+        wait_for_registration: Duration::ZERO,
+        bundles_for_any: false,
+        max_processes: 16,
+    }
+}
+
+impl Scene {
+    /// A node whose registry and trail work; nothing wakes streams yet.
+    pub(crate) async fn new() -> Self {
+        let scene = Self::silent().await;
+        scene.write_trail();
+        scene
+    }
+
+    /// A node whose trail is not written yet.
+    pub(crate) async fn silent() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(
+            UNIX_EPOCH + Duration::from_secs(1_795_000_000),
+        ));
+        let shared: SharedClock = Arc::<ManualClock>::clone(&clock);
+        let supervisor = Supervisor::new(Handle::current());
+        let audit = folder.path().join("audit");
+        let (trail, writer) =
+            Trail::open(&audit, TrailConfig::default(), Arc::clone(&shared)).unwrap();
+        let authority = Arc::new(StageAuthority::open(&folder.path().join("keys"), &shared));
+        let registry = Arc::new(registry(&shared, &supervisor).await);
+        let services = services(&shared, supervisor, &trail, &authority, &registry);
+        let workloads = Arc::new(Workloads::new(services, settings()));
+        let gate = WorkloadGate::new(
+            Arc::clone(&workloads),
+            AdmissionLimits {
+                max_connections: 8,
+                max_connections_per_uid: 6,
+            },
+        );
+        Self {
+            folder,
+            clock,
+            authority,
+            registry,
+            trail,
+            writer: Mutex::new(Some(writer)),
+            workloads,
+            gate,
+        }
+    }
+
+    /// Lets the trail be written from now on.
+    pub(crate) fn write_trail(&self) {
+        let writer = self.writer.lock().take().unwrap();
+        thread::spawn(move || writer.run());
+    }
+
+    /// Wakes streams from now on.
+    pub(crate) fn run(&self) {
+        let run = Arc::clone(&self.workloads).run();
+        self.workloads.services.supervisor.spawn(run);
+    }
+
+    /// A connection of the test's own process.
+    pub(crate) fn own(&self) -> Caller {
+        self.admit(std::process::id())
+    }
+
+    /// A connection of a process.
+    pub(crate) fn admit(&self, pid: u32) -> Caller {
+        self.gate.admit_peer(self.pin(pid)).unwrap()
+    }
+
+    pub(crate) fn pin(&self, pid: u32) -> PinnedPeer {
+        self.workloads.services.attestor.pin_pid(pid).unwrap()
+    }
+
+    pub(crate) fn attestor(&self) -> Arc<Attestor> {
+        Arc::clone(&self.workloads.services.attestor)
+    }
+
+    /// Registers a client for all processes of the test's user.
+    pub(crate) async fn register(&self, client: &str) -> Arc<Client> {
+        self.register_as(client, draft()).await
+    }
+
+    pub(crate) async fn register_as(&self, client: &str, draft: ClientDraft) -> Arc<Client> {
+        let registered = self
+            .registry
+            .register(name(client), draft, actor(), reason());
+        registered.await.unwrap()
+    }
+
+    pub(crate) async fn update(&self, client: &str, draft: ClientDraft) {
+        let updated = self
+            .registry
+            .update(name(client), draft, None, actor(), reason());
+        updated.await.unwrap();
+    }
+
+    pub(crate) async fn suspend(&self, client: &str) {
+        let suspended = self.registry.suspend(name(client), actor(), reason());
+        suspended.await.unwrap();
+    }
+
+    pub(crate) async fn resume(&self, client: &str) {
+        let resumed = self.registry.resume(name(client), actor(), reason());
+        resumed.await.unwrap();
+    }
+
+    /// The events of the trail that are on the disk now, as "kind client".
+    pub(crate) fn events(&self) -> Vec<String> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        self.lines()
+            .iter()
+            .map(|line| format!("{} {}", text(&line["event"]), text(&line["client"])))
+            .map(|event| event.trim_end().to_owned())
+            .collect()
+    }
+
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let segment = self.folder.path().join("audit/00000001.jsonl");
+        let text = fs::read_to_string(segment).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+fn services(
+    clock: &SharedClock,
+    supervisor: Supervisor,
+    trail: &Trail,
+    authority: &Arc<StageAuthority>,
+    registry: &Arc<Registry>,
+) -> Services {
+    let metrics = Metrics::new("test");
+    let signing: Arc<dyn Authority> = Arc::<StageAuthority>::clone(authority);
+    let lifetimes = Lifetimes {
+        x509: HOUR,
+        jwt: HOUR / 12,
+    };
+    Services {
+        attestor: Arc::new(Attestor::new(AttestorConfig::default()).unwrap()),
+        registry: Arc::clone(registry),
+        issuer: Issuer::new(
+            Arc::clone(&signing),
+            trail.clone(),
+            Arc::clone(clock),
+            lifetimes,
+            metrics.issuance.clone(),
+        ),
+        authority: signing,
+        trail: trail.clone(),
+        clock: Arc::clone(clock),
+        supervisor,
+        metrics,
+    }
+}
+
+async fn registry(clock: &SharedClock, supervisor: &Supervisor) -> Registry {
+    let config = RegistryConfig {
+        rules: SpecRules {
+            trust_domain: trust_domain(),
+            x509_ttl: Duration::from_secs(1)..=24 * HOUR,
+            jwt_ttl: Duration::from_secs(1)..=HOUR,
+        },
+        max_clients: 100,
+    };
+    let store = Arc::new(MemoryStore::new());
+    let opened = Registry::open(store, config, Arc::clone(clock)).await;
+    let (registry, writer) = opened.unwrap();
+    supervisor.spawn(writer.run());
+    registry
+}
+
+impl StageAuthority {
+    fn open(keys: &Path, clock: &SharedClock) -> Self {
+        let config = AuthorityConfig {
+            trust_domain: trust_domain(),
+            x509_ca_ttl: 2160 * HOUR,
+            jwt_key_ttl: 720 * HOUR,
+            wit_key_ttl: 720 * HOUR,
+            refresh_hint: HOUR / 12,
+            jwks_cache: HOUR / 12,
+            max_x509_ttl: 24 * HOUR,
+            max_jwt_ttl: HOUR,
+            operator: None,
+        };
+        let ca = EmbeddedCa::open(keys, config, Arc::clone(clock)).unwrap();
+        Self {
+            bundle: watch::Sender::new(Arc::clone(&ca.bundle().borrow())),
+            ca,
+            fails: AtomicBool::new(false),
+            held: RwLock::new(()),
+        }
+    }
+
+    /// Publishes a bundle with other JWT authorities alone.
+    pub(crate) fn publish_other_jwt_keys(&self) {
+        self.publish(|contents| contents.jwt = contents.wit.clone());
+    }
+
+    /// Publishes a bundle with one more X.509 authority.
+    pub(crate) fn publish_more_x509(&self) {
+        self.publish(|contents| contents.x509.extend(contents.x509.clone()));
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut BundleContents)) {
+        let now = Arc::clone(&self.bundle.borrow());
+        let mut contents = BundleContents {
+            trust_domain: trust_domain(),
+            sequence: now.sequence() + 1,
+            refresh_hint: now.refresh_hint(),
+            x509: now.x509_authorities().to_vec(),
+            jwt: now.jwt_keys().clone(),
+            wit: now.wit_keys().clone(),
+        };
+        change(&mut contents);
+        let bundle = TrustBundle::new(contents).unwrap();
+        self.bundle.send_replace(Arc::new(bundle));
+    }
+
+    async fn play(&self, id: &SpiffeId) -> Result<(), AuthorityError> {
+        let _held = self.held.read().await;
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(AuthorityError::NoPath(id.clone()));
+        }
+        Ok(())
+    }
+}
+
+impl Authority for StageAuthority {
+    fn sign_x509<'a>(
+        &'a self,
+        request: X509Request<'a>,
+    ) -> BoxFuture<'a, Result<SignedX509, AuthorityError>> {
+        Box::pin(async move {
+            self.play(request.spiffe_id).await?;
+            self.ca.sign_x509(request).await
+        })
+    }
+
+    fn sign_jwt<'a>(
+        &'a self,
+        request: JwtRequest<'a>,
+    ) -> BoxFuture<'a, Result<SignedToken, AuthorityError>> {
+        Box::pin(async move {
+            self.play(request.spiffe_id).await?;
+            self.ca.sign_jwt(request).await
+        })
+    }
+
+    fn sign_wit<'a>(
+        &'a self,
+        request: WitRequest<'a>,
+    ) -> BoxFuture<'a, Result<SignedToken, AuthorityError>> {
+        Box::pin(async move {
+            self.play(request.spiffe_id).await?;
+            self.ca.sign_wit(request).await
+        })
+    }
+
+    fn bundle(&self) -> watch::Receiver<Arc<TrustBundle>> {
+        self.bundle.subscribe()
+    }
+}
+
+/// A child process that waits, and executes a program when told to.
+pub(crate) struct Actress(Child);
+
+impl Actress {
+    /// A shell.
+    pub(crate) fn enter() -> Self {
+        Self(script().spawn().unwrap())
+    }
+
+    /// A shell of another user.
+    pub(crate) fn of_user(uid: u32) -> Self {
+        Self(script().uid(uid).spawn().unwrap())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Executes `cat` and waits until that runs: it repeats what it hears.
+    pub(crate) fn exec(&mut self) {
+        let input = self.0.stdin.as_mut().unwrap();
+        input.write_all(b"cue\nhello\n").unwrap();
+        let mut heard = String::new();
+        let mut output = BufReader::new(self.0.stdout.as_mut().unwrap());
+        output.read_line(&mut heard).unwrap();
+        assert_eq!(heard, "hello\n");
+    }
+
+    /// Exits.
+    pub(crate) fn exit(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Actress {
+    fn drop(&mut self) {
+        // It may have left already.
+        self.0.kill().unwrap_or_default();
+        self.0.wait().map(drop).unwrap_or_default();
+    }
+}
+
+fn script() -> Command {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", "read cue; exec cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// Yields to the other tasks until `condition` holds.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn trust_domain() -> TrustDomain {
+    TrustDomain::new("example.org").unwrap()
+}
+
+pub(crate) fn name(text: &str) -> ClientName {
+    text.parse().unwrap()
+}
+
+fn actor() -> Actor {
+    "uid:0".parse().unwrap()
+}
+
+fn reason() -> Reason {
+    "a test".parse().unwrap()
+}
+
+/// A registration that fits all processes of the test's user.
+pub(crate) fn draft() -> ClientDraft {
+    let uid = rustix::process::geteuid().as_raw();
+    ClientDraft {
+        owner: "tests".to_owned(),
+        purpose: "is tested".to_owned(),
+        spiffe_id: None,
+        selector_sets: vec![vec![format!("unix:uid:{uid}")]],
+        audiences: Vec::new(),
+        max_audiences: None,
+        x509_ttl: None,
+        jwt_ttl: None,
+        hint: None,
+        dns_names: Vec::new(),
+        expires_at: None,
+    }
+}

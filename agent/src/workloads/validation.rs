@@ -1,0 +1,117 @@
+//! Validates JWT-SVIDs on behalf of an attested process.
+//!
+//! Beyond the standard's rules (JWT-SVID.md, section 4) the registry has a
+//! word: a token of our trust domain whose client is not active is refused,
+//! although its signature holds. That its process has exited does not matter.
+
+use super::{Denial, Process, Workloads, audit_process};
+use crate::{
+    audit::{Credential, Event, Kind, Outcome},
+    registry::ClientState,
+    svid::jwt::{self, JwtError, JwtSvid},
+};
+use std::sync::Arc;
+
+/// Names the token in an event: its identity, and its `jti` where it has one.
+fn describe(event: Event, token: &JwtSvid) -> Event {
+    let event = event.spiffe_id(token.spiffe_id.to_string());
+    let Some(jti) = &token.jti else {
+        return event;
+    };
+    let audiences = token.audiences.clone();
+    event.credential(Credential::jwt_svid(jti, audiences, token.expires_at))
+}
+
+/// Validations of one user in a second, in the long run: about half a core.
+pub(super) const PER_SECOND: u32 = 10_000;
+
+/// Validations of one user at once.
+pub(super) const BURST: u32 = 10_000;
+
+/// A token that holds.
+#[derive(Debug)]
+pub struct Validated(pub JwtSvid);
+
+/// Why a token was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ValidationError {
+    /// The caller may not ask.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// The token breaks a rule of the standard.
+    #[error(transparent)]
+    Token(#[from] JwtError),
+    /// The client that the token names is not active.
+    #[error("the client of this identity is not active")]
+    NotActive,
+}
+
+impl Workloads {
+    /// Validates `token` for `audience`.
+    ///
+    /// # Errors
+    /// See [`ValidationError`].
+    pub async fn validate(
+        self: &Arc<Self>,
+        process: &Arc<Process>,
+        audience: &str,
+        token: &str,
+    ) -> Result<Validated, ValidationError> {
+        if !self.validations.allow(process.peer().credentials().uid) {
+            return Err(Denial::RateLimited.into());
+        }
+        let (_presence, recorded) = self.attested(process).await?;
+        let answer = async {
+            let verdict = self.judge(audience, token);
+            self.record_validation(process, audience, &verdict).await?;
+            Ok(verdict)
+        };
+        let verdict = self.announce(recorded, answer).await?;
+        verdict.map(Validated)
+    }
+
+    fn judge(&self, audience: &str, token: &str) -> Result<JwtSvid, ValidationError> {
+        let now = self.services.clock.now();
+        let bundle = self.bundle();
+        let claims = jwt::validate(
+            token,
+            bundle.jwt_keys(),
+            bundle.trust_domain(),
+            audience,
+            now,
+        )?;
+        let snapshot = self.services.registry.snapshot();
+        match snapshot.by_spiffe_id(&claims.spiffe_id) {
+            Some(client) if snapshot.state_of(client) == ClientState::Active => Ok(claims),
+            Some(_) | None => Err(ValidationError::NotActive),
+        }
+    }
+
+    /// Nothing is issued, so the caller does not wait for the disk, unless the
+    /// trail's queue is full: then it waits its turn like everybody else.
+    async fn record_validation(
+        &self,
+        process: &Process,
+        audience: &str,
+        verdict: &Result<JwtSvid, ValidationError>,
+    ) -> Result<(), Denial> {
+        let event = Event::new(Kind::Validated).process(audit_process(process));
+        let event = match verdict {
+            Ok(token) => describe(event, token)
+                .outcome(Outcome::Accepted)
+                .reason(format!("audience {audience:?}")),
+            Err(error) => event.outcome(Outcome::Refused).reason(error.to_string()),
+        };
+        let outcome = if verdict.is_ok() {
+            "accepted"
+        } else {
+            "refused"
+        };
+        let metrics = &self.services.metrics.issuance;
+        metrics.validations.get_or_create(&outcome.into()).inc();
+        match self.services.trail.offer(event) {
+            Ok(()) => Ok(()),
+            Err(event) => Ok(self.services.trail.record(*event).await?),
+        }
+    }
+}
