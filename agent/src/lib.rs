@@ -20,4 +20,5 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod transport;
+pub mod workload_api;
 pub mod workloads;
