@@ -5,6 +5,7 @@
 //! use plain types. Only `app` wires them together. `ARCHITECTURE.md` has the
 //! picture.
 
+pub mod admin_api;
 pub mod audit;
 pub mod authority;
 pub mod canonical;

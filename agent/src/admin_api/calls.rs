@@ -1,0 +1,405 @@
+//! The calls of the admin service.
+
+use super::{Operator, convert, inspect, status};
+use crate::{
+    audit::{Event, Kind, MAX_TAIL_LINES, Trail},
+    authority::{AuthorityInfo, TrustBundle},
+    clock::SharedClock,
+    registry::{Actor, Client, ClientName, Reason, Registry, RegistryError},
+    server::until_true,
+    supervisor::Supervisor,
+    telemetry::{Readiness, RegistryMetrics},
+    workloads::Workloads,
+};
+use futures_util::{Stream, StreamExt as _};
+use std::{fmt::Debug, future::Future, pin::Pin, str::FromStr as _, sync::Arc, time::SystemTime};
+use symbolon_attestors::Attestor;
+use symbolon_proto::admin::{
+    self, AttestProcessRequest, AttestProcessResponse, ChangeStateRequest, GetBundleRequest,
+    GetBundleResponse, GetClientRequest, GetInfoRequest, GetInfoResponse, ListClientsRequest,
+    ListClientsResponse, RegisterClientRequest, TailAuditRequest, TailAuditResponse,
+    UpdateClientRequest,
+};
+use tokio::sync::{oneshot, watch};
+use tonic::{Request, Response, Status};
+
+/// Most clients in one page.
+const MAX_PAGE: usize = 1000;
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug)]
+pub struct AgentFacts {
+    /// The agent's version.
+    pub version: &'static str,
+    /// The data directory.
+    pub data_dir: String,
+    /// The workload socket.
+    pub workload_socket: String,
+    /// The admin socket.
+    pub admin_socket: String,
+    /// When the agent started.
+    pub started_at: SystemTime,
+    /// What it can only do in a weaker way.
+    pub limitations: Vec<String>,
+}
+
+/// The services behind the admin socket.
+#[derive(Debug)]
+pub struct AdminServices {
+    /// Fixed facts.
+    pub facts: AgentFacts,
+    /// The clients.
+    pub registry: Arc<Registry>,
+    /// The processes.
+    pub workloads: Arc<Workloads>,
+    /// Explains processes.
+    pub attestor: Arc<Attestor>,
+    /// The audit trail.
+    pub trail: Trail,
+    /// Counts changes.
+    pub metrics: RegistryMetrics,
+    /// Carries changes to their end.
+    pub supervisor: Supervisor,
+    /// The wall clock.
+    pub clock: SharedClock,
+    /// Whether the agent is ready.
+    pub readiness: Readiness,
+    /// True once the agent stops.
+    pub stopped: watch::Receiver<bool>,
+    /// Lists the authority's keys.
+    pub authorities: Authorities,
+}
+
+/// Lists the authority's keys.
+pub struct Authorities(pub Box<dyn Fn() -> Vec<AuthorityInfo> + Send + Sync>);
+
+impl Debug for Authorities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries((self.0)()).finish()
+    }
+}
+
+/// The admin service.
+#[derive(Clone, Debug)]
+pub struct AdminApi {
+    services: Arc<AdminServices>,
+}
+
+impl AdminApi {
+    /// Serves from `services`.
+    #[must_use]
+    pub const fn new(services: Arc<AdminServices>) -> Self {
+        Self { services }
+    }
+
+    fn show(&self, client: &Client) -> admin::Client {
+        let state = self.services.registry.snapshot().state_of(client);
+        let holders = self.services.workloads.holders(&[client]);
+        convert::client(client, state, holders.first().copied().unwrap_or_default())
+    }
+
+    /// Makes a change and records it, or records that it was refused. Both are
+    /// done also where the operator does not wait for them.
+    async fn change<F>(
+        &self,
+        requested: Requested,
+        change: impl FnOnce(Registry, Requested, Actor) -> F,
+    ) -> Result<Response<admin::Client>, Status>
+    where
+        F: Future<Output = Result<Arc<Client>, RegistryError>> + Send + 'static,
+    {
+        let services = &self.services;
+        // Taking away must not wait for the disk to have space again.
+        let takes_away = matches!(requested.kind, Kind::Suspended | Kind::Revoked);
+        if !takes_away && !services.trail.health().borrow().is_recording() {
+            return Err(status::of_refusing_trail());
+        }
+        let actor = actor(&requested.operator)?;
+        let registry = Registry::clone(&services.registry);
+        let changed = change(registry, requested.clone(), actor);
+        let (reply, done) = oneshot::channel();
+        let this = self.clone();
+        services.supervisor.spawn(async move {
+            let recorded = this.record_change(&requested, changed.await).await;
+            if reply.send(recorded).is_err() {
+                tracing::debug!("the operator did not wait for a change");
+            }
+        });
+        let client = done
+            .await
+            .map_err(|_panicked| Status::internal("the change was given up"))??;
+        Ok(Response::new(self.show(&client)))
+    }
+
+    async fn record_change(
+        &self,
+        requested: &Requested,
+        changed: Result<Arc<Client>, RegistryError>,
+    ) -> Result<Arc<Client>, Status> {
+        let Requested { kind, name, .. } = requested;
+        let operator = requested.operator.label();
+        let event = match &changed {
+            Ok(client) => Event::new(*kind)
+                .client(name.as_str(), client.version().number)
+                .client_digest(client.version().digest.to_string())
+                .spiffe_id(client.spec().spiffe_id().to_string())
+                .operator(operator)
+                .reason(requested.reason.as_str()),
+            Err(error) => Event::new(Kind::Refused)
+                .operation(kind.as_str())
+                .operator(operator)
+                .reason(format!("{name}: {error}")),
+        };
+        let recorded = self.services.trail.record(event).await;
+        let client = changed.map_err(|error| status::of_registry(&error))?;
+        let changes = &self.services.metrics.changes;
+        changes.get_or_create(&kind.as_str().into()).inc();
+        recorded.map_err(|error| status::of_unrecorded_change(&error))?;
+        Ok(client)
+    }
+}
+
+/// A change that an operator asks for.
+#[derive(Clone, Debug)]
+struct Requested {
+    operator: Operator,
+    kind: Kind,
+    name: ClientName,
+    reason: Reason,
+}
+
+impl Requested {
+    fn state(kind: Kind, request: Request<ChangeStateRequest>) -> Result<Self, Status> {
+        let operator = operator(&request)?;
+        let request = request.into_inner();
+        Self::new(operator, kind, &request.name, &request.reason)
+    }
+
+    fn new(operator: Operator, kind: Kind, name: &str, reason: &str) -> Result<Self, Status> {
+        Ok(Self {
+            operator,
+            kind,
+            name: convert::name(name)?,
+            reason: Reason::from_str(reason)
+                .map_err(|error| Status::invalid_argument(error.to_string()))?,
+        })
+    }
+}
+
+/// The operator that the server put there when it accepted the connection.
+fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
+    let operator = request.extensions().get::<Operator>().cloned();
+    operator.ok_or_else(|| Status::internal("the connection has no operator"))
+}
+
+fn actor(operator: &Operator) -> Result<Actor, Status> {
+    Actor::from_str(&operator.label()).map_err(|_bug| Status::internal("the operator has no name"))
+}
+
+#[tonic::async_trait]
+impl admin::admin_server::Admin for AdminApi {
+    type TailAuditStream = Pin<Box<dyn Stream<Item = Result<TailAuditResponse, Status>> + Send>>;
+
+    async fn get_info(
+        &self,
+        _: Request<GetInfoRequest>,
+    ) -> Result<Response<GetInfoResponse>, Status> {
+        let services = &self.services;
+        let snapshot = services.registry.snapshot();
+        let active = snapshot
+            .iter()
+            .filter(|client| snapshot.state_of(client) == crate::registry::ClientState::Active);
+        let (processes, streams) = services.workloads.counts();
+        let facts = services.facts.clone();
+        Ok(Response::new(GetInfoResponse {
+            version: facts.version.to_owned(),
+            trust_domain: services.workloads.bundle().trust_domain().to_string(),
+            data_dir: facts.data_dir,
+            workload_socket: facts.workload_socket,
+            admin_socket: facts.admin_socket,
+            ready: services.readiness.is_ready(),
+            started_at: convert::timestamp(facts.started_at),
+            active_clients: count(active.count()),
+            clients: count(snapshot.len()),
+            processes: count(processes),
+            streams: count(streams),
+            limitations: facts.limitations,
+            authorities: (services.authorities.0)().iter().map(authority).collect(),
+        }))
+    }
+
+    async fn register_client(
+        &self,
+        request: Request<RegisterClientRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        let operator = operator(&request)?;
+        let request = request.into_inner();
+        let requested = Requested::new(operator, Kind::Registered, &request.name, &request.reason)?;
+        let draft = convert::draft(request.spec)?;
+        self.change(requested, |registry, requested, actor| async move {
+            let Requested { name, reason, .. } = requested;
+            registry.register(name, draft, actor, reason).await
+        })
+        .await
+    }
+
+    async fn update_client(
+        &self,
+        request: Request<UpdateClientRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        let operator = operator(&request)?;
+        let request = request.into_inner();
+        let requested = Requested::new(operator, Kind::Updated, &request.name, &request.reason)?;
+        let draft = convert::draft(request.spec)?;
+        let expected = (request.expected_version != 0).then_some(request.expected_version);
+        self.change(requested, |registry, requested, actor| async move {
+            let Requested { name, reason, .. } = requested;
+            registry.update(name, draft, expected, actor, reason).await
+        })
+        .await
+    }
+
+    async fn get_client(
+        &self,
+        request: Request<GetClientRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        let name = convert::name(&request.into_inner().name)?;
+        let snapshot = self.services.registry.snapshot();
+        let client = snapshot.client(&name);
+        let client =
+            client.ok_or_else(|| Status::not_found(format!("there is no client {name}")))?;
+        Ok(Response::new(self.show(client)))
+    }
+
+    async fn list_clients(
+        &self,
+        request: Request<ListClientsRequest>,
+    ) -> Result<Response<ListClientsResponse>, Status> {
+        let request = request.into_inner();
+        let after = match request.after.as_str() {
+            "" => None,
+            text => Some(convert::name(text)?),
+        };
+        let limit = match usize::try_from(request.limit) {
+            Ok(0) | Err(_) => MAX_PAGE,
+            Ok(limit) => limit.min(MAX_PAGE),
+        };
+        let snapshot = self.services.registry.snapshot();
+        let wanted = |client: &&Arc<Client>| {
+            (request.owner.is_empty() || client.spec().owner().as_str() == request.owner)
+                && (request.state.is_empty() || snapshot.state_of(client).as_str() == request.state)
+        };
+        let mut page: Vec<_> = snapshot
+            .iter()
+            .skip_while(|client| after.as_ref().is_some_and(|after| client.name() <= after))
+            .filter(wanted)
+            .take(limit + 1)
+            .collect();
+        let more = page.len() > limit;
+        page.truncate(limit);
+        let clients: Vec<&Client> = page.iter().map(|client| &***client).collect();
+        let holders = self.services.workloads.holders(&clients);
+        Ok(Response::new(ListClientsResponse {
+            clients: std::iter::zip(&page, holders)
+                .map(|(client, held)| convert::client(client, snapshot.state_of(client), held))
+                .collect(),
+            more,
+        }))
+    }
+
+    async fn suspend_client(
+        &self,
+        request: Request<ChangeStateRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        let requested = Requested::state(Kind::Suspended, request)?;
+        self.change(requested, |registry, requested, actor| async move {
+            let Requested { name, reason, .. } = requested;
+            registry.suspend(name, actor, reason).await
+        })
+        .await
+    }
+
+    async fn resume_client(
+        &self,
+        request: Request<ChangeStateRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        let requested = Requested::state(Kind::Resumed, request)?;
+        self.change(requested, |registry, requested, actor| async move {
+            let Requested { name, reason, .. } = requested;
+            registry.resume(name, actor, reason).await
+        })
+        .await
+    }
+
+    async fn revoke_client(
+        &self,
+        request: Request<ChangeStateRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        let requested = Requested::state(Kind::Revoked, request)?;
+        self.change(requested, |registry, requested, actor| async move {
+            let Requested { name, reason, .. } = requested;
+            registry.revoke(name, actor, reason).await
+        })
+        .await
+    }
+
+    async fn attest_process(
+        &self,
+        request: Request<AttestProcessRequest>,
+    ) -> Result<Response<AttestProcessResponse>, Status> {
+        let explained = inspect::process(&self.services, request.into_inner()).await?;
+        Ok(Response::new(explained))
+    }
+
+    async fn get_bundle(
+        &self,
+        request: Request<GetBundleRequest>,
+    ) -> Result<Response<GetBundleResponse>, Status> {
+        let bundle = self.services.workloads.bundle();
+        let document = document(&bundle, &request.into_inner().format)?;
+        Ok(Response::new(GetBundleResponse { document }))
+    }
+
+    async fn tail_audit(
+        &self,
+        request: Request<TailAuditRequest>,
+    ) -> Result<Response<Self::TailAuditStream>, Status> {
+        let request = request.into_inner();
+        let last = usize::try_from(request.last).unwrap_or(usize::MAX);
+        let lines = self
+            .services
+            .trail
+            .tail(last.min(MAX_TAIL_LINES), request.follow);
+        let lines = lines.map(|line| match line {
+            Ok(line) => Ok(TailAuditResponse { line }),
+            Err(error) => Err(status::of_tail(&error)),
+        });
+        let lines = lines.take_until(until_true(self.services.stopped.clone()));
+        Ok(Response::new(Box::pin(lines)))
+    }
+}
+
+fn document(bundle: &TrustBundle, format: &str) -> Result<bytes::Bytes, Status> {
+    match format {
+        "spiffe" => Ok(bundle.spiffe_json().clone()),
+        "jwks" => Ok(bundle.jwt_jwks().clone()),
+        "pem" => Ok(bundle.x509_pem().clone()),
+        _ => Err(Status::invalid_argument(
+            "format is one of: spiffe, jwks, pem",
+        )),
+    }
+}
+
+fn authority(info: &AuthorityInfo) -> admin::AuthorityInfo {
+    admin::AuthorityInfo {
+        kind: info.kind.as_str().to_owned(),
+        slot: info.slot.as_str().to_owned(),
+        key_id: info.key_id.to_string(),
+        not_before: convert::timestamp(info.not_before),
+        not_after: convert::timestamp(info.not_after),
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,93 @@
+//! Between the admin messages and the registry's types.
+
+use crate::{
+    clock::unix_seconds,
+    registry::{Client, ClientDraft, ClientName, ClientState},
+};
+use std::{
+    str::FromStr as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use symbolon_proto::admin;
+use tonic::Status;
+
+pub(super) fn name(text: &str) -> Result<ClientName, Status> {
+    ClientName::from_str(text).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+pub(super) fn draft(spec: Option<admin::ClientSpec>) -> Result<ClientDraft, Status> {
+    let spec = spec.ok_or_else(|| Status::invalid_argument("the specification is missing"))?;
+    let expires_at = match u64::try_from(spec.expires_at) {
+        Ok(0) => None,
+        Ok(seconds) => UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
+        Err(_before_1970) => return Err(Status::invalid_argument("expires_at lies before 1970")),
+    };
+    let sets = spec.selector_sets.into_iter();
+    Ok(ClientDraft {
+        owner: spec.owner,
+        purpose: spec.purpose,
+        spiffe_id: non_empty(spec.spiffe_id),
+        selector_sets: sets.map(|set| set.selectors).collect(),
+        audiences: spec.audiences,
+        max_audiences: (spec.max_audiences != 0).then_some(spec.max_audiences),
+        x509_ttl: seconds(spec.x509_ttl),
+        jwt_ttl: seconds(spec.jwt_ttl),
+        hint: non_empty(spec.hint),
+        dns_names: spec.dns_names,
+        expires_at,
+    })
+}
+
+fn non_empty(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn seconds(seconds: u64) -> Option<Duration> {
+    (seconds != 0).then(|| Duration::from_secs(seconds))
+}
+
+/// The message for a client in `state`, held by so many processes.
+pub(super) fn client(client: &Client, state: ClientState, processes: usize) -> admin::Client {
+    let version = client.version();
+    let change = client.state_change();
+    let warnings = client.warnings();
+    admin::Client {
+        name: client.name().to_string(),
+        state: state.as_str().to_owned(),
+        state_reason: change.map(|c| c.reason.to_string()).unwrap_or_default(),
+        state_changed_at: change.map(|c| timestamp(c.at)).unwrap_or_default(),
+        version: version.number,
+        digest: version.digest.to_string(),
+        author: version.author.to_string(),
+        created_at: timestamp(client.created_at()),
+        updated_at: timestamp(version.at),
+        spec: Some(spec(client)),
+        warnings: warnings.iter().map(ToString::to_string).collect(),
+        processes: u64::try_from(processes).unwrap_or(u64::MAX),
+    }
+}
+
+fn spec(client: &Client) -> admin::ClientSpec {
+    let spec = client.spec();
+    let selectors = |set: &crate::registry::SelectorSet| admin::SelectorSet {
+        selectors: set.selectors().iter().map(ToString::to_string).collect(),
+    };
+    admin::ClientSpec {
+        owner: spec.owner().to_string(),
+        purpose: spec.purpose().to_string(),
+        spiffe_id: spec.spiffe_id().to_string(),
+        selector_sets: spec.selector_sets().iter().map(selectors).collect(),
+        audiences: spec.audiences().iter().map(ToString::to_string).collect(),
+        max_audiences: spec.max_audiences(),
+        x509_ttl: spec.x509_ttl().map_or(0, |ttl| ttl.as_secs()),
+        jwt_ttl: spec.jwt_ttl().map_or(0, |ttl| ttl.as_secs()),
+        hint: spec.hint().map(ToString::to_string).unwrap_or_default(),
+        dns_names: spec.dns_names().iter().map(ToString::to_string).collect(),
+        expires_at: spec.expires_at().map_or(0, timestamp),
+    }
+}
+
+/// Unix seconds, as the admin messages carry them.
+pub(super) fn timestamp(at: SystemTime) -> i64 {
+    i64::try_from(unix_seconds(at)).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,46 @@
+//! From an error to a gRPC status: the one place that chooses code and words.
+
+use crate::{audit::AuditError, registry::RegistryError};
+use symbolon_attestors::{AttestError, PinError};
+use tonic::Status;
+
+pub(super) fn of_registry(error: &RegistryError) -> Status {
+    let text = error.to_string();
+    match error {
+        RegistryError::Spec(_) | RegistryError::ReasonMissing => Status::invalid_argument(text),
+        RegistryError::NotFound(_) => Status::not_found(text),
+        RegistryError::NameTaken(_) | RegistryError::IdTaken { .. } => Status::already_exists(text),
+        RegistryError::VersionMismatch { .. } => Status::aborted(text),
+        RegistryError::WrongState { .. } => Status::failed_precondition(text),
+        RegistryError::Full { .. } => Status::resource_exhausted(text),
+        RegistryError::Closed => Status::unavailable(text),
+        RegistryError::Store(_) | RegistryError::Record(_) | RegistryError::Canonical(_) => {
+            tracing::error!(%error, "the registry failed");
+            Status::internal("the registry failed; the agent's log has the details")
+        }
+    }
+}
+
+pub(super) fn of_refusing_trail() -> Status {
+    Status::unavailable("nothing can be recorded in the audit trail, so nothing is changed")
+}
+
+pub(super) fn of_unrecorded_change(error: &AuditError) -> Status {
+    tracing::error!(%error, "a change is in force that the audit trail lacks");
+    Status::internal(format!(
+        "the change is in force, but could not be recorded: {error}"
+    ))
+}
+
+pub(super) fn of_tail(error: &AuditError) -> Status {
+    tracing::error!(%error, "the audit trail cannot be read");
+    Status::internal(error.to_string())
+}
+
+pub(super) fn of_pin(error: &PinError, pid: i32) -> Status {
+    Status::not_found(format!("process {pid} cannot be pinned: {error}"))
+}
+
+pub(super) fn of_attest(error: &AttestError, pid: i32) -> Status {
+    Status::failed_precondition(format!("process {pid} cannot be attested: {error}"))
+}
