@@ -9,6 +9,7 @@ pub mod admin_api;
 pub mod audit;
 pub mod authority;
 pub mod canonical;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod http;

@@ -1,0 +1,71 @@
+//! The flags that `register` and `update` share, and what they do to a client's content.
+
+use crate::cli::moment::{Moment, parse_duration, parse_moment};
+use clap::Args;
+use std::time::Duration;
+use symbolon_proto::admin::{ClientSpec, SelectorSet};
+
+/// The content of a registration as flags.
+#[derive(Args, Debug, Default)]
+pub(super) struct SpecArgs {
+    /// What the client is for
+    #[arg(long, value_name = "TEXT")]
+    pub(super) purpose: Option<String>,
+    /// A fact that must hold of the process; repeated: all of them must hold
+    #[arg(long = "selector", value_name = "TYPE:VALUE")]
+    pub(super) selectors: Vec<String>,
+    /// An audience that its JWT-SVIDs may have, repeated for more; `*` allows any
+    #[arg(long = "audience", value_name = "AUD")]
+    pub(super) audiences: Vec<String>,
+    /// How many audiences one JWT-SVID may have [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_audiences: Option<u32>,
+    /// Longest lifetime of its X.509-SVIDs and WIT-SVIDs: 30m, 1h, 12h
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) x509_ttl: Option<Duration>,
+    /// Longest lifetime of its JWT-SVIDs: 90s, 5m
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) jwt_ttl: Option<Duration>,
+    /// A word that tells a process with several identities what this one is for
+    #[arg(long)]
+    pub(super) hint: Option<String>,
+    /// A DNS name in its X.509-SVIDs, repeated for more
+    #[arg(long = "dns-name", value_name = "NAME")]
+    pub(super) dns_names: Vec<String>,
+    /// When the registration ends: 2027-01-31T12:00:00Z, 2027-01-31 or 90d from now
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub(super) expires_at: Option<Moment>,
+}
+
+impl SpecArgs {
+    /// Puts what was given in the place of what is in `spec`.
+    pub(super) fn apply(self, spec: &mut ClientSpec, now: i64) {
+        replace(&mut spec.purpose, self.purpose);
+        if !self.selectors.is_empty() {
+            let selectors = self.selectors;
+            spec.selector_sets = vec![SelectorSet { selectors }];
+        }
+        replace_all(&mut spec.audiences, self.audiences);
+        replace(&mut spec.max_audiences, self.max_audiences);
+        replace(&mut spec.x509_ttl, self.x509_ttl.map(|ttl| ttl.as_secs()));
+        replace(&mut spec.jwt_ttl, self.jwt_ttl.map(|ttl| ttl.as_secs()));
+        replace(&mut spec.hint, self.hint);
+        replace_all(&mut spec.dns_names, self.dns_names);
+        replace(
+            &mut spec.expires_at,
+            self.expires_at.map(|at| at.resolve(now)),
+        );
+    }
+}
+
+fn replace<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
+fn replace_all<T>(field: &mut Vec<T>, values: Vec<T>) {
+    if !values.is_empty() {
+        *field = values;
+    }
+}

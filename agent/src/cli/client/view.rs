@@ -1,0 +1,190 @@
+//! A client as the command line shows it.
+
+use crate::cli::{
+    moment::{duration, exact, relative},
+    output::{Fields, Look, Table, View, count, or_dash, some},
+};
+use serde::Serialize;
+use symbolon_proto::admin::Client;
+
+/// One client; `agent/doc/cli.md` documents the fields.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ClientView {
+    pub(super) name: String,
+    state: String,
+    state_reason: Option<String>,
+    state_changed_at: Option<String>,
+    version: u64,
+    digest: String,
+    author: String,
+    created_at: Option<String>,
+    updated_at: Option<String>,
+    owner: String,
+    purpose: Option<String>,
+    spiffe_id: String,
+    selector_sets: Vec<Vec<String>>,
+    audiences: Vec<String>,
+    max_audiences: u32,
+    x509_ttl: Option<u64>,
+    jwt_ttl: Option<u64>,
+    hint: Option<String>,
+    dns_names: Vec<String>,
+    expires_at: Option<String>,
+    pub(super) warnings: Vec<String>,
+    processes: u64,
+    #[serde(skip)]
+    times: Times,
+}
+
+/// The times in Unix seconds, for tables.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    state_changed: i64,
+    updated: i64,
+    expires: i64,
+}
+
+impl ClientView {
+    /// The fields that a version holds and `update` can change.
+    pub(super) const CONTENT: [&'static str; 11] = [
+        "owner",
+        "purpose",
+        "spiffe_id",
+        "selector_sets",
+        "audiences",
+        "max_audiences",
+        "x509_ttl",
+        "jwt_ttl",
+        "hint",
+        "dns_names",
+        "expires_at",
+    ];
+}
+
+impl From<Client> for ClientView {
+    fn from(client: Client) -> Self {
+        let spec = client.spec.unwrap_or_default();
+        let set = |seconds: u64| (seconds > 0).then_some(seconds);
+        Self {
+            name: client.name,
+            state: client.state,
+            state_reason: some(client.state_reason),
+            state_changed_at: exact(client.state_changed_at),
+            version: client.version,
+            digest: client.digest,
+            author: client.author,
+            created_at: exact(client.created_at),
+            updated_at: exact(client.updated_at),
+            owner: spec.owner,
+            purpose: some(spec.purpose),
+            spiffe_id: spec.spiffe_id,
+            selector_sets: spec
+                .selector_sets
+                .into_iter()
+                .map(|set| set.selectors)
+                .collect(),
+            audiences: spec.audiences,
+            max_audiences: spec.max_audiences.max(1),
+            x509_ttl: set(spec.x509_ttl),
+            jwt_ttl: set(spec.jwt_ttl),
+            hint: some(spec.hint),
+            dns_names: spec.dns_names,
+            expires_at: exact(spec.expires_at),
+            warnings: client.warnings,
+            processes: client.processes,
+            times: Times {
+                state_changed: client.state_changed_at,
+                updated: client.updated_at,
+                expires: spec.expires_at,
+            },
+        }
+    }
+}
+
+impl View for ClientView {
+    fn table(&self, look: &Look) -> String {
+        let mut fields = Fields::new();
+        fields.add("Name", &self.name);
+        fields.add("State", self.state_line(look.now));
+        fields.add("SPIFFE ID", &self.spiffe_id);
+        fields.add("Owner", &self.owner);
+        fields.add("Purpose", self.purpose.as_deref().unwrap_or_default());
+        for (index, set) in self.selector_sets.iter().enumerate() {
+            let name = if index == 0 { "Selectors" } else { "  or" };
+            fields.list(name, set);
+        }
+        fields.list("Audiences", &self.audiences);
+        if self.max_audiences > 1 {
+            fields.add("", format!("at most {} in a token", self.max_audiences));
+        }
+        if let Some(ttl) = self.x509_ttl {
+            fields.add("X.509 TTL", format!("at most {}", duration(ttl)));
+        }
+        if let Some(ttl) = self.jwt_ttl {
+            fields.add("JWT TTL", format!("at most {}", duration(ttl)));
+        }
+        fields.add("Hint", self.hint.as_deref().unwrap_or_default());
+        fields.list("DNS names", &self.dns_names);
+        if self.times.expires != 0 {
+            fields.add("Expires", relative(self.times.expires, look.now));
+        }
+        fields.add("Version", self.version_line(look.now));
+        fields.add("Digest", &self.digest);
+        fields.add("Held by", count(self.processes, "process", "processes"));
+        fields.list("Weak", &self.warnings);
+        fields.render()
+    }
+}
+
+impl ClientView {
+    fn state_line(&self, now: i64) -> String {
+        let mut line = self.state.clone();
+        if self.times.state_changed != 0 && self.state != "active" {
+            line.push_str(&format!(", {}", relative(self.times.state_changed, now)));
+        }
+        if let Some(reason) = &self.state_reason {
+            line.push_str(&format!(": {reason}"));
+        }
+        line
+    }
+
+    fn version_line(&self, now: i64) -> String {
+        let updated = relative(self.times.updated, now);
+        format!("{}, {updated} by {}", self.version, or_dash(&self.author))
+    }
+}
+
+/// Several clients.
+#[derive(Debug, Serialize)]
+pub(super) struct ClientList {
+    pub(super) clients: Vec<ClientView>,
+}
+
+impl View for ClientList {
+    fn table(&self, look: &Look) -> String {
+        if self.clients.is_empty() {
+            return "No clients.\n".to_owned();
+        }
+        let mut table = Table::new([
+            "NAME",
+            "STATE",
+            "OWNER",
+            "SPIFFE ID",
+            "HELD BY",
+            "EXPIRES",
+            "WEAK",
+        ]);
+        for client in &self.clients {
+            table.row([
+                client.name.clone(),
+                client.state.clone(),
+                client.owner.clone(),
+                client.spiffe_id.clone(),
+                client.processes.to_string(),
+                relative(client.times.expires, look.now),
+                or_dash(&client.warnings.join(" ")).to_owned(),
+            ]);
+        }
+        table.render(look.width)
+    }
+}

@@ -1,0 +1,252 @@
+use super::State;
+use crate::cli::tests::NOW;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use symbolon_proto::admin::{
+    AttestProcessRequest, AttestProcessResponse, AuthorityInfo, ChangeStateRequest, Client,
+    ClientFit, ClientSpec, GetBundleRequest, GetBundleResponse, GetClientRequest, GetInfoRequest,
+    GetInfoResponse, ListClientsRequest, ListClientsResponse, RegisterClientRequest, SelectorSet,
+    SetFit, TailAuditRequest, TailAuditResponse, UnknownFact, UpdateClientRequest,
+    admin_server::Admin,
+};
+use tokio_stream::Iter;
+use tonic::{Request, Response, Status};
+
+/// Fewer than anybody asks for, so that lists have pages.
+const PAGE: usize = 2;
+
+#[derive(Clone, Debug)]
+pub(super) struct FakeAdmin(pub(super) Arc<Mutex<State>>);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl FakeAdmin {
+    fn hear<T: std::fmt::Debug>(&self, request: Request<T>) -> Result<T, Status> {
+        let mut state = self.0.lock();
+        let request = request.into_inner();
+        state.requests.push(format!("{request:?}"));
+        state.refusal.clone().map_or(Ok(request), Err)
+    }
+
+    fn with(&self, name: &str, change: impl FnOnce(&mut Client)) -> Answer<Client> {
+        let mut state = self.0.lock();
+        let found = state.clients.iter_mut().find(|client| client.name == name);
+        let client = found.ok_or_else(|| Status::not_found(format!("no client `{name}`")))?;
+        change(client);
+        Ok(Response::new(client.clone()))
+    }
+
+    fn change(&self, request: Request<ChangeStateRequest>, to: &str) -> Answer<Client> {
+        let ChangeStateRequest { name, reason } = self.hear(request)?;
+        self.with(&name, |client| {
+            client.state = to.to_owned();
+            client.state_reason = reason;
+            client.state_changed_at = NOW;
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for FakeAdmin {
+    async fn get_info(&self, request: Request<GetInfoRequest>) -> Answer<GetInfoResponse> {
+        self.hear(request)?;
+        Ok(Response::new(GetInfoResponse {
+            version: "0.1.0".into(),
+            trust_domain: "example.org".into(),
+            data_dir: "/var/lib/symbolon".into(),
+            workload_socket: "/run/symbolon/workload/workload.sock".into(),
+            admin_socket: "/run/symbolon/admin/admin.sock".into(),
+            ready: true,
+            started_at: NOW - 3_600 * 5,
+            clients: 3,
+            active_clients: 2,
+            processes: 1,
+            streams: 4,
+            limitations: vec!["Not root: only this user's processes can be attested fully.".into()],
+            authorities: vec![AuthorityInfo {
+                kind: "x509".into(),
+                slot: "active".into(),
+                key_id: "ab12".into(),
+                not_before: NOW - 86_400,
+                not_after: NOW + 89 * 86_400,
+            }],
+        }))
+    }
+
+    async fn register_client(&self, request: Request<RegisterClientRequest>) -> Answer<Client> {
+        let request = self.hear(request)?;
+        let mut state = self.0.lock();
+        if state
+            .clients
+            .iter()
+            .any(|client| client.name == request.name)
+        {
+            return Err(Status::already_exists(format!(
+                "`{}` is taken",
+                request.name
+            )));
+        }
+        let mut client = client(&request.name, request.spec.unwrap());
+        client.warnings.retain(|_| {
+            client
+                .spec
+                .as_ref()
+                .unwrap()
+                .audiences
+                .contains(&"*".to_owned())
+        });
+        state.clients.push(client.clone());
+        Ok(Response::new(client))
+    }
+
+    async fn update_client(&self, request: Request<UpdateClientRequest>) -> Answer<Client> {
+        let request = self.hear(request)?;
+        self.with(&request.name, |client| {
+            assert_eq!(request.expected_version, client.version);
+            client.version += 1;
+            client.spec = request.spec;
+        })
+    }
+
+    async fn get_client(&self, request: Request<GetClientRequest>) -> Answer<Client> {
+        let request = self.hear(request)?;
+        self.with(&request.name, |_| {})
+    }
+
+    async fn list_clients(
+        &self,
+        request: Request<ListClientsRequest>,
+    ) -> Answer<ListClientsResponse> {
+        let request = self.hear(request)?;
+        let clients = self.0.lock().clients.clone();
+        let rest = clients
+            .into_iter()
+            .filter(|client| client.name > request.after);
+        let mut page: Vec<Client> = rest.take(PAGE + 1).collect();
+        let more = page.len() > PAGE;
+        page.truncate(PAGE);
+        Ok(Response::new(ListClientsResponse {
+            clients: page,
+            more,
+        }))
+    }
+
+    async fn suspend_client(&self, request: Request<ChangeStateRequest>) -> Answer<Client> {
+        self.change(request, "suspended")
+    }
+
+    async fn resume_client(&self, request: Request<ChangeStateRequest>) -> Answer<Client> {
+        self.change(request, "active")
+    }
+
+    async fn revoke_client(&self, request: Request<ChangeStateRequest>) -> Answer<Client> {
+        self.change(request, "revoked")
+    }
+
+    async fn attest_process(
+        &self,
+        request: Request<AttestProcessRequest>,
+    ) -> Answer<AttestProcessResponse> {
+        let request = self.hear(request)?;
+        let fit = |name: &str, state: &str, sets: Vec<SetFit>| ClientFit {
+            name: name.into(),
+            spiffe_id: format!("spiffe://example.org/mcp/client/{name}"),
+            state: state.into(),
+            fits: sets.is_empty(),
+            entitled: state == "active" && sets.is_empty(),
+            sets,
+        };
+        let lacking = SetFit {
+            present: vec!["unix:uid:1000".into()],
+            missing: vec!["unix:path:/opt/other".into()],
+        };
+        Ok(Response::new(AttestProcessResponse {
+            pid: request.pid,
+            attestation_id: "5f".repeat(32),
+            pinned_by: "pidfd".into(),
+            selectors: self.0.lock().selectors.clone(),
+            unknown: vec![UnknownFact {
+                selector: "cgroup:path".into(),
+                reason: "no cgroup is mounted".into(),
+            }],
+            clients: vec![
+                fit("billing", "active", vec![lacking.clone(), lacking]),
+                fit("payments", "active", vec![]),
+                fit("reports", "suspended", vec![]),
+            ],
+            evidence_json: r#"{"pid":4711,"uid":1000}"#.into(),
+        }))
+    }
+
+    async fn get_bundle(&self, request: Request<GetBundleRequest>) -> Answer<GetBundleResponse> {
+        let document = match self.hear(request)?.format.as_str() {
+            "pem" => super::workload::identity().authority.pem(),
+            "jwks" => r#"{"keys":[{"kid":"j1","kty":"EC","crv":"P-256"}]}"#.to_owned(),
+            _ => r#"{"keys":[{"kid":"j1","kty":"EC","crv":"P-256","use":"jwt-svid"}],"spiffe_sequence":1}"#
+                .to_owned(),
+        };
+        Ok(Response::new(GetBundleResponse {
+            document: document.into_bytes().into(),
+        }))
+    }
+
+    type TailAuditStream = Iter<std::vec::IntoIter<Result<TailAuditResponse, Status>>>;
+
+    async fn tail_audit(
+        &self,
+        request: Request<TailAuditRequest>,
+    ) -> Answer<Self::TailAuditStream> {
+        self.hear(request)?;
+        let lines = self.0.lock().audit.clone();
+        let lines: Vec<_> = lines
+            .into_iter()
+            .map(|line| Ok(TailAuditResponse { line }))
+            .collect();
+        Ok(Response::new(tokio_stream::iter(lines)))
+    }
+}
+
+/// The content of a registration.
+pub(in crate::cli::tests) fn spec() -> ClientSpec {
+    ClientSpec {
+        owner: "alice".into(),
+        purpose: "pays invoices".into(),
+        spiffe_id: "spiffe://example.org/mcp/client/payments".into(),
+        selector_sets: vec![
+            SelectorSet {
+                selectors: vec!["unix:sha256:ab".into(), "unix:uid:1000".into()],
+            },
+            SelectorSet {
+                selectors: vec!["unix:uid:1001".into()],
+            },
+        ],
+        audiences: vec!["https://mcp.example.org".into(), "*".into()],
+        max_audiences: 2,
+        x509_ttl: 1_800,
+        jwt_ttl: 90,
+        hint: "internal".into(),
+        dns_names: vec!["payments.example.org".into()],
+        expires_at: NOW + 90 * 86_400,
+    }
+}
+
+/// A client with `spec` in force.
+pub(in crate::cli::tests) fn client(name: &str, mut spec: ClientSpec) -> Client {
+    if spec.spiffe_id.is_empty() {
+        spec.spiffe_id = format!("spiffe://example.org/mcp/client/{name}");
+    }
+    Client {
+        name: name.into(),
+        state: "active".into(),
+        state_reason: String::new(),
+        state_changed_at: NOW - 86_400,
+        version: 3,
+        digest: "d1".repeat(32),
+        author: "uid:0".into(),
+        created_at: NOW - 864_000,
+        updated_at: NOW - 3_600,
+        spec: Some(spec),
+        warnings: vec!["The audience `*` allows any.".into()],
+        processes: 1,
+    }
+}

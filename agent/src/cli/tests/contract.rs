@@ -1,0 +1,137 @@
+//! What others rely on: parsing, examples, field names.
+
+use crate::cli::Cli;
+use clap::{Command, CommandFactory as _, Parser as _};
+use serde_json::Value;
+use std::{fs, path::Path};
+
+#[test]
+fn the_arguments_are_consistent() {
+    Cli::command().debug_assert();
+}
+
+/// The forms of the design that scripts rely on.
+#[test]
+fn the_documented_forms_parse() {
+    for form in [
+        "agent --config F --trust-domain TD --data-dir D --workload-socket P --admin-socket P --check",
+        "client register N --owner O --purpose T --selector unix:uid:1 --selector unix:gid:1 --spiffe-id I \
+         --audience A --audience B --max-audiences 2 --x509-ttl 1h --jwt-ttl 5m --hint H --dns-name N \
+         --expires-at 2027-01-01T00:00:00Z --from-pid 1",
+        "client list",
+        "client show N",
+        "client update N --audience A",
+        "client suspend N --reason R",
+        "client resume N",
+        "client revoke N --reason R",
+        "svid x509 --write D --watch",
+        "svid jwt --audience A --spiffe-id I",
+        "svid wit",
+        "jwt validate --audience A T",
+        "bundle show --format spiffe",
+        "bundle show --format jwks",
+        "bundle show --format pem",
+        "attest --pid 1 --client N",
+        "audit tail",
+        "health",
+        "demo --keep",
+    ] {
+        for more in ["", " -o json"] {
+            let arguments = format!("symbolon {form}{more}");
+            Cli::try_parse_from(arguments.split_whitespace()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_example_in_the_help_texts_parses() {
+    let mut count = 0;
+    each_command(&Cli::command(), &mut |command| {
+        let Some(help) = command.get_after_long_help() else {
+            return;
+        };
+        let help = help.to_string().replace("\\\n", " ");
+        for line in help.lines().filter_map(|line| line.split_once("symbolon ")) {
+            let words = words(line.1);
+            Cli::try_parse_from(["symbolon".to_owned()].into_iter().chain(words)).unwrap();
+            count += 1;
+        }
+    });
+    assert!(count > 20, "{count}");
+}
+
+fn each_command(command: &Command, visit: &mut impl FnMut(&Command)) {
+    visit(command);
+    for sub in command.get_subcommands() {
+        each_command(sub, visit);
+    }
+}
+
+/// The words of a shell command up to a pipe or redirection; expansions become `1`.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word) = (Vec::new(), String::new());
+    let (mut quote, mut depth) = (None, 0_u32);
+    for c in line.chars() {
+        match (c, quote) {
+            ('(', _) if word.ends_with('$') => {
+                word = word.replace('$', "1");
+                depth += 1;
+            }
+            (')', _) if depth == 0 => break,
+            (')', _) => depth -= 1,
+            _ if depth > 0 => {}
+            ('\'' | '"', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            ('|' | '>', None) => break,
+            (' ', None) => words.push(std::mem::take(&mut word)),
+            _ => word.push(c),
+        }
+    }
+    words.push(word.replace("$$", "1"));
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[test]
+fn every_field_of_the_golden_files_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("doc/cli.md")).unwrap();
+    let mut files = 0;
+    for entry in fs::read_dir(root.join("src/cli/tests/golden")).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            let golden: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            each_field(&golden, &mut |field| {
+                let listed = document.contains(&format!("| `{field}` |"));
+                assert!(
+                    listed,
+                    "{} of {} is not in doc/cli.md",
+                    field,
+                    path.display()
+                );
+            });
+            files += 1;
+        }
+    }
+    assert!(files > 8, "{files}");
+}
+
+/// The names of objects, but not those that are data: claims, evidence, trust domains, keys.
+fn each_field(value: &Value, visit: &mut impl FnMut(&str)) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| each_field(item, visit)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                visit(name);
+                let data = ["claims", "evidence", "federated_bundles", "private_jwk"];
+                if !data.contains(&name.as_str()) {
+                    each_field(value, visit);
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
