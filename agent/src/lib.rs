@@ -6,6 +6,7 @@
 //! picture.
 
 pub mod admin_api;
+pub mod app;
 pub mod audit;
 pub mod authority;
 pub mod canonical;

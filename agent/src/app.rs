@@ -1,0 +1,113 @@
+//! The composition root: the only place that names concrete implementations.
+//!
+//! [`run_agent`] takes the agent from its arguments to its exit code: read the
+//! configuration, harden the process, bind the sockets while there is one
+//! thread, open the subsystems one by one, serve, and drain. Each subsystem is
+//! wired by one function in `subsystems`; `endpoints` binds and serves;
+//! `lifecycle` waits for signals, reloads and stops.
+//!
+//! What fails at start is told on standard error in a sentence with the next
+//! step, and nothing is left behind: sockets that were bound are removed.
+
+mod demo;
+mod endpoints;
+mod lifecycle;
+mod prepare;
+mod subsystems;
+
+pub use demo::run_demo;
+
+use crate::{
+    audit::AuditError,
+    authority::AuthorityError,
+    cli::{AgentArgs, Console},
+    config::{Config, Overrides, Sources},
+    registry::{RegistryError, StoreError},
+    server::BindError,
+};
+use std::{io, process::ExitCode};
+
+/// The exit code for a faulty configuration: the service manager need not try
+/// again before somebody mends it.
+const FAULTY_CONFIGURATION: u8 = 2;
+
+/// Why the agent cannot run.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Prepare(#[from] prepare::PrepareError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("telemetry address {0}: {1}")]
+    Telemetry(std::net::SocketAddr, io::Error),
+    #[error("admin_api.group: {0}")]
+    Group(String),
+    #[error("audit trail: {0}")]
+    Audit(#[from] AuditError),
+    #[error("authority: {0}")]
+    Authority(#[from] AuthorityError),
+    #[error("registry: {0}")]
+    Registry(#[from] RegistryError),
+    #[error("registry: {0}")]
+    Store(#[from] StoreError),
+    #[error("attestation: {0}")]
+    Attestation(#[from] symbolon_attestors::SetupError),
+    #[error("log: {0}")]
+    Log(#[from] tracing::subscriber::SetGlobalDefaultError),
+    #[error("{0}")]
+    System(#[from] io::Error),
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("the task {0:?} ended; the log has the reason")]
+    Task(&'static str),
+}
+
+/// Runs `symbolon agent`.
+#[must_use]
+pub fn run_agent(args: AgentArgs) -> ExitCode {
+    let mut console = Console::of_process();
+    let check = args.check;
+    let sources = sources(args);
+    let config = match Config::load(&sources) {
+        Ok(config) => config,
+        Err(faults) => {
+            console.tell(&faults.to_string());
+            return ExitCode::from(FAULTY_CONFIGURATION);
+        }
+    };
+    if check {
+        for notice in config.notices() {
+            console.tell(&format!("notice: {notice}"));
+        }
+        console.tell("the configuration is valid");
+        return ExitCode::SUCCESS;
+    }
+    match start(config, sources) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console.tell(&format!("agent: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn sources(args: AgentArgs) -> Sources {
+    let overrides = Overrides {
+        trust_domain: args.trust_domain,
+        data_dir: args.data_dir,
+        workload_socket: args.workload_socket,
+        admin_socket: args.admin_socket,
+    };
+    Sources::of_process(args.config, overrides)
+}
+
+fn start(config: Config, sources: Sources) -> Result<(), RunError> {
+    let log = subsystems::log(&config.log)?;
+    prepare::harden()?;
+    let lock = prepare::data_directory(&config.data_dir)?;
+    let sockets = endpoints::bind(&config)?;
+    let runtime = subsystems::runtime(config.runtime.workers)?;
+    let ended = runtime.block_on(lifecycle::run(config, sources, log, sockets));
+    drop(lock);
+    ended
+}

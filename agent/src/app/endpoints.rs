@@ -1,0 +1,238 @@
+//! Binds the sockets and serves on them.
+
+use super::{RunError, subsystems::Subsystems};
+use crate::{
+    admin_api::{
+        AdminApi, AdminRoutes, AdminServices, AgentFacts, Authorities, OperatorGate, OperatorPolicy,
+    },
+    config::Config,
+    http::{self, Telemetry},
+    server::{self, BoundSocket, HealthApi, HttpLimits, Ownership, SideServices, SocketSpec},
+    telemetry::Readiness,
+    workload_api::{WorkloadApi, WorkloadRoutes},
+    workloads::{AdmissionLimits, WorkloadGate},
+};
+use std::{net::TcpListener, sync::Arc};
+use tokio::{net::UnixListener, sync::watch, task::JoinSet};
+use tonic_health::pb::health_server::HealthServer;
+
+/// Streams that one operator's connection may have open.
+const ADMIN_STREAMS: u32 = 32;
+
+/// What is served on the workload socket.
+const WORKLOAD_SERVICE: &[&str] = &["SpiffeWorkloadAPI"];
+
+/// What is served on the admin socket.
+const ADMIN_SERVICE: &[&str] = &["symbolon.admin.v1.Admin"];
+
+/// What is served beside each of them.
+const SIDE_SERVICES: &[&str] = &[
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+];
+
+/// Bound, and not yet served.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    workload: BoundSocket,
+    admin: BoundSocket,
+    telemetry: Option<TcpListener>,
+}
+
+/// Binds everything.
+pub(super) fn bind(config: &Config) -> Result<Sockets, RunError> {
+    let admin = match config.admin_api.group.as_deref() {
+        None => Ownership::Owner,
+        Some(group) => Ownership::Group(group_id(group)?),
+    };
+    let socket = |path: &std::path::Path, ownership| {
+        BoundSocket::bind(&SocketSpec {
+            path: path.to_owned(),
+            ownership,
+        })
+    };
+    let telemetry = config.telemetry.address.map(|address| {
+        let listener = TcpListener::bind(address);
+        listener.map_err(|error| RunError::Telemetry(address, error))
+    });
+    Ok(Sockets {
+        telemetry: telemetry.transpose()?,
+        workload: socket(&config.workload_api.socket, Ownership::Everybody)?,
+        admin: socket(&config.admin_api.socket, admin)?,
+    })
+}
+
+/// A group by its number, or by its name in `/etc/group`.
+fn group_id(group: &str) -> Result<u32, RunError> {
+    if let Ok(id) = group.parse() {
+        return Ok(id);
+    }
+    let text = std::fs::read("/etc/group")
+        .map_err(|error| RunError::Group(format!("cannot read /etc/group: {error}")))?;
+    group_in(&String::from_utf8_lossy(&text), group)
+        .ok_or_else(|| RunError::Group(format!("there is no group {group:?} in /etc/group")))
+}
+
+/// The third field of the group's line, see group(5).
+fn group_in(text: &str, group: &str) -> Option<u32> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+/// What runs, and how it is stopped.
+#[derive(Debug)]
+pub(super) struct Serving {
+    pub(super) servers: JoinSet<()>,
+    pub(super) stop: watch::Sender<bool>,
+    /// Removed from the file system when dropped.
+    _sockets: (BoundSocket, BoundSocket),
+}
+
+/// Starts to serve on all sockets.
+pub(super) fn serve(
+    config: &Config,
+    mut sockets: Sockets,
+    subsystems: &Subsystems,
+    readiness: &Readiness,
+) -> Result<Serving, RunError> {
+    let (stop, stopped) = watch::channel(false);
+    let mut endpoints = Endpoints {
+        config,
+        subsystems,
+        readiness,
+        stopped,
+        servers: JoinSet::new(),
+    };
+    endpoints.workload(sockets.workload.listener()?)?;
+    endpoints.admin(sockets.admin.listener()?)?;
+    if let Some(listener) = sockets.telemetry {
+        endpoints.telemetry(listener)?;
+    }
+    Ok(Serving {
+        servers: endpoints.servers,
+        stop,
+        _sockets: (sockets.workload, sockets.admin),
+    })
+}
+
+/// What every endpoint is made of.
+struct Endpoints<'a> {
+    config: &'a Config,
+    subsystems: &'a Subsystems,
+    readiness: &'a Readiness,
+    stopped: watch::Receiver<bool>,
+    servers: JoinSet<()>,
+}
+
+impl Endpoints<'_> {
+    fn workload(&mut self, listener: UnixListener) -> Result<(), RunError> {
+        let limits = &self.config.limits;
+        let workloads = &self.subsystems.workloads;
+        let gate = Arc::new(WorkloadGate::new(
+            Arc::clone(workloads),
+            AdmissionLimits {
+                max_connections: limits.max_connections,
+                max_connections_per_uid: limits.max_connections_per_uid,
+            },
+        ));
+        let routes = WorkloadRoutes::new(
+            WorkloadApi::new(Arc::clone(workloads)),
+            self.side_services(WORKLOAD_SERVICE)?,
+            self.subsystems.metrics.workload.calls.clone(),
+        );
+        let http = HttpLimits {
+            max_concurrent_streams: limits.max_streams_per_connection,
+        };
+        let stopped = self.stopped.clone();
+        let server = server::serve(listener, gate, routes, http, stopped);
+        self.servers.spawn(server);
+        Ok(())
+    }
+
+    fn admin(&mut self, listener: UnixListener) -> Result<(), RunError> {
+        let settings = &self.config.admin_api;
+        let operators = Arc::new(OperatorGate::new(
+            OperatorPolicy {
+                own_uid: rustix::process::geteuid().as_raw(),
+                group_configured: settings.group.is_some(),
+                allow_foreign_namespaces: settings.allow_foreign_namespaces,
+            },
+            self.subsystems.trail.clone(),
+        ));
+        let api = admin_api(self.config, self.subsystems, self.readiness, &self.stopped);
+        let metrics = self.subsystems.metrics.admin.calls.clone();
+        let routes = AdminRoutes::new(api, self.side_services(ADMIN_SERVICE)?, metrics);
+        let http = HttpLimits {
+            max_concurrent_streams: ADMIN_STREAMS,
+        };
+        let stopped = self.stopped.clone();
+        self.servers
+            .spawn(server::serve(listener, operators, routes, http, stopped));
+        Ok(())
+    }
+
+    fn telemetry(&mut self, listener: TcpListener) -> Result<(), RunError> {
+        listener.set_nonblocking(true)?;
+        tracing::info!(address = %listener.local_addr()?, "telemetry");
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let telemetry = Telemetry {
+            readiness: self.readiness.clone(),
+            metrics: self.subsystems.metrics.clone(),
+        };
+        let stopped = server::until_true(self.stopped.clone());
+        self.servers
+            .spawn(http::serve(listener, telemetry, stopped));
+        Ok(())
+    }
+
+    /// gRPC health, which follows readiness, and reflection, which shows what
+    /// this socket serves and nothing of the other one.
+    fn side_services(&self, served: &'static [&'static str]) -> Result<SideServices, RunError> {
+        let health = HealthApi::new(self.readiness.changes(), served);
+        let side = SideServices::default().with(HealthServer::new(health));
+        if !self.config.workload_api.reflection {
+            return Ok(side);
+        }
+        let builder = || {
+            let builder = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(symbolon_proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+            let names = served.iter().chain(SIDE_SERVICES);
+            names.fold(builder, |builder, name| builder.with_service_name(*name))
+        };
+        Ok(side
+            .with(builder().build_v1()?)
+            .with(builder().build_v1alpha()?))
+    }
+}
+
+fn admin_api(
+    config: &Config,
+    subsystems: &Subsystems,
+    readiness: &Readiness,
+    stopped: &watch::Receiver<bool>,
+) -> AdminApi {
+    let authority = Arc::clone(&subsystems.authority);
+    AdminApi::new(Arc::new(AdminServices {
+        facts: AgentFacts {
+            version: env!("CARGO_PKG_VERSION"),
+            data_dir: config.data_dir.display().to_string(),
+            workload_socket: config.workload_api.socket.display().to_string(),
+            admin_socket: config.admin_api.socket.display().to_string(),
+            started_at: subsystems.clock.now(),
+            limitations: subsystems.attestor.limitations().to_vec(),
+        },
+        registry: Arc::clone(&subsystems.registry),
+        workloads: Arc::clone(&subsystems.workloads),
+        attestor: Arc::clone(&subsystems.attestor),
+        trail: subsystems.trail.clone(),
+        metrics: subsystems.metrics.registry.clone(),
+        supervisor: subsystems.supervisor.clone(),
+        clock: Arc::clone(&subsystems.clock),
+        readiness: readiness.clone(),
+        stopped: stopped.clone(),
+        authorities: Authorities(Box::new(move || authority.authorities())),
+    }))
+}

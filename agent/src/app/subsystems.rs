@@ -1,0 +1,356 @@
+//! One function for each subsystem: from its part of the configuration to the
+//! running thing.
+
+use super::RunError;
+use crate::{
+    audit::{Authority as AuditedAuthority, Event, Kind, Trail, TrailConfig, TrailWriter},
+    authority::{
+        Authority, AuthorityConfig, AuthorityEvent, AuthorityInfo, EmbeddedCa, OperatorCa,
+    },
+    clock::{SharedClock, SystemClock, unix_seconds},
+    config::{self, Config},
+    issuance::{Issuer, Lifetimes},
+    registry::{ClientState, RedbStore, Registry, RegistryConfig, SpecRules, limits::CLIENTS},
+    supervisor::Supervisor,
+    telemetry::{
+        KeySlot, Metrics,
+        log::{self, LevelHandle},
+    },
+    workloads::{Services, WorkloadSettings, Workloads},
+};
+use std::{io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
+use symbolon_attestors::{Attestor, AttestorConfig};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tracing::Level;
+
+/// The services of a running agent.
+#[derive(Debug)]
+pub(super) struct Subsystems {
+    pub(super) clock: SharedClock,
+    pub(super) supervisor: Supervisor,
+    pub(super) metrics: Metrics,
+    pub(super) trail: Trail,
+    pub(super) authority: Arc<EmbeddedCa>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) attestor: Arc<Attestor>,
+    pub(super) workloads: Arc<Workloads>,
+    pub(super) audit_thread: Option<JoinHandle<()>>,
+}
+
+/// Opens everything below the sockets, in the order of what needs what.
+pub(super) async fn open(config: &Config) -> Result<Subsystems, RunError> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let supervisor = Supervisor::new(Handle::current());
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let (trail, writer) = audit(config, &metrics, &clock)?;
+    let audit_thread = write_trail(writer, &supervisor)?;
+    let authority = authority(config, &clock, &supervisor, &trail)?;
+    let registry = registry(config, &clock, &supervisor).await?;
+    let attestor = Arc::new(Attestor::new(attestor_config(&config.attestation))?);
+    let signing: Arc<dyn Authority> = Arc::<EmbeddedCa>::clone(&authority);
+    let issuer = Issuer::new(
+        Arc::clone(&signing),
+        trail.clone(),
+        Arc::clone(&clock),
+        lifetimes(config),
+        metrics.issuance.clone(),
+    );
+    let services = Services {
+        attestor: Arc::clone(&attestor),
+        registry: Arc::clone(&registry),
+        authority: signing,
+        issuer,
+        trail: trail.clone(),
+        clock: Arc::clone(&clock),
+        supervisor: supervisor.clone(),
+        metrics: metrics.clone(),
+    };
+    let workloads = Arc::new(Workloads::new(services, workload_settings(config)));
+    supervisor.critical("workloads", Arc::clone(&workloads).run());
+    supervisor.spawn(publish(
+        metrics.clone(),
+        Arc::clone(&registry),
+        Arc::clone(&authority),
+    ));
+    Ok(Subsystems {
+        clock,
+        supervisor,
+        metrics,
+        trail,
+        authority,
+        registry,
+        attestor,
+        workloads,
+        audit_thread: Some(audit_thread),
+    })
+}
+
+/// One thread by default: a node's agent answers faster that way, and leaves
+/// the other cores to the workloads.
+pub(super) fn runtime(workers: usize) -> io::Result<Runtime> {
+    let mut builder = match workers {
+        0 | 1 => Builder::new_current_thread(),
+        more => {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(more);
+            builder
+        }
+    };
+    builder.enable_all().build()
+}
+
+pub(super) fn log(config: &config::Log) -> Result<LevelHandle, RunError> {
+    let format = match config.format {
+        config::LogFormat::Auto => log::Format::Auto,
+        config::LogFormat::Text => log::Format::Text,
+        config::LogFormat::Json => log::Format::Json,
+    };
+    Ok(log::start(format, level(config.level))?)
+}
+
+/// `Off` still lets errors through: an agent that fails in silence helps nobody.
+pub(super) const fn level(level: config::LogLevel) -> Level {
+    match level {
+        config::LogLevel::Off | config::LogLevel::Error => Level::ERROR,
+        config::LogLevel::Warn => Level::WARN,
+        config::LogLevel::Info => Level::INFO,
+        config::LogLevel::Debug => Level::DEBUG,
+        config::LogLevel::Trace => Level::TRACE,
+    }
+}
+
+fn audit(
+    config: &Config,
+    metrics: &Metrics,
+    clock: &SharedClock,
+) -> Result<(Trail, TrailWriter), RunError> {
+    let settings = TrailConfig {
+        durability: match config.audit.durability {
+            config::Durability::Sync => crate::audit::Durability::Sync,
+            config::Durability::Write => crate::audit::Durability::Write,
+        },
+        metrics: metrics.audit.clone(),
+    };
+    let directory = config.data_dir.join("audit");
+    Ok(Trail::open(&directory, settings, Arc::clone(clock))?)
+}
+
+/// The trail has a thread of its own: it blocks on the disk.
+fn write_trail(writer: TrailWriter, supervisor: &Supervisor) -> io::Result<JoinHandle<()>> {
+    let (ended, wait) = tokio::sync::oneshot::channel::<()>();
+    let thread = std::thread::Builder::new()
+        .name("audit".to_owned())
+        .spawn(move || {
+            let _ended = ended;
+            if let Err(error) = writer.run() {
+                tracing::error!(%error, "the audit trail ended");
+            }
+        })?;
+    supervisor.critical("audit", async move {
+        // The sender is dropped when the thread ends, however it ends.
+        wait.await.unwrap_or_default();
+    });
+    Ok(thread)
+}
+
+fn authority(
+    config: &Config,
+    clock: &SharedClock,
+    supervisor: &Supervisor,
+    trail: &Trail,
+) -> Result<Arc<EmbeddedCa>, RunError> {
+    let settings = &config.authority;
+    let operator = settings.operator_ca.as_ref().map(|files| OperatorCa {
+        certificate_file: files.certificate_file.clone(),
+        key_file: files.key_file.clone(),
+    });
+    let authority = EmbeddedCa::open(
+        &config.data_dir.join("keys"),
+        AuthorityConfig {
+            trust_domain: config.trust_domain.clone(),
+            x509_ca_ttl: settings.x509_ca_ttl,
+            jwt_key_ttl: settings.jwt_key_ttl,
+            wit_key_ttl: settings.wit_key_ttl,
+            refresh_hint: settings.refresh_hint,
+            jwks_cache: settings.jwks_cache,
+            max_x509_ttl: config.limits.max_x509_ttl,
+            max_jwt_ttl: config.limits.max_jwt_ttl,
+            operator,
+        },
+        Arc::clone(clock),
+    )?;
+    let authority = Arc::new(authority);
+    let rotation = Arc::clone(&authority);
+    let (trail, recorder) = (trail.clone(), supervisor.clone());
+    supervisor.critical("authority", async move {
+        rotation
+            .run(|event| note_rotation(&event, &trail, &recorder))
+            .await;
+    });
+    Ok(authority)
+}
+
+/// Tells log and audit trail what the rotation did.
+fn note_rotation(event: &AuthorityEvent, trail: &Trail, supervisor: &Supervisor) {
+    let (authority, what) = match event {
+        AuthorityEvent::Prepared(authority) => (authority, "prepared"),
+        AuthorityEvent::Activated {
+            authority,
+            early: false,
+        } => (authority, "activated"),
+        AuthorityEvent::Activated {
+            authority,
+            early: true,
+        } => (authority, "activated before it was published long enough"),
+        AuthorityEvent::Retired(authority) => (authority, "retired"),
+        AuthorityEvent::Removed(authority) => (authority, "removed"),
+        AuthorityEvent::NearExpiry(authority) => {
+            tracing::warn!(
+                kind = authority.kind.as_str(),
+                key_id = &*authority.key_id,
+                "the operator's authority nears its end; supply a new one"
+            );
+            return;
+        }
+        AuthorityEvent::Failed(error) => {
+            tracing::error!(%error, "an authority could not be rotated; it is tried again");
+            return;
+        }
+    };
+    tracing::info!(
+        kind = authority.kind.as_str(),
+        key_id = &*authority.key_id,
+        what,
+        "authority"
+    );
+    let event = Event::new(Kind::Rotated)
+        .authority(audited(authority))
+        .reason(what);
+    let trail = trail.clone();
+    supervisor.spawn(async move {
+        if let Err(error) = trail.record(event).await {
+            tracing::error!(%error, "a rotation could not be recorded");
+        }
+    });
+}
+
+fn audited(info: &AuthorityInfo) -> AuditedAuthority {
+    AuditedAuthority {
+        key_id: info.key_id.to_string(),
+        kind: info.kind.as_str(),
+        not_after: info.not_after,
+        slot: info.slot.as_str(),
+    }
+}
+
+async fn registry(
+    config: &Config,
+    clock: &SharedClock,
+    supervisor: &Supervisor,
+) -> Result<Arc<Registry>, RunError> {
+    let limits = &config.limits;
+    let store = open_store(&config.data_dir).await?;
+    let rules = SpecRules {
+        trust_domain: config.trust_domain.clone(),
+        x509_ttl: limits.min_x509_ttl..=limits.max_x509_ttl,
+        jwt_ttl: limits.min_jwt_ttl..=limits.max_jwt_ttl,
+    };
+    let settings = RegistryConfig {
+        rules,
+        max_clients: CLIENTS,
+    };
+    let (registry, writer) = Registry::open(store, settings, Arc::clone(clock)).await?;
+    supervisor.critical("registry", writer.run());
+    Ok(Arc::new(registry))
+}
+
+async fn open_store(data_dir: &Path) -> Result<Arc<RedbStore>, RunError> {
+    Ok(Arc::new(
+        RedbStore::open(&data_dir.join("registry.redb")).await?,
+    ))
+}
+
+fn attestor_config(config: &config::Attestation) -> AttestorConfig {
+    AttestorConfig {
+        max_binary_bytes: config.max_binary_bytes,
+        hash_remote_filesystems: config.hash_remote_filesystems,
+        read_threads: config.read_threads,
+        reads_per_uid: config.reads_per_uid,
+        ..AttestorConfig::default()
+    }
+}
+
+pub(super) const fn lifetimes(config: &Config) -> Lifetimes {
+    Lifetimes {
+        x509: config.svid.x509_ttl,
+        jwt: config.svid.jwt_ttl,
+    }
+}
+
+pub(super) fn workload_settings(config: &Config) -> WorkloadSettings {
+    WorkloadSettings {
+        wait_for_registration: config.workload_api.wait_for_registration,
+        bundles_for_any: config.workload_api.bundles == config::BundleAudience::Any,
+        max_processes: config.limits.max_processes,
+    }
+}
+
+/// How often the gauges of registry and authority are made anew at most: each
+/// time every client is looked at.
+const GAUGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Clients that are counted before others get a turn: a suspension must not wait
+/// until a hundred thousand are.
+const COUNTED_AT_ONCE: usize = 1_000;
+
+/// Keeps the gauges that show what registry and authority hold.
+async fn publish(metrics: Metrics, registry: Arc<Registry>, authority: Arc<EmbeddedCa>) {
+    const STATES: [ClientState; 4] = [
+        ClientState::Active,
+        ClientState::Suspended,
+        ClientState::Revoked,
+        ClientState::Expired,
+    ];
+    let (mut clients, mut bundle) = (registry.changes(), authority.bundle());
+    loop {
+        let snapshot = registry.snapshot();
+        let mut counts = STATES.map(|state| (state, 0));
+        for (looked_at, client) in snapshot.iter().enumerate() {
+            let state = snapshot.state_of(client);
+            counts
+                .iter_mut()
+                .filter(|(counted, _)| *counted == state)
+                .for_each(|(_, count)| *count += 1);
+            if looked_at % COUNTED_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for (state, count) in counts {
+            let gauge = metrics
+                .registry
+                .clients
+                .get_or_create(&state.as_str().into());
+            gauge.set(count);
+        }
+        let sequence = bundle.borrow_and_update().sequence();
+        let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
+        metrics.authority.bundle_sequence.set(sequence);
+        metrics.authority.not_after.clear();
+        for key in authority.authorities() {
+            let slot = KeySlot {
+                kind: key.kind.as_str(),
+                slot: key.slot.as_str(),
+            };
+            let ends = i64::try_from(unix_seconds(key.not_after)).unwrap_or(i64::MAX);
+            metrics.authority.not_after.get_or_create(&slot).set(ends);
+        }
+        tokio::time::sleep(GAUGE_PAUSE).await;
+        let ended = tokio::select! {
+            changed = clients.changed() => changed.is_err(),
+            changed = bundle.changed() => changed.is_err(),
+        };
+        if ended {
+            return;
+        }
+    }
+}
