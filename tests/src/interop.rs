@@ -1,0 +1,124 @@
+//! The client programs under `interop/`, one for each library of the ecosystem.
+//!
+//! Each takes an audience as its argument and `SPIFFE_ENDPOINT_SOCKET` from the
+//! environment, holds one X.509 stream open, and prints a line of JSON for each
+//! event:
+//!
+//! * `{"event":"x509","spiffe_id":...,"serial":...}` for the first X.509-SVID and
+//!   each pushed one, after checking it against its bundle; the serial number in
+//!   32 hexadecimal digits;
+//! * `{"event":"jwt","spiffe_id":...}` after the first of those, once it has
+//!   fetched a JWT-SVID and validated it both against the JWT bundle and through
+//!   the agent;
+//! * `{"event":"ended","code":"PERMISSION_DENIED"}` when the agent ends the
+//!   stream; then it exits with code 0.
+//!
+//! Anything else is a message on standard error and exit code 1.
+
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use crate::{AUDIENCE, Agent, Program, Workload, can_run, has_tool};
+
+/// One client program.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Client {
+    /// The `spiffe` crate.
+    Rust,
+    /// The Python package `spiffe`.
+    Python,
+    /// go-spiffe.
+    Go,
+    /// java-spiffe.
+    Java,
+    /// @grpc/grpc-js with the standard's .proto file.
+    Node,
+}
+
+impl Client {
+    /// Whether it is installed; see [`can_run`] for what happens where it is not.
+    #[must_use]
+    pub fn is_installed(self) -> bool {
+        let (name, runs) = match self {
+            Self::Rust => return true,
+            Self::Python => ("python", python().exists()),
+            Self::Go => ("go", true),
+            Self::Java => ("java", has_tool("java")),
+            Self::Node => ("node", has_tool("node")),
+        };
+        let installed = folder().join(format!(".cache/{name}.installed")).exists();
+        can_run(
+            &format!("the {name} client"),
+            installed && runs,
+            &format!("tests/interop/install {name}"),
+        )
+    }
+
+    /// The executable that runs, which an interpreter's registration is by.
+    #[must_use]
+    pub fn program(self) -> Program {
+        match self {
+            Self::Rust => {
+                let test = Program::itself();
+                let profile = test.path().ancestors().nth(2).map(Path::to_owned);
+                Program::at(&profile.unwrap_or_default().join("symbolon-test-workload"))
+            }
+            Self::Python => Program::at(&python()),
+            Self::Go => Program::at(&folder().join(".cache/go/workload")),
+            Self::Java => Program::on_path("java"),
+            Self::Node => Program::on_path("node"),
+        }
+    }
+
+    /// Selectors that fit it: the digest of a compiled program, the path of an interpreter.
+    #[must_use]
+    pub fn selectors(self) -> Vec<String> {
+        let program = self.program();
+        match self {
+            Self::Rust | Self::Go => program.selectors(),
+            Self::Python | Self::Java | Self::Node => {
+                vec![Program::uid_selector(), program.path_selector()]
+            }
+        }
+    }
+
+    /// Starts it as a workload of this agent.
+    #[must_use]
+    pub fn start(self, agent: &Agent) -> Workload {
+        Workload::start(self.command(agent).arg(AUDIENCE))
+    }
+
+    fn command(self, agent: &Agent) -> Command {
+        match self {
+            Self::Rust | Self::Go => agent.command(self.program().path()),
+            Self::Python => {
+                // Not its canonical path, by which it would not find its libraries.
+                let mut command = agent.command(&python());
+                command.arg(folder().join("python/workload.py"));
+                command
+            }
+            Self::Java => {
+                let mut command = agent.command(self.program().path());
+                // What makes a short-lived JVM start sooner.
+                command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-jar"]);
+                command.arg(folder().join(".cache/java/workload.jar"));
+                command
+            }
+            Self::Node => {
+                let mut command = agent.command(self.program().path());
+                command.arg(folder().join("node/workload.js"));
+                command
+            }
+        }
+    }
+}
+
+/// A link to the interpreter that knows its libraries.
+fn python() -> PathBuf {
+    folder().join(".cache/python/bin/python3")
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
+}

@@ -1,0 +1,29 @@
+//! End-to-end tests: the real binary, real sockets and real clients.
+//!
+//! All in one test binary, because the tests mostly wait (for renewals, for
+//! starts), and tests of one binary run side by side. `symbolon_tests` says what
+//! they share and how they treat time.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail them by panicking"
+)]
+
+mod answers;
+mod commands;
+mod crash;
+mod credentials;
+mod denial;
+mod files;
+mod hostile;
+mod interop;
+mod lifecycle;
+mod operation;
+mod operator_ca;
+mod ordinary_user;
+mod protocol;
+mod readme;
+mod start;
+mod tls;
