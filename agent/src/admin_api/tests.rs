@@ -97,7 +97,7 @@ async fn change_that_cannot_be_recorded_is_not_called_undone() {
         .register_client(request(&scene, registration("a")))
         .await;
     registered.unwrap();
-    scene.trail.close().await;
+    scene.close_trail().await;
     let refused = api.suspend_client(request(&scene, state_change("a"))).await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code(), Code::Internal);

@@ -164,8 +164,8 @@ impl Trail {
         Ok(())
     }
 
-    /// Lets the writer finish once everything recorded so far is durable; later
-    /// records fail with [`AuditError::Closed`].
+    /// Lets the writer finish once everything recorded so far is durable; records
+    /// that come later than that fail with [`AuditError::Closed`].
     pub async fn close(&self) {
         if self.records.send(Message::Close).await.is_err() {
             tracing::debug!("the audit trail is closed already");

@@ -158,7 +158,7 @@ async fn caller_without_an_identity_learns_nothing() {
             status::of_denial(&Denial::NoIdentity).message()
         );
     }
-    scene.trail.close().await;
+    scene.close_trail().await;
     assert_eq!(scene.events(), ["attested", "denied", "denied", "denied"]);
 }
 

@@ -176,6 +176,14 @@ impl Scene {
         resumed.await.unwrap();
     }
 
+    /// Closes the trail and waits until its writer is gone: then everything
+    /// recorded is on the disk, and nothing more can be.
+    pub(crate) async fn close_trail(&self) {
+        let mut health = self.trail.health();
+        self.trail.close().await;
+        while health.changed().await.is_ok() {}
+    }
+
     /// The events of the trail that are on the disk now, as "kind client".
     pub(crate) fn events(&self) -> Vec<String> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -31,7 +31,7 @@ async fn suspension_that_another_call_saw_first_still_ends_streams() {
     scene.workloads.reconcile().await;
     assert!(pulse.has_changed().unwrap(), "the streams sleep on");
     assert!(!process.holds("a"));
-    scene.trail.close().await;
+    scene.close_trail().await;
     assert!(scene.events().contains(&"withdrawn a".to_owned()));
 }
 
@@ -512,7 +512,7 @@ async fn nothing_is_issued_that_cannot_be_recorded() {
     let scene = Scene::new().await;
     scene.register_as("a", with_audience("x")).await;
     let caller = scene.own();
-    scene.trail.close().await;
+    scene.close_trail().await;
     let audience = ["x".to_owned()];
     let x509 = scene.workloads.x509(caller.process(), Asked::ByCall).await;
     assert!(matches!(x509, Err(Denial::Issue(_))), "{x509:?}");
