@@ -26,10 +26,10 @@ pub use calls::{AdminApi, AdminServices, AgentFacts, Authorities};
 pub use gate::{Operator, OperatorGate, OperatorPolicy};
 
 use crate::{
-    server::{SideServices, measured, unimplemented},
+    server::{SideServices, known_method, measured},
     telemetry::CallMetrics,
 };
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 use std::{
     convert::Infallible,
     task::{Context, Poll},
@@ -61,25 +61,20 @@ impl AdminRoutes {
     }
 }
 
-/// The method as metrics call it: one of a fixed set, whatever a caller asks for.
-fn known_method(path: &str) -> &'static str {
-    const METHODS: [&str; 11] = [
-        "GetInfo",
-        "RegisterClient",
-        "UpdateClient",
-        "GetClient",
-        "ListClients",
-        "SuspendClient",
-        "ResumeClient",
-        "RevokeClient",
-        "AttestProcess",
-        "GetBundle",
-        "TailAudit",
-    ];
-    let method = path.rsplit('/').next();
-    let known = METHODS.into_iter().find(|known| method == Some(*known));
-    known.unwrap_or("other")
-}
+/// The methods, as metrics call them.
+const METHODS: &[&str] = &[
+    "GetInfo",
+    "RegisterClient",
+    "UpdateClient",
+    "GetClient",
+    "ListClients",
+    "SuspendClient",
+    "ResumeClient",
+    "RevokeClient",
+    "AttestProcess",
+    "GetBundle",
+    "TailAudit",
+];
 
 impl Service<http::Request<Body>> for AdminRoutes {
     type Response = http::Response<Body>;
@@ -98,11 +93,10 @@ impl Service<http::Request<Body>> for AdminRoutes {
             .split('/')
             .next();
         if service == Some(AdminServer::<AdminApi>::NAME) {
-            let method = known_method(request.uri().path());
+            let method = known_method(METHODS, request.uri().path());
             let call = self.admin.call(request);
             return measured(&self.metrics, method, call);
         }
-        let side = self.side.call(request);
-        side.unwrap_or_else(|| Box::pin(ready(Ok(unimplemented()))))
+        self.side.call(request)
     }
 }

@@ -23,10 +23,10 @@ mod side;
 mod tests;
 
 pub use bind::{BindError, BoundSocket, Ownership, SocketSpec};
-pub use connection::{Admit, Caller, GrpcService, HttpLimits, Refused, unimplemented};
+pub use connection::{Admit, Caller, GrpcService, HttpLimits, Refused};
 
 pub use health::{HealthApi, until_true};
-pub(crate) use measure::measured;
+pub(crate) use measure::{known_method, measured};
 pub use side::SideServices;
 
 use std::sync::Arc;

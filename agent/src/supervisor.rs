@@ -3,8 +3,9 @@
 //! Every task of the agent is spawned here. A critical task (a writer, a
 //! rotation) that returns or panics makes [`Supervisor::failed`] resolve with
 //! its name, upon which the agent stops with an error rather than go on
-//! half-alive. Once the agent is stopping, such an end is expected. Other tasks (the watch over one process) may end as they like; a
-//! panic in one is logged and concerns nobody else.
+//! half-alive. Once the agent is stopping, such an end is expected. Other tasks
+//! (the watch over one process) may end as they like; a panic in one concerns
+//! nobody else.
 
 use std::{
     future::Future,

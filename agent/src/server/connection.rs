@@ -134,7 +134,7 @@ pub struct HttpLimits {
 
 /// The answer to a call of a service that is not here.
 #[must_use]
-pub fn unimplemented() -> http::Response<Body> {
+pub(super) fn unimplemented() -> http::Response<Body> {
     Status::unimplemented("no such service or method").into_http()
 }
 

@@ -6,6 +6,14 @@ use std::{convert::Infallible, future::Future};
 use tokio::time::Instant;
 use tonic::{Code, body::Body};
 
+/// The method of a request's path as metrics call it: one of `methods`, whatever
+/// a caller asks for.
+pub(crate) fn known_method(methods: &[&'static str], path: &str) -> &'static str {
+    let method = path.rsplit('/').next();
+    let known = methods.iter().find(|known| method == Some(**known));
+    known.copied().unwrap_or("other")
+}
+
 /// Measures `call` as a call of `method`.
 pub(crate) fn measured<F>(
     metrics: &CallMetrics,

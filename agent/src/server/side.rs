@@ -1,6 +1,7 @@
 //! Health and reflection beside a socket's own service.
 
-use futures_util::future::BoxFuture;
+use super::connection::unimplemented;
+use futures_util::future::{BoxFuture, ready};
 use std::{convert::Infallible, sync::Arc};
 use tonic::{body::Body, server::NamedService};
 use tower::{Service as _, util::BoxCloneSyncService};
@@ -24,14 +25,20 @@ impl SideServices {
         Self(Arc::new(all))
     }
 
-    /// Calls the one that the request's path names.
+    /// Calls the one that the request's path names, or says that there is none.
     pub(crate) fn call(
         &self,
         request: http::Request<Body>,
-    ) -> Option<BoxFuture<'static, Result<http::Response<Body>, Infallible>>> {
-        let path = request.uri().path().strip_prefix('/')?;
-        let (name, _method) = path.split_once('/')?;
+    ) -> BoxFuture<'static, Result<http::Response<Body>, Infallible>> {
+        match self.named(request.uri().path()) {
+            Some(service) => service.clone().call(request),
+            None => Box::pin(ready(Ok(unimplemented()))),
+        }
+    }
+
+    fn named(&self, path: &str) -> Option<&Boxed> {
+        let (name, _method) = path.strip_prefix('/')?.split_once('/')?;
         let (_, service) = self.0.iter().find(|(known, _)| *known == name)?;
-        Some(service.clone().call(request))
+        Some(service)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::WorkloadApi;
 use crate::{
-    server::{SideServices, measured, unimplemented},
+    server::{SideServices, known_method, measured},
     telemetry::CallMetrics,
 };
 use futures_util::future::{BoxFuture, ready};
@@ -39,21 +39,16 @@ impl WorkloadRoutes {
     }
 }
 
-/// The method as metrics call it: one of a fixed set, whatever a caller asks for.
-fn known_method(path: &str) -> &'static str {
-    const METHODS: [&str; 7] = [
-        "FetchX509SVID",
-        "FetchX509Bundles",
-        "FetchJWTSVID",
-        "FetchJWTBundles",
-        "ValidateJWTSVID",
-        "FetchWITSVID",
-        "FetchWITBundles",
-    ];
-    let method = path.rsplit('/').next();
-    let known = METHODS.into_iter().find(|known| method == Some(*known));
-    known.unwrap_or("other")
-}
+/// The methods, as metrics call them.
+const METHODS: &[&str] = &[
+    "FetchX509SVID",
+    "FetchX509Bundles",
+    "FetchJWTSVID",
+    "FetchJWTBundles",
+    "ValidateJWTSVID",
+    "FetchWITSVID",
+    "FetchWITBundles",
+];
 
 impl Service<http::Request<Body>> for WorkloadRoutes {
     type Response = http::Response<Body>;
@@ -71,10 +66,9 @@ impl Service<http::Request<Body>> for WorkloadRoutes {
             .strip_prefix('/')
             .and_then(|path| path.strip_prefix(NAME));
         if !method.is_some_and(|method| method.starts_with('/')) {
-            let side = self.side.call(request);
-            return side.unwrap_or_else(|| Box::pin(ready(Ok(unimplemented()))));
+            return self.side.call(request);
         }
-        let method = known_method(path);
+        let method = known_method(METHODS, path);
         if !has_security_header(request.headers()) {
             let status = Status::invalid_argument(
                 "security header missing: send the metadata workload.spiffe.io: true",

@@ -8,7 +8,7 @@
 //! wherever they can be.
 //!
 //! Part `spire` does the same with a grpc-go client (`tests/benches/go`) and
-//! shows what SPIRE took on the development machine with such a client.
+//! shows what SPIRE took on a machine of 2 cores with such a client.
 //!
 //! This binary plays all the parts: without arguments it is the benchmark, and
 //! it starts itself as caller ([`role`]) and as bare server ([`stub`]).

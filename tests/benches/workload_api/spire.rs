@@ -1,6 +1,6 @@
 //! The rows for which there are figures of SPIRE, with the same client library.
 //!
-//! SPIRE's were taken on the development machine (2 cores, Linux 6.18): agent
+//! SPIRE's were taken on a machine of 2 cores (Linux 6.18): agent
 //! and server 1.16-dev built from source, one node, a grpc-go client, the same
 //! two ways of registration. They are constants here: what was measured
 //! elsewhere, at another hour, gives an order of magnitude and no more.
