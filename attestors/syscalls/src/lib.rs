@@ -3,7 +3,7 @@
 //! Owns the only `unsafe` code of the project: one function for each call,
 //! each with the proof of its preconditions and a test for each errno that a
 //! caller tells apart. `symbolon-attestors` calls them to pin the peer of a
-//! Unix socket and to find out who owns a namespace.
+//! Unix socket, to find out who owns a namespace, and to find a cgroup by its ID.
 //!
 //! Nothing here decides anything. The kernel's answer is returned as it came,
 //! errors as [`Errno`]. Descriptors come in as [`BorrowedFd`](std::os::fd::BorrowedFd) and leave as
@@ -14,16 +14,20 @@
 //!
 //! `SO_PEERCRED` is here although `rustix` has it: its type says that a
 //! process ID is never 0, but the kernel answers 0 for a peer of a foreign PID
-//! namespace, which is the very case that has to be refused.
+//! namespace, which is the very case that has to be refused. [`receive`] is here for the same reason.
 
+mod cgroup;
 mod namespace;
 mod peer;
 mod pidfd;
+mod receive;
 mod watch;
 
+pub use cgroup::cgroup_by_id;
 pub use namespace::{namespace_owner_uid, namespace_owner_user, namespace_parent};
 pub use peer::{PeerCredentials, peer_credentials, peer_pidfd};
 pub use pidfd::{PidfdInfo, pidfd_info};
+pub use receive::{Received, receive, set_passcred};
 pub use watch::ReadableWatch;
 
 use rustix::{

@@ -79,7 +79,7 @@ pub fn peer_pidfd(socket: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 }
 
 /// The size of `T` as socket options carry it.
-const fn socklen<T>() -> libc::socklen_t {
+pub(crate) const fn socklen<T>() -> libc::socklen_t {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the option values here are a few bytes long"

@@ -1,6 +1,6 @@
 //! Waiting for a descriptor on tokio's reactor (`epoll(7)`).
 
-use rustix::fd::OwnedFd;
+use rustix::{fd::OwnedFd, io::Errno};
 use std::{io, sync::Arc};
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -40,6 +40,21 @@ impl ReadableWatch {
             .await
             .map(|mut guard| guard.retain_ready())
     }
+
+    /// Does `attempt` each time the descriptor becomes readable, until it does not say `EAGAIN`.
+    ///
+    /// # Errors
+    /// Its, or where the runtime shuts down.
+    pub async fn until<T>(&self, mut attempt: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
+        loop {
+            let mut guard = self.0.readable().await?;
+            match attempt() {
+                Err(Errno::AGAIN) => guard.clear_ready(),
+                Err(error) => return Err(error.into()),
+                Ok(done) => return Ok(done),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -55,6 +70,26 @@ mod tests {
         theirs.write_all(b"x").unwrap();
         watch.readable().await.unwrap();
         watch.readable().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_yet_is_waited_for() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let ours = Arc::new(OwnedFd::from(ours));
+        let watch = ReadableWatch::new(Arc::clone(&ours)).unwrap();
+        let mut buffer = [0; 8];
+        let read = watch.until(|| rustix::io::read(&ours, &mut buffer));
+        let (read, ()) = tokio::join!(read, async { theirs.write_all(b"x").unwrap() });
+        assert_eq!(read.unwrap(), 1);
+        drop(theirs);
+        let end = watch.until(|| rustix::io::read(&ours, &mut buffer));
+        assert_eq!(end.await.unwrap(), 0);
+        let failed = watch.until(|| Err::<(), _>(Errno::NOBUFS)).await;
+        assert_eq!(
+            Errno::from_io_error(&failed.unwrap_err()),
+            Some(Errno::NOBUFS)
+        );
     }
 
     #[tokio::test]
