@@ -78,6 +78,26 @@ pub struct ClientSpec {
     pub dns_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(int64, tag = "11")]
     pub expires_at: i64,
+    /// Refuses connections whose descriptor may have come through an `execve`.
+    #[prost(bool, tag = "12")]
+    pub forbid_inheritable: bool,
+    /// Admits processes in PID namespaces of another user namespace's.
+    #[prost(bool, tag = "13")]
+    pub allow_foreign_user_namespaces: bool,
+    /// Attestors that must have found something out: "code", "container", "process", "systemd".
+    #[prost(string, repeated, tag = "14")]
+    pub required_attestors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Serious weaknesses that an operator accepted. The agent fills it in; requests say `accept_weak`.
+    #[prost(message, optional, tag = "15")]
+    pub accepted_weaknesses: ::core::option::Option<AcceptedWeaknesses>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptedWeaknesses {
+    /// Identifiers of findings, as `agent/doc/lint.md` lists them.
+    #[prost(string, repeated, tag = "1")]
+    pub findings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SelectorSet {
@@ -119,6 +139,34 @@ pub struct Client {
     /// Processes that hold this client's identity now.
     #[prost(uint64, tag = "12")]
     pub processes: u64,
+    /// What makes it weak. After a registration or an update judged against the machine too,
+    /// elsewhere in itself alone.
+    #[prost(message, repeated, tag = "13")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+}
+/// One weakness of a registration.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Finding {
+    /// A stable word; `agent/doc/lint.md` lists them.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// "serious" or "notice".
+    #[prost(string, tag = "2")]
+    pub severity: ::prost::alloc::string::String,
+    /// The selector set that is meant; empty where it is the whole registration.
+    #[prost(string, repeated, tag = "3")]
+    pub selectors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "4")]
+    pub explanation: ::prost::alloc::string::String,
+    /// What to use instead.
+    #[prost(string, tag = "5")]
+    pub instead: ::prost::alloc::string::String,
+}
+/// The details of the FAILED_PRECONDITION that refuses a weak registration.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WeakRegistration {
+    #[prost(message, repeated, tag = "1")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RegisterClientRequest {
@@ -128,6 +176,9 @@ pub struct RegisterClientRequest {
     pub spec: ::core::option::Option<ClientSpec>,
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+    /// Why the registration is put in force although it has serious weaknesses.
+    #[prost(string, tag = "4")]
+    pub accept_weak: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateClientRequest {
@@ -140,6 +191,9 @@ pub struct UpdateClientRequest {
     /// Refused with ABORTED unless this version is in force; 0 does not check.
     #[prost(uint64, tag = "4")]
     pub expected_version: u64,
+    /// As in a registration. Without it, what was accepted for the same selectors stays accepted.
+    #[prost(string, tag = "5")]
+    pub accept_weak: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetClientRequest {
@@ -176,6 +230,43 @@ pub struct ChangeStateRequest {
     pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LintClientsRequest {
+    /// Only this client, where set.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Names after this one; empty from the start.
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+    /// At most 1,000; 0 stands for that.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LintClientsResponse {
+    /// Clients with findings, by name; revoked and expired ones only where asked for by name.
+    #[prost(message, repeated, tag = "1")]
+    pub clients: ::prost::alloc::vec::Vec<ClientFindings>,
+    /// The last name that was judged, and whether there are more.
+    #[prost(string, tag = "2")]
+    pub last: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub more: bool,
+    /// How many clients were judged.
+    #[prost(uint64, tag = "4")]
+    pub judged: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ClientFindings {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+    #[prost(message, optional, tag = "4")]
+    pub accepted_weaknesses: ::core::option::Option<AcceptedWeaknesses>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttestProcessRequest {
     #[prost(int32, tag = "1")]
     pub pid: i32,
@@ -202,6 +293,42 @@ pub struct AttestProcessResponse {
     /// The canonical JSON of the evidence.
     #[prost(string, tag = "7")]
     pub evidence_json: ::prost::alloc::string::String,
+    /// How to register this process.
+    #[prost(message, optional, tag = "8")]
+    pub proposal: ::core::option::Option<Proposal>,
+    /// Its open connections to the workload socket, and what was proved about each.
+    #[prost(message, repeated, tag = "9")]
+    pub connections: ::prost::alloc::vec::Vec<Connection>,
+}
+/// A selector set for a process that lasts beyond its restart.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Proposal {
+    #[prost(message, repeated, tag = "1")]
+    pub selectors: ::prost::alloc::vec::Vec<ProposedSelector>,
+    /// What is weak about it.
+    #[prost(message, repeated, tag = "2")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProposedSelector {
+    #[prost(string, tag = "1")]
+    pub selector: ::prost::alloc::string::String,
+    /// Why it was chosen.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// What was proved of connections of a process.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Connection {
+    /// "close-on-exec", "inheritable" or "unknown".
+    #[prost(string, tag = "1")]
+    pub held: ::prost::alloc::string::String,
+    /// "stamped", "forgeable" or "unasked".
+    #[prost(string, tag = "2")]
+    pub answered: ::prost::alloc::string::String,
+    /// How many of its open connections were proved alike.
+    #[prost(uint32, tag = "3")]
+    pub open: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UnknownFact {
@@ -219,7 +346,7 @@ pub struct ClientFit {
     pub spiffe_id: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub state: ::prost::alloc::string::String,
-    /// Whether the process fits and the client is active.
+    /// Whether the process fits, the client is active and nothing is in the way.
     #[prost(bool, tag = "4")]
     pub entitled: bool,
     /// One for each selector set that does not hold.
@@ -228,13 +355,22 @@ pub struct ClientFit {
     /// Whether some selector set holds, whatever the client's state is.
     #[prost(bool, tag = "6")]
     pub fits: bool,
+    /// Why it gets no identity although it fits.
+    #[prost(string, repeated, tag = "7")]
+    pub obstacles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What its connection has to prove beyond the ordinary.
+    #[prost(string, repeated, tag = "8")]
+    pub conditions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SetFit {
     #[prost(string, repeated, tag = "1")]
     pub present: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "2")]
     pub missing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Those that cannot be known, and why.
+    #[prost(message, repeated, tag = "3")]
+    pub unknown: ::prost::alloc::vec::Vec<UnknownFact>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetBundleRequest {
@@ -536,6 +672,31 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "RevokeClient"));
             self.inner.unary(req, path, codec).await
         }
+        /// What makes registrations weak, judged in themselves and against the machine.
+        pub async fn lint_clients(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LintClientsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LintClientsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/LintClients",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "LintClients"));
+            self.inner.unary(req, path, codec).await
+        }
         /// What the agent sees of a process, and which clients it fits.
         pub async fn attest_process(
             &mut self,
@@ -669,6 +830,14 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ChangeStateRequest>,
         ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status>;
+        /// What makes registrations weak, judged in themselves and against the machine.
+        async fn lint_clients(
+            &self,
+            request: tonic::Request<super::LintClientsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LintClientsResponse>,
+            tonic::Status,
+        >;
         /// What the agent sees of a process, and which clients it fits.
         async fn attest_process(
             &self,
@@ -1107,6 +1276,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeClientSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/LintClients" => {
+                    #[allow(non_camel_case_types)]
+                    struct LintClientsSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::LintClientsRequest>
+                    for LintClientsSvc<T> {
+                        type Response = super::LintClientsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LintClientsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::lint_clients(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LintClientsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
