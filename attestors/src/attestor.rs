@@ -6,24 +6,30 @@
 //! an [`Attestation`]. Whatever happens in between (an exit, an `execve`, a
 //! set-user-ID program) ends in an error, and the caller may ask again.
 //!
-//! Called by the agent for each new process, and by [`Attestor::unchanged`]
-//! before each use of what was attested. Nothing here waits on the caller's
-//! thread; only hashing does, in the read pool, under a deadline.
+//! Called by the agent for each new process. [`Attestor::look`] comes first:
+//! the facts are those of the image that it saw, and
+//! [`Attestor::unchanged`] confirms it before each use of what was attested.
+//! Nothing here waits on the caller's thread; only hashing does, in the read
+//! pool, under a deadline. `proofs` has what binds a connection to the image.
 //!
-//! Not seen: an `execve` of the same file, and what was loaded into the
-//! program. Who holds the socket now is the transport's to prove.
+//! Not seen: what was loaded into the program, and what `image` says of its
+//! fingerprint.
 
 use crate::{
     cgroup,
-    digest::{DigestError, DigestLimits, Digests},
+    container::{Containers, RuntimeSockets},
+    digest::{Content, DigestError, DigestLimits, Digests},
     evidence::{Attestation, CgroupEvidence, Evidence, ExecutableEvidence},
     executable::{Executable, FileIdentity},
     findings::{Fact, Findings},
+    held::{Budget, Networks},
     host::Host,
-    namespaces::accountable_uid,
+    image::Image,
+    kinds::Kinds,
     pin::{PinError, PinnedPeer},
     procfs::DEFAULT_ROOT,
     read_pool::{PoolError, ReadPool},
+    systemd::Systemd,
     unix,
 };
 use rustix::{fd::BorrowedFd, io::Errno};
@@ -34,17 +40,30 @@ use std::{
 };
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
+mod asked;
 mod facts;
+mod glance;
 mod limitations;
+mod loaded;
+mod proofs;
 
-use facts::Facts;
+pub(crate) use asked::Subject;
+pub(crate) use facts::{Facts, cgroups_now};
+pub use limitations::Capabilities;
 
 /// RFC 3339 in UTC with milliseconds.
 const TIME: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
+/// The system bus on every distribution; the environment is not asked.
+pub const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
+
 /// What the operator decides about attestation.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "choices that the operator makes one by one"
+)]
 pub struct AttestorConfig {
     /// The `/proc` that shows the processes of the agent's own PID namespace.
     pub proc_root: PathBuf,
@@ -62,8 +81,16 @@ pub struct AttestorConfig {
     pub read_deadline: Duration,
     /// Executables whose digest is remembered.
     pub digest_cache_entries: usize,
+    /// The socket of the system bus, over which the systemd attestor asks; `None` turns it off.
+    pub systemd_bus: Option<PathBuf>,
+    /// Where the container attestor asks.
+    pub runtime_sockets: RuntimeSockets,
+    /// How long one attestor may take that asks somebody else.
+    pub attestor_timeout: Duration,
     /// Pins as on a kernel without `SO_PEERPIDFD`.
     pub force_fallback_pin: bool,
+    /// Whether processes are attested that another one traces (`ptrace(2)`).
+    pub allow_traced: bool,
 }
 
 impl Default for AttestorConfig {
@@ -77,7 +104,11 @@ impl Default for AttestorConfig {
             reads_per_uid: 2,
             read_deadline: Duration::from_secs(15),
             digest_cache_entries: 4096,
+            systemd_bus: Some(SYSTEM_BUS.into()),
+            runtime_sockets: RuntimeSockets::default(),
+            attestor_timeout: Duration::from_secs(2),
             force_fallback_pin: false,
+            allow_traced: false,
         }
     }
 }
@@ -114,8 +145,23 @@ pub enum Changed {
     /// It runs another program, or the program's file was changed.
     #[error("the process runs another executable, or its file was changed")]
     Executable,
-    /// The attestation is another process's.
-    #[error("the attestation is another process's")]
+    /// What it can execute is not what was attested; another attestation may find the same facts.
+    #[error("the process loaded other code")]
+    Code,
+    /// It executed the same program again.
+    #[error("the process has executed its program again")]
+    Executed,
+    /// It was moved to another cgroup.
+    #[error("the process was moved to another cgroup")]
+    Cgroup,
+    /// It was started so that one run of a program cannot be told from the next.
+    #[error(
+        "the process runs without address space layout randomization (setarch -R, a debugger), \
+         so that it cannot be told whether it executes its program again"
+    )]
+    Unrandomized,
+    /// The image is another process's.
+    #[error("the image is another process's")]
     Process,
     /// Its credentials cannot be read.
     #[error("the process's credentials cannot be read")]
@@ -131,6 +177,9 @@ pub enum AttestError {
     /// The caller's: it changed while it was looked at, or since it connected.
     #[error(transparent)]
     Changed(Changed),
+    /// The caller's: another process traces it, and so decides what it does.
+    #[error("the process is traced by process {0}")]
+    Traced(u32),
     /// The agent's: too many executables wait to be hashed, or it is out of descriptors.
     #[error("too many attestations are under way")]
     Overloaded,
@@ -156,8 +205,15 @@ impl From<Changed> for AttestError {
 pub struct Attestor {
     host: Arc<Host>,
     digests: Digests,
+    pool: ReadPool,
+    systemd: Systemd,
+    containers: Containers,
     limitations: Vec<String>,
+    capabilities: Capabilities,
     force_fallback_pin: bool,
+    allow_traced: bool,
+    networks: Networks,
+    budget: Budget,
 }
 
 impl Attestor {
@@ -166,7 +222,7 @@ impl Attestor {
     /// # Errors
     /// Where `/proc` is missing or shows another PID namespace.
     pub fn new(config: AttestorConfig) -> Result<Self, SetupError> {
-        let mut limitations = limitations::of_this_agent(config.force_fallback_pin);
+        let mut limitations = Capabilities::of_this_agent(config.force_fallback_pin).limitations();
         let host = Host::survey(&config.proc_root, &config.etc_root, &mut limitations)?;
         Ok(Self::on(Arc::new(host), &config, limitations))
     }
@@ -181,11 +237,24 @@ impl Attestor {
             deadline,
         };
         Self {
-            digests: Digests::new(Arc::clone(&host), pool, limits),
+            digests: Digests::new(Arc::clone(&host), pool.clone(), limits),
+            containers: Containers::new(&config.runtime_sockets, config.attestor_timeout),
+            systemd: Systemd::new(config.systemd_bus.clone(), config.attestor_timeout),
+            pool,
             host,
             limitations,
+            capabilities: Capabilities::of_this_agent(config.force_fallback_pin),
             force_fallback_pin: config.force_fallback_pin,
+            allow_traced: config.allow_traced,
+            networks: Networks::default(),
+            budget: Budget::default(),
         }
+    }
+
+    /// What can be proved about connections here.
+    #[must_use]
+    pub const fn capabilities(&self) -> Capabilities {
+        self.capabilities
     }
 
     /// What cannot be attested here, and why, in sentences for the operator.
@@ -210,88 +279,98 @@ impl Attestor {
         PinnedPeer::of_pid_in(&self.host.root, pid)
     }
 
-    /// Reads what can be known about `peer` at the time `at`.
+    /// What must not change while `peer` is believed. Takes microseconds and never waits.
+    ///
+    /// # Errors
+    /// Where the process is gone, is about to execute a program, or was started so that its
+    /// images cannot be told apart.
+    pub fn look(&self, peer: &PinnedPeer) -> Result<Image, AttestError> {
+        Image::take(&self.host, peer)
+    }
+
+    /// Reads what can be known about `peer` at the time `at`, beside `unix` and `cgroup` from the
+    /// attestors in `kinds`. The facts are those of `image`, which is confirmed at the end.
     ///
     /// # Errors
     /// Where the process is gone or changes, or its executable cannot be hashed now.
     pub async fn attest(
         &self,
         peer: &Arc<PinnedPeer>,
+        image: &Image,
+        kinds: Kinds,
         at: SystemTime,
     ) -> Result<Attestation, AttestError> {
-        let facts = Facts::read(&self.host, peer)?;
-        let digest = self.digest(&facts, peer, at).await?;
-        let identity = facts.identity();
-        self.check(peer, identity)?;
-        let evidence = self.evidence(peer, facts, digest, at)?;
-        Attestation::new(evidence, peer.key(), identity)
+        let mut facts = Facts::read(&self.host, peer)?;
+        facts.tracer = self.tracer(peer, &facts.tracer).await?;
+        let content = self.content(&facts, peer, at).await?;
+        let mut findings = Findings::default();
+        let subject = Subject {
+            host: &self.host,
+            peer,
+            facts: &facts,
+            digests: &self.digests,
+            pool: &self.pool,
+            systemd: &self.systemd,
+            containers: &self.containers,
+            at,
+        };
+        if kinds != Kinds::NONE {
+            // Seldom, and large: those who are not asked take no room.
+            Box::pin(asked::report(&subject, kinds, &mut findings)).await;
+        }
+        if facts.identity() != image.executable() {
+            return Err(Changed::Executable.into());
+        }
+        self.unchanged(peer, image)?;
+        let known = (findings, kinds);
+        let evidence = self.evidence(peer, facts, content, known, at)?;
+        Attestation::new(evidence, image.clone())
             .map_err(|error| AttestError::Evidence(error.to_string()))
     }
 
-    /// Confirms that what `attestation` says of `peer` still holds: the process lives, with the
-    /// same credentials, and runs the same unchanged file. Takes microseconds and never waits.
+    /// Confirms that `peer` still shows `image`: the process lives, with the credentials with which
+    /// it connected, in the same cgroup, and has executed nothing since. Takes microseconds and
+    /// never waits.
     ///
     /// # Errors
     /// What is different.
-    pub fn unchanged(&self, peer: &PinnedPeer, attestation: &Attestation) -> Result<(), Changed> {
-        if peer.key() != attestation.process {
+    pub fn unchanged(&self, peer: &PinnedPeer, image: &Image) -> Result<(), Changed> {
+        if peer.key() != image.process() {
             return Err(Changed::Process);
         }
-        self.check(peer, attestation.executable)
+        let connected = peer.credentials();
+        if (connected.uid, connected.gid) != image.credentials() {
+            return Err(self.exited_or(peer, Changed::Credentials));
+        }
+        match Image::take(&self.host, peer) {
+            Ok(now) => image.compare(&now),
+            Err(AttestError::Gone) => Err(Changed::Exited),
+            Err(AttestError::Changed(changed)) => Err(changed),
+            Err(_unreadable) => Err(Changed::Hidden),
+        }
     }
 
-    /// Liveness comes last: it says that all that was read before was read of this process.
-    fn check(&self, peer: &PinnedPeer, executable: Option<FileIdentity>) -> Result<(), Changed> {
-        let result = self.check_facts(peer, executable);
+    fn exited_or(&self, peer: &PinnedPeer, changed: Changed) -> Changed {
         if peer.is_alive() {
-            result
+            changed
         } else {
-            Err(Changed::Exited)
+            Changed::Exited
         }
     }
 
-    fn check_facts(
-        &self,
-        peer: &PinnedPeer,
-        executable: Option<FileIdentity>,
-    ) -> Result<(), Changed> {
-        let ids = peer
-            .effective_ids(&self.host.root)
-            .map_err(|_error| Changed::Hidden)?;
-        let credentials = peer.credentials();
-        if ids != (credentials.uid, credentials.gid) {
-            return Err(Changed::Credentials);
-        }
-        let now = peer
-            .directory(&self.host.root)
-            .and_then(FileIdentity::of_process)
-            .ok();
-        if now == executable {
-            Ok(())
-        } else {
-            Err(Changed::Executable)
-        }
-    }
-
-    async fn digest(
+    async fn content(
         &self,
         facts: &Facts,
         peer: &Arc<PinnedPeer>,
         at: SystemTime,
-    ) -> Result<Fact<Arc<str>>, AttestError> {
+    ) -> Result<Fact<Content>, AttestError> {
         let executable = match &facts.executable {
             Ok(executable) => executable,
             Err(reason) => return Ok(Err(reason.clone())),
         };
-        let user = || {
-            let uid = peer.credentials().uid;
-            let directory = peer.directory(&self.host.root);
-            directory.map_or(uid, |directory| {
-                accountable_uid(directory, uid, self.host.user_namespace)
-            })
-        };
+        let user = || self.accountable_uid(peer);
         match self.digests.of(executable, peer, user, at).await {
-            Ok(digest) => Ok(Ok(digest)),
+            Ok(content) => Ok(Ok(content)),
             Err(DigestError::Unknown(reason)) => Ok(Err(reason)),
             Err(DigestError::Changed) => Err(Changed::Executable.into()),
             Err(DigestError::Pool(PoolError::Overloaded)) => Err(AttestError::Overloaded),
@@ -303,26 +382,40 @@ impl Attestor {
         &self,
         peer: &PinnedPeer,
         facts: Facts,
-        digest: Fact<Arc<str>>,
+        content: Fact<Content>,
+        (mut findings, kinds): (Findings, Kinds),
         at: SystemTime,
     ) -> Result<Evidence, AttestError> {
         let credentials = peer.credentials();
-        let mut findings = Findings::default();
         unix::report_credentials(&self.host, credentials, &facts.groups, at, &mut findings);
         findings.report("unix:path", facts.path.as_ref().map_err(Clone::clone));
+        unix::report_privileges(&facts.executable, &content, &mut findings);
+        let digest = content.map(|content| content.sha256);
         findings.report("unix:sha256", digest.as_ref().map_err(Clone::clone));
-        cgroup::report(&facts.cgroups, &mut findings);
+        cgroup::report(
+            &facts.cgroups,
+            facts.cgroup_id,
+            &self.host.cgroups,
+            &mut findings,
+        );
+        let container = findings.container.take();
+        let code = findings.code.take();
         let (selectors, unknown) = findings.finish();
         Ok(Evidence {
+            asked: kinds.iter().collect(),
             cgroup: facts.cgroup_evidence(),
+            container,
+            code,
             executable: facts.executable_evidence(digest.ok()),
             gid: credentials.gid,
             groups: facts.known_groups(),
             pid: credentials.pid,
             pinned_by: peer.method().as_str(),
+            proofs: None,
             selectors: selectors.into(),
             start_time: facts.start_time.ok(),
             time: rfc3339(at)?,
+            tracer: facts.tracer.ok().flatten(),
             uid: credentials.uid,
             unknown,
         })

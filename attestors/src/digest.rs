@@ -20,7 +20,7 @@
 
 use crate::{
     executable::{Executable, FileIdentity, MountId},
-    findings::Reason,
+    findings::{Fact, Reason},
     host::Host,
     pin::PinnedPeer,
     read_pool::{PoolError, ReadPool},
@@ -50,8 +50,17 @@ pub(crate) enum DigestError {
     Pool(PoolError),
 }
 
-/// A digest in lower-case hexadecimal, or why there is none.
-pub(crate) type Digest = Result<Arc<str>, DigestError>;
+/// What was read of a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Content {
+    /// Its digest in lower-case hexadecimal.
+    pub(crate) sha256: Arc<str>,
+    /// Whether it has capabilities (`security.capability`), which change with its change time.
+    pub(crate) has_capabilities: Fact<bool>,
+}
+
+/// What was read of a file, or why nothing was.
+pub(crate) type Digest = Result<Content, DigestError>;
 
 /// What bounds the work.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +95,11 @@ impl Digests {
             limits,
             cache,
         }
+    }
+
+    /// What bounds the work.
+    pub(crate) const fn limits(&self) -> &DigestLimits {
+        &self.limits
     }
 
     /// The digest of `executable`, which `peer` runs, on the account of `user`.
@@ -164,6 +178,12 @@ impl Digests {
     }
 }
 
+/// Whether what the file system of `executable` says of it, and holds in it, is the kernel's word.
+/// Reads `mountinfo` of `peer` for a mount that is not the host's, so the pool is the place.
+pub(crate) fn believable(host: &Host, executable: &Executable, peer: &PinnedPeer) -> Fact<()> {
+    content::trust(host, executable, peer, false).map(|_times| ())
+}
+
 /// Whether a digest may be kept under `identity` when its hashing starts at `at`.
 fn may_be_kept(identity: &FileIdentity, at: SystemTime) -> bool {
     identity.mount != MountId::Unknown && is_settled(identity.changed, at)
@@ -181,8 +201,8 @@ struct Landing<'a> {
 
 impl Landing<'_> {
     fn land(self, flight: &Flight, digest: &Digest) {
-        if let Ok(digest) = digest {
-            self.cache.lock().keep(self.identity, digest);
+        if let Ok(content) = digest {
+            self.cache.lock().keep(self.identity, content.clone());
         }
         flight.send_replace(Some(digest.clone()));
     }

@@ -9,7 +9,12 @@
 //! host's files said, never a command line, an environment or memory.
 
 use crate::{
-    executable::FileIdentity, findings::Reason, hex, parse::CgroupLayout, pin::ProcessKey,
+    findings::Reason,
+    hex,
+    image::Image,
+    kinds::{Kind, Kinds},
+    parse::CgroupLayout,
+    proof::Proofs,
     selector::Selector,
 };
 use aws_lc_rs::digest::{SHA256, digest};
@@ -28,8 +33,14 @@ pub struct Unknown {
 /// What was seen of one process.
 #[derive(Clone, Debug, Serialize)]
 pub struct Evidence {
+    /// The attestors that were asked beside `unix` and `cgroup`, by name.
+    pub asked: Vec<Kind>,
     /// Where it is in the hierarchies.
     pub cgroup: Option<CgroupEvidence>,
+    /// What it can execute, where that was asked.
+    pub code: Option<CodeEvidence>,
+    /// The container that it is in, where a runtime confirmed one.
+    pub container: Option<ContainerEvidence>,
     /// The file that it runs.
     pub executable: Option<ExecutableEvidence>,
     /// Effective group ID.
@@ -40,12 +51,16 @@ pub struct Evidence {
     pub pid: u32,
     /// How the process was pinned: `pidfd` or `pid-starttime`.
     pub pinned_by: &'static str,
+    /// What was proved about the connection; none where an operator asked.
+    pub proofs: Option<Proofs>,
     /// The facts as selectors, sorted.
     pub selectors: Arc<[Selector]>,
     /// When the process started, in clock ticks since boot.
     pub start_time: Option<u64>,
     /// When it was attested (RFC 3339, UTC, milliseconds).
     pub time: String,
+    /// The process that traces it, where that is allowed.
+    pub tracer: Option<u32>,
     /// Effective user ID.
     pub uid: u32,
     /// What could not be found out.
@@ -63,6 +78,48 @@ pub struct CgroupEvidence {
     pub systemd: Option<String>,
     /// Its path in the unified hierarchy.
     pub unified: Option<String>,
+}
+
+/// A process's container, confirmed by the runtime.
+#[derive(Clone, Debug, Serialize)]
+pub struct ContainerEvidence {
+    /// Its ID.
+    pub id: String,
+    /// Digests of its image's manifests, where it came from a registry.
+    pub image_digests: Vec<String>,
+    /// Digest of its image's configuration.
+    pub image_id: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// The pod, where the runtime has pods.
+    pub pod: Option<PodEvidence>,
+    /// `docker`, `podman`, `containerd` or `cri-o`.
+    pub runtime: &'static str,
+}
+
+/// A container's pod.
+#[derive(Clone, Debug, Serialize)]
+pub struct PodEvidence {
+    /// The container's name in the pod.
+    pub container: String,
+    /// The pod's name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// What a process can execute.
+#[derive(Clone, Debug, Serialize)]
+pub struct CodeEvidence {
+    /// How many files it has mapped executable.
+    pub files: usize,
+    /// SHA-256 that stands for those files (device, inode, size, times, owner, mode) and for
+    /// whether there is executable memory beside them.
+    pub mapped: Arc<str>,
+    /// The first few that are not root's alone, and why.
+    pub untrusted: Vec<String>,
 }
 
 /// The file that a process runs.
@@ -87,23 +144,51 @@ pub struct ExecutableEvidence {
 pub struct Attestation {
     evidence: Arc<Evidence>,
     id: Arc<str>,
-    pub(crate) process: ProcessKey,
-    pub(crate) executable: Option<FileIdentity>,
+    image: Image,
+    kinds: Kinds,
 }
 
 impl Attestation {
-    pub(crate) fn new(
-        evidence: Evidence,
-        process: ProcessKey,
-        executable: Option<FileIdentity>,
-    ) -> Result<Self, serde_json::Error> {
+    pub(crate) fn new(evidence: Evidence, image: Image) -> Result<Self, serde_json::Error> {
         let canonical = serde_json::to_vec(&evidence)?;
         Ok(Self {
+            kinds: evidence.asked.iter().copied().collect(),
             id: hex(digest(&SHA256, &canonical).as_ref()),
             evidence: Arc::new(evidence),
-            process,
-            executable,
+            image,
         })
+    }
+
+    /// The same facts with what was proved about one connection: a record of its own.
+    ///
+    /// # Errors
+    /// A bug: the record cannot be written.
+    pub fn proven(&self, proofs: Proofs) -> Result<Self, serde_json::Error> {
+        let evidence = Evidence {
+            proofs: Some(proofs),
+            ..Evidence::clone(&self.evidence)
+        };
+        Self::new(evidence, self.image.clone())
+    }
+
+    /// The image whose facts these are: they hold as long as the process shows it.
+    #[must_use]
+    pub const fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The attestors that were asked beside `unix` and `cgroup`.
+    #[must_use]
+    pub const fn kinds(&self) -> Kinds {
+        self.kinds
+    }
+
+    /// Whether this attestor was asked, and found anything out. What it did not find out
+    /// besides (a runtime knows nothing of service accounts) makes no difference.
+    #[must_use]
+    pub fn has_facts_of(&self, kind: Kind) -> bool {
+        let of_kind = |selector: &Selector| Kind::of(selector) == Some(kind);
+        self.kinds.has(kind) && self.selectors().iter().any(of_kind)
     }
 
     /// What holds of the process, sorted, each selector once.
@@ -139,8 +224,15 @@ impl Attestation {
 
 #[cfg(test)]
 mod tests {
-    use super::{CgroupEvidence, Evidence, ExecutableEvidence, Unknown};
-    use crate::parse::CgroupLayout;
+    use super::{
+        CgroupEvidence, CodeEvidence, ContainerEvidence, Evidence, ExecutableEvidence, PodEvidence,
+        Unknown,
+    };
+    use crate::{
+        kinds::Kind,
+        parse::CgroupLayout,
+        proof::{AnsweredWord, HeldWord, Proofs},
+    };
     use std::collections::BTreeMap;
 
     /// Every object of `value` with its names in order.
@@ -165,11 +257,30 @@ mod tests {
     #[test]
     fn evidence_is_written_in_its_canonical_form() {
         let evidence = Evidence {
+            asked: vec![Kind::Code],
             cgroup: Some(CgroupEvidence {
                 id: Some(7),
                 layout: CgroupLayout::Hybrid,
                 systemd: Some("/a\"\\b".into()),
                 unified: None,
+            }),
+            code: Some(CodeEvidence {
+                files: 2,
+                mapped: "00".into(),
+                untrusted: vec!["/a belongs to user 7".into()],
+            }),
+            container: Some(ContainerEvidence {
+                id: "i".into(),
+                image_digests: vec!["sha256:d".into()],
+                image_id: None,
+                name: "n".into(),
+                pod: Some(PodEvidence {
+                    container: "c".into(),
+                    name: "p".into(),
+                    namespace: "s".into(),
+                    uid: "u".into(),
+                }),
+                runtime: "containerd",
             }),
             executable: Some(ExecutableEvidence {
                 changed: "1.000000002".into(),
@@ -183,9 +294,14 @@ mod tests {
             groups: Some(vec![4, 27]),
             pid: 2,
             pinned_by: "pidfd",
+            proofs: Some(Proofs {
+                answered: AnsweredWord::Stamped,
+                held: HeldWord::CloseOnExec,
+            }),
             selectors: ["unix:uid:1000".parse().unwrap()].into(),
             start_time: Some(5),
             time: "2026-11-21T00:00:00.000Z".into(),
+            tracer: Some(8),
             uid: 1000,
             unknown: vec![Unknown {
                 reason: "because".into(),

@@ -13,7 +13,7 @@
 use crate::procfs::{ProcDir, ProcRoot, stat_handle};
 use rustix::{
     fd::{AsFd as _, BorrowedFd, OwnedFd},
-    fs::{FileType, Statx, StatxFlags},
+    fs::{FileType, Mode, Statx, StatxFlags},
     io::Errno,
 };
 
@@ -95,6 +95,15 @@ pub(crate) struct Executable {
     pub(crate) identity: FileIdentity,
 }
 
+/// What a file gives to whoever runs it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct PrivilegeBits {
+    /// Its owner's user ID.
+    pub(crate) setuid: bool,
+    /// Its group's ID. Without the right to execute for the group the bit means something else.
+    pub(crate) setgid: bool,
+}
+
 impl Executable {
     /// Takes the handle.
     ///
@@ -110,6 +119,16 @@ impl Executable {
     pub(crate) fn is_regular(&self) -> Result<bool, Errno> {
         let stat = stat_handle(self.handle.as_fd(), StatxFlags::TYPE)?;
         Ok(FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile)
+    }
+
+    /// Which IDs it gives to whoever runs it (`execve(2)`).
+    pub(crate) fn privilege_bits(&self) -> Result<PrivilegeBits, Errno> {
+        let stat = stat_handle(self.handle.as_fd(), StatxFlags::MODE)?;
+        let mode = Mode::from_raw_mode(stat.stx_mode.into());
+        Ok(PrivilegeBits {
+            setuid: mode.contains(Mode::SUID),
+            setgid: mode.contains(Mode::SGID | Mode::XGRP),
+        })
     }
 
     /// Its mount's number as `mountinfo` lists it.

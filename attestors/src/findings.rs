@@ -5,7 +5,11 @@
 //! third one: an attestor that cannot read something says so here, so that
 //! "has none" and "could not be seen" stay apart in the evidence.
 
-use crate::{evidence::Unknown, procfs::ReadError, selector::Selector};
+use crate::{
+    evidence::{CodeEvidence, ContainerEvidence, Unknown},
+    procfs::ReadError,
+    selector::Selector,
+};
 use rustix::io::Errno;
 use std::{borrow::Cow, fmt::Display};
 
@@ -20,6 +24,10 @@ pub(crate) type Fact<T> = Result<T, Reason>;
 pub(crate) struct Findings {
     selectors: Vec<Selector>,
     unknown: Vec<Unknown>,
+    /// The container that the process was found in.
+    pub(crate) container: Option<ContainerEvidence>,
+    /// What the process can execute, beside the selectors.
+    pub(crate) code: Option<CodeEvidence>,
 }
 
 impl Findings {

@@ -13,13 +13,16 @@
 use crate::{
     accounts::Accounts,
     attestor::SetupError,
-    findings::Fact,
+    cgroup::CgroupView,
+    findings::{Fact, Reason},
+    image::MAX_CGROUP_BYTES,
     mounts::HostMounts,
-    namespaces::NamespaceId,
-    parse,
+    namespaces::{self, NAMESPACES, NamespaceId},
+    parse::{self, CgroupLayout},
     pin::MAX_STATUS_BYTES,
     procfs::{ProcRoot, ReadError},
 };
+use rustix::fs::{MemfdFlags, fstat, major, memfd_create, minor};
 use std::path::Path;
 
 /// Inode of the initial PID namespace (`PROC_PID_INIT_INO`).
@@ -36,7 +39,18 @@ pub(crate) struct Host {
     /// The mount namespace whose paths are the host's, and its mounts.
     pub(crate) mounts: Fact<(NamespaceId, HostMounts)>,
     pub(crate) user_namespace: Option<NamespaceId>,
+    /// Those of the host, in the order of [`NAMESPACES`].
+    pub(crate) namespaces: [Fact<NamespaceId>; NAMESPACES.len()],
+    /// The device of memory that is shared by descriptor.
+    pub(crate) memory_device: Option<(u32, u32)>,
+    /// Our own PID namespace, where our user namespace owns it.
+    pub(crate) pid_namespace: Fact<NamespaceId>,
+    pub(crate) cgroups: CgroupView,
     pub(crate) nobody: Nobody,
+    /// Whether the unified hierarchy is all that says where processes belong.
+    pub(crate) has_unified_cgroups_alone: bool,
+    /// Whether programs get random addresses, unless they are started otherwise.
+    pub(crate) randomizes_addresses: bool,
 }
 
 /// IDs that stand for everybody without a mapping in our user namespace.
@@ -63,13 +77,34 @@ impl Host {
             limitations.push(format!("{reason}; unix:path is unknown for every process"));
             reason.into()
         });
+        let user_namespace = namespace(&root, "self/ns/user").ok();
+        let pid_namespace = namespaces::own_pids(&root, user_namespace);
+        if let Err(reason) = &pid_namespace {
+            limitations.push(format!(
+                "senders' stamps can be forged for every process: {reason}"
+            ));
+        }
         Ok(Self {
             accounts: Accounts::new(etc_root),
             mounts,
-            user_namespace: namespace(&root, "self/ns/user").ok(),
+            namespaces: host_namespaces(&root),
+            memory_device: memory_device(),
+            user_namespace,
+            pid_namespace,
+            cgroups: CgroupView::survey(&root, limitations),
             nobody: nobody(&root, limitations),
+            has_unified_cgroups_alone: has_unified_cgroups_alone(&root),
+            randomizes_addresses: randomizes_addresses(&root, limitations),
             root,
         })
+    }
+
+    /// The PID namespace of the host.
+    pub(crate) fn pids(&self) -> Result<NamespaceId, Reason> {
+        let all = NAMESPACES.iter().zip(&self.namespaces);
+        let mut of_processes = all.filter(|(kind, _)| kind.name == "pid");
+        let (_, found) = of_processes.next().ok_or("no such kind")?;
+        found.clone()
     }
 }
 
@@ -98,6 +133,24 @@ fn host_mounts(root: &ProcRoot) -> Result<(NamespaceId, HostMounts), ReadError> 
     Ok((id, HostMounts::open(root, process)?))
 }
 
+/// Those of PID 1 where that is the host's first process, and the agent may look; else our own.
+fn host_namespaces(root: &ProcRoot) -> [Fact<NamespaceId>; NAMESPACES.len()] {
+    let is_host = sees_the_host(root);
+    NAMESPACES.map(|kind| {
+        let of = |process: &str| namespace(root, &format!("{process}/ns/{}", kind.name));
+        let first = if is_host { of("1") } else { of("self") };
+        first
+            .or_else(|_hidden| of("self"))
+            .map_err(|error| format!("the host's namespace cannot be read: {error}").into())
+    })
+}
+
+fn memory_device() -> Option<(u32, u32)> {
+    let memory = memfd_create("symbolon", MemfdFlags::CLOEXEC).ok()?;
+    let device = fstat(&memory).ok()?.st_dev;
+    Some((major(device), minor(device)))
+}
+
 fn sees_the_host(root: &ProcRoot) -> bool {
     root.stat("self/ns/pid")
         .is_ok_and(|stat| stat.stx_ino == INITIAL_PID_NAMESPACE)
@@ -105,6 +158,27 @@ fn sees_the_host(root: &ProcRoot) -> bool {
 
 fn namespace(root: &ProcRoot, path: &str) -> Result<NamespaceId, ReadError> {
     Ok(NamespaceId::from(&root.stat(path)?))
+}
+
+/// All processes of a host have the same hierarchies.
+fn has_unified_cgroups_alone(root: &ProcRoot) -> bool {
+    let own = root.read("self/cgroup", MAX_CGROUP_BYTES);
+    let layout = own.ok().and_then(|own| parse::cgroups(&own).ok());
+    layout.is_some_and(|own| own.layout == CgroupLayout::V2 && own.systemd.is_none())
+}
+
+fn randomizes_addresses(root: &ProcRoot, limitations: &mut Vec<String>) -> bool {
+    let setting = root.read("sys/kernel/randomize_va_space", 64);
+    // Where it cannot be read (`ProcSubset=pid` hides it) each process is looked at all the same.
+    let randomizes = !setting.is_ok_and(|setting| setting.starts_with(b"0"));
+    if !randomizes {
+        limitations.push(
+            "kernel.randomize_va_space is 0: a process that executes the same program again cannot \
+             be told from one that does not"
+                .into(),
+        );
+    }
+    randomizes
 }
 
 fn nobody(root: &ProcRoot, limitations: &mut Vec<String>) -> Nobody {

@@ -21,24 +21,45 @@
 mod accounts;
 mod attestor;
 mod cgroup;
+mod code;
+mod container;
 mod digest;
+mod events;
 mod evidence;
 mod executable;
 mod findings;
+mod held;
 mod host;
+mod image;
+mod kinds;
 mod mounts;
 mod namespaces;
 pub mod parse;
 mod pin;
+mod process;
 mod procfs;
+mod proof;
 mod read_pool;
 mod selector;
 mod settled;
+mod systemd;
+mod tracer;
 mod unix;
 
-pub use attestor::{AttestError, Attestor, AttestorConfig, Changed, SetupError};
-pub use evidence::{Attestation, CgroupEvidence, Evidence, ExecutableEvidence, Unknown};
+pub use attestor::{
+    AttestError, Attestor, AttestorConfig, Capabilities, Changed, SYSTEM_BUS, SetupError,
+};
+pub use container::{RuntimeSocket, RuntimeSockets};
+pub use events::{EventsError, ProcessEvent, ProcessEvents};
+pub use evidence::{
+    Attestation, CgroupEvidence, CodeEvidence, ContainerEvidence, Evidence, ExecutableEvidence,
+    PodEvidence, Unknown,
+};
+pub use held::{PeerEnd, PeerEndError};
+pub use image::Image;
+pub use kinds::{Kind, Kinds};
 pub use pin::{Credentials, PinError, PinMethod, PinnedPeer, ProcessKey};
+pub use proof::{AnsweredWord, Held, HeldWord, Proofs, Stamp};
 pub use selector::{MAX_SELECTOR_BYTES, Selector, SelectorError};
 
 use std::sync::Arc;

@@ -1,25 +1,48 @@
 //! Parsers of what the kernel and the host's files say, as plain functions of bytes.
 //!
-//! Owns the formats: `/proc/PID/{stat,status,cgroup,mountinfo}`,
+//! Owns the formats: `/proc/PID/{stat,status,cgroup,mountinfo,auxv,personality,fdinfo}`,
+//! `/proc/PID/{maps,pagemap}`, the netlink messages of `sock_diag(7)` and of the process
+//! connector,
 //! `/proc/self/uid_map` and `/etc/{passwd,group}` (`proc(5)`, `passwd(5)`,
-//! `group(5)`). Whoever calls has bounded the input; the functions here are
-//! linear in it, take no input by its position alone where a process can put
+//! `group(5)`), and what of a program's file the kernel reads (`elf(5)`).
+//! Whoever calls has bounded the input; the functions here are linear in it, take no input by its position alone where a process can put
 //! text of its own before it, and refuse what the kernel never writes instead
 //! of guessing. Public so that they can be fuzzed.
 
 mod accounts;
+mod auxv;
 mod cgroup;
+mod elf;
+mod fdinfo;
 mod id_map;
+mod maps;
 mod mountinfo;
+mod netlink;
+mod pagemap;
+mod proc_event;
+mod sock_diag;
 mod stat;
 mod status;
+mod unit;
 
 pub use accounts::names_by_id;
-pub use cgroup::{CgroupLayout, Cgroups, cgroups};
+pub use auxv::{auxv_is_complete, is_unrandomized};
+pub use cgroup::{CgroupLayout, Cgroups, cgroup_layout, cgroup_lines, cgroups};
+pub use elf::{ELF_HEADER_BYTES, ProgramHeaders, program_headers};
+pub use fdinfo::{DescriptorInfo, descriptor_info};
 pub use id_map::covers_every_id;
-pub use mountinfo::mounts;
-pub use stat::start_time;
-pub use status::{Groups, MAX_SUPPLEMENTARY_GROUPS, Status, namespaced_pids, status};
+pub use maps::{Backing, Mapping, executable_mappings};
+pub use mountinfo::{mount_points, mounts};
+pub use pagemap::has_private_page;
+pub use proc_event::{ConnectorEvent, connector_event, listen_request};
+pub use sock_diag::{PeerAnswer, peer_answer, peer_request};
+pub use stat::{parent, start_time};
+pub use status::{
+    Groups, MAX_SUPPLEMENTARY_GROUPS, Restrictions, Seccomp, Status, namespaced_pids, restrictions,
+    status, tracer,
+};
+
+pub use unit::{is_slice, is_unit, user_unit};
 
 /// A text that the kernel does not write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

@@ -296,6 +296,17 @@ impl PinnedPeer {
         }
     }
 
+    /// Its cgroup in the unified hierarchy, by ID, where the kernel tells it (Linux 6.13).
+    #[must_use]
+    pub fn cgroup_id(&self) -> Option<u64> {
+        self.info().ok().flatten()?.cgroup_id
+    }
+
+    /// The descriptor that holds it.
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
     /// Its effective user and group ID now.
     pub(crate) fn effective_ids(&self, root: &ProcRoot) -> Result<(u32, u32), ReadError> {
         if let Some(info) = self.info()? {

@@ -12,10 +12,12 @@
 
 use rustix::{
     fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
-    fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags, openat, readlinkat, statx},
+    fs::{
+        AtFlags, CWD, Mode, OFlags, Statx, StatxFlags, openat, readlinkat, readlinkat_raw, statx,
+    },
     io::{Errno, read},
 };
-use std::path::Path;
+use std::{mem::MaybeUninit, path::Path};
 
 /// Bytes asked for at once: `status`, `stat` and `cgroup` fit as a rule.
 const CHUNK_BYTES: usize = 4096;
@@ -113,6 +115,15 @@ impl ProcDir {
     /// A bare handle of what a link of the process leads to: nothing of it is opened or read.
     pub(crate) fn handle(&self, name: &str) -> Result<OwnedFd, Errno> {
         openat(&self.0, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    }
+
+    /// What a link of the process says, in as many bytes as there is room for.
+    pub(crate) fn link<'a>(
+        &self,
+        name: &str,
+        room: &'a mut [MaybeUninit<u8>],
+    ) -> Result<&'a [u8], Errno> {
+        readlinkat_raw(&self.0, name, room).map(|(said, _rest)| &*said)
     }
 
     /// What a link of the process leads to.

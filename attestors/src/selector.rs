@@ -18,6 +18,11 @@ use std::{
     sync::Arc,
 };
 
+mod code;
+mod process;
+
+pub(crate) use process::is_label;
+
 /// Longest selector in bytes: a path of `PATH_MAX` (4096) behind the longest `type:key:`.
 pub const MAX_SELECTOR_BYTES: usize = 4096 + 64;
 
@@ -130,6 +135,11 @@ fn check(text: &str) -> Result<(), SelectorError> {
     match kind {
         "unix" => check_unix(value),
         "cgroup" => check_cgroup(value),
+        "container" => container::check(value),
+        "k8s" => container::check_k8s(value),
+        "systemd" => systemd::check(value),
+        "code" => code::check(value),
+        "process" => process::check(value),
         _ => Ok(()),
     }
 }
@@ -156,6 +166,7 @@ fn check_unix(value: &str) -> Result<(), SelectorError> {
         let expected = match key {
             "unix:path" => "an absolute path without empty, . or .. parts",
             "unix:sha256" => "64 lower-case hexadecimal digits",
+            "unix:privileged_file" => "setuid, setgid or capabilities",
             "unix:user" | "unix:group" | "unix:supplementary_group" => "a name without colon",
             _ => "a decimal number without leading zeros, below 4294967295",
         };
@@ -170,6 +181,9 @@ fn check_unix(value: &str) -> Result<(), SelectorError> {
         "supplementary_group" if !is_name(value) => fault("unix:supplementary_group"),
         "path" if !is_path(value) || value == "/" => fault("unix:path"),
         "sha256" if !is_digest(value) => fault("unix:sha256"),
+        "privileged_file" if !matches!(value, "setuid" | "setgid" | "capabilities") => {
+            fault("unix:privileged_file")
+        }
         "uid"
         | "gid"
         | "supplementary_gid"
@@ -177,6 +191,7 @@ fn check_unix(value: &str) -> Result<(), SelectorError> {
         | "group"
         | "supplementary_group"
         | "path"
+        | "privileged_file"
         | "sha256" => Ok(()),
         _ => Err(SelectorError::Key {
             kind: "unix",
@@ -187,6 +202,11 @@ fn check_unix(value: &str) -> Result<(), SelectorError> {
 
 fn check_cgroup(value: &str) -> Result<(), SelectorError> {
     match value.split_once(':') {
+        Some(("id", id)) if is_cgroup_id(id) => Ok(()),
+        Some(("id", _)) => Err(SelectorError::Value {
+            key: "cgroup:id",
+            expected: "a decimal number above 0, without leading zeros",
+        }),
         Some(("path", path)) if is_path(path) => Ok(()),
         Some(("path", _)) => Err(SelectorError::Value {
             key: "cgroup:path",
@@ -197,6 +217,11 @@ fn check_cgroup(value: &str) -> Result<(), SelectorError> {
             key: other.map_or(value, |(key, _)| key).into(),
         }),
     }
+}
+
+fn is_cgroup_id(text: &str) -> bool {
+    text.parse::<u64>()
+        .is_ok_and(|id| id != 0 && id.to_string() == text)
 }
 
 fn is_id(text: &str) -> bool {
@@ -228,5 +253,7 @@ fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+mod container;
+mod systemd;
 #[cfg(test)]
 mod tests;

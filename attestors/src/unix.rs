@@ -2,13 +2,14 @@
 //!
 //! Selectors as SPIRE's attestor of that name has them: `unix:uid`, `user`,
 //! `gid`, `group`, `supplementary_gid`, `supplementary_group`, `path` and
-//! `sha256`. IDs are effective ones, names come from the host's files, the
+//! `sha256`; beside them `privileged_file`, for set-user-ID programs and the like. IDs are effective ones, names come from the host's files, the
 //! path is given only where it means the same on the host, and the digest only
 //! of content that the kernel vouches for. `doc/unix.md` has each fact's
 //! source and how it can be abused.
 
 use crate::{
     accounts::{NameFile, Names},
+    digest::Content,
     executable::Executable,
     findings::{Fact, Findings, Reason, unread},
     host::Host,
@@ -84,6 +85,42 @@ impl Ids<'_> {
             Ok(names) => findings.report(name, self.file.name(names, id)),
             Err(reason) => findings.lack(name, reason.clone()),
         }
+    }
+}
+
+const PRIVILEGED: &str = "unix:privileged_file";
+
+/// Reports what the program's file gives to whoever runs it.
+pub(crate) fn report_privileges(
+    executable: &Fact<Arc<Executable>>,
+    content: &Fact<Content>,
+    findings: &mut Findings,
+) {
+    let bits = executable
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|executable| {
+            let bits = executable.privilege_bits();
+            bits.map_err(|error| unread("the executable", error.into()))
+        });
+    let capabilities = content
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|content| content.has_capabilities.clone());
+    match bits {
+        Ok(bits) => {
+            for (word, is_set) in [("setuid", bits.setuid), ("setgid", bits.setgid)] {
+                if is_set {
+                    findings.know(PRIVILEGED, word);
+                }
+            }
+        }
+        Err(reason) => return findings.lack(PRIVILEGED, reason),
+    }
+    match capabilities {
+        Ok(true) => findings.know(PRIVILEGED, "capabilities"),
+        Ok(false) => {}
+        Err(reason) => findings.lack(PRIVILEGED, reason),
     }
 }
 

@@ -8,6 +8,7 @@ use super::{AttestError, CgroupEvidence, Changed, Executable, ExecutableEvidence
 use crate::{
     findings::{Fact, Reason, unread},
     host::Host,
+    image::MAX_CGROUP_BYTES,
     parse::{self, Cgroups, Groups, Status},
     pin::{MAX_STAT_BYTES, MAX_STATUS_BYTES, PinnedPeer},
     procfs::{ProcDir, ReadError},
@@ -16,18 +17,18 @@ use crate::{
 use rustix::io::Errno;
 use std::sync::Arc;
 
-/// Most of `cgroup` that is read: a path of `PATH_MAX` in each of a dozen hierarchies and more.
-const MAX_CGROUP_BYTES: usize = 256 << 10;
-
 /// What was read of a process.
 #[derive(Debug)]
-pub(super) struct Facts {
-    pub(super) start_time: Fact<u64>,
-    pub(super) groups: Fact<Groups>,
-    pub(super) cgroups: Fact<Cgroups>,
-    pub(super) executable: Fact<Arc<Executable>>,
-    pub(super) path: Fact<String>,
-    cgroup_id: Option<u64>,
+pub(crate) struct Facts {
+    pub(crate) start_time: Fact<u64>,
+    /// The process that traces it: its first thread's, until the others were asked.
+    pub(crate) tracer: Fact<Option<u32>>,
+    pub(crate) groups: Fact<Groups>,
+    pub(crate) cgroups: Fact<Cgroups>,
+    pub(crate) executable: Fact<Arc<Executable>>,
+    pub(crate) path: Fact<String>,
+    /// In the unified hierarchy, where the kernel tells it (Linux 6.13).
+    pub(crate) cgroup_id: Option<u64>,
 }
 
 impl Facts {
@@ -39,12 +40,15 @@ impl Facts {
             Err(error) => return Ok(Self::hidden(ends(error)?)),
         };
         let mut bytes = Vec::new();
-        let status = known(directory, "status", MAX_STATUS_BYTES, &mut bytes)?
-            .and_then(|()| parse::status(&bytes).map_err(malformed));
+        let read = known(directory, "status", MAX_STATUS_BYTES, &mut bytes)?;
+        let tracer = read
+            .clone()
+            .and_then(|()| parse::tracer(&bytes).map_err(malformed));
+        let status = read.and_then(|()| parse::status(&bytes).map_err(malformed));
         let start_time = known(directory, "stat", MAX_STAT_BYTES, &mut bytes)?
             .and_then(|()| parse::start_time(&bytes).map_err(malformed));
-        let cgroups = known(directory, "cgroup", MAX_CGROUP_BYTES, &mut bytes)?
-            .and_then(|()| parse::cgroups(&bytes).map_err(malformed));
+        let cgroup_id = info.and_then(|info| info.cgroup_id);
+        let cgroups = cgroups(host, directory, cgroup_id, &mut bytes)?;
         let executable = match Executable::of_process(directory) {
             Ok(executable) => Ok(Arc::new(executable)),
             Err(Errno::NOENT) => Err("the process runs no file".into()),
@@ -56,11 +60,12 @@ impl Facts {
         };
         Ok(Self {
             start_time,
+            tracer,
             groups: groups(status, peer)?,
             cgroups,
             executable,
             path,
-            cgroup_id: info.and_then(|info| info.cgroup_id),
+            cgroup_id,
         })
     }
 
@@ -69,6 +74,7 @@ impl Facts {
         let reason = || Reason::from(format!("/proc hides the process from the agent: {error}"));
         Self {
             start_time: Err(reason()),
+            tracer: Err(reason()),
             groups: Err(reason()),
             cgroups: Err(reason()),
             executable: Err(reason()),
@@ -116,6 +122,31 @@ impl Facts {
             size: file.size,
         })
     }
+}
+
+/// The cgroup of `peer` now: its ID, where the kernel tells it, and its paths.
+pub(crate) fn cgroups_now(host: &Host, peer: &PinnedPeer) -> Fact<(Option<u64>, Fact<Cgroups>)> {
+    let gone = |_error| Reason::from("the process is gone");
+    let id = peer.info().map_err(gone)?.and_then(|info| info.cgroup_id);
+    let directory = peer.directory(&host.root).map_err(gone)?;
+    let cgroups = cgroups(host, directory, id, &mut Vec::new());
+    Ok((
+        id,
+        cgroups.map_err(|error| Reason::from(error.to_string()))?,
+    ))
+}
+
+fn cgroups(
+    host: &Host,
+    directory: &ProcDir,
+    id: Option<u64>,
+    bytes: &mut Vec<u8>,
+) -> Result<Fact<Cgroups>, AttestError> {
+    if let Err(reason) = host.cgroups.prepare() {
+        return Ok(Err(reason));
+    }
+    let read = known(directory, "cgroup", MAX_CGROUP_BYTES, bytes)?;
+    Ok(read.and_then(|()| host.cgroups.places(&host.root, bytes, id)))
 }
 
 fn known(

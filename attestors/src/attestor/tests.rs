@@ -1,10 +1,13 @@
 //! Recorded hosts, as `tests/hosts/README.md` describes them.
 
-use super::{Attestor, AttestorConfig, facts::Facts};
+use super::{Attestor, AttestorConfig, Subject, asked, facts::Facts};
 use crate::{
     AttestError, Changed, Credentials, Evidence,
     accounts::Accounts,
+    cgroup::CgroupView,
+    findings::Findings,
     host::{Host, Nobody},
+    kinds::{Kind, Kinds},
     pin::PinnedPeer,
     procfs::ProcRoot,
 };
@@ -14,7 +17,8 @@ use std::{path::PathBuf, sync::Arc, time::UNIX_EPOCH};
 fn evidence(host: &str, pid: u32, uid: u32, gid: u32) -> Result<Evidence, AttestError> {
     let (attestor, peer) = recorded(host, Credentials { pid, uid, gid });
     let facts = Facts::read(&attestor.host, &peer)?;
-    attestor.evidence(&peer, facts, Err("no digest".into()), UNIX_EPOCH)
+    let known = (Findings::default(), Kinds::NONE);
+    attestor.evidence(&peer, facts, Err("no digest".into()), known, UNIX_EPOCH)
 }
 
 fn recorded(host: &str, credentials: Credentials) -> (Attestor, PinnedPeer) {
@@ -28,6 +32,12 @@ fn recorded(host: &str, credentials: Credentials) -> (Attestor, PinnedPeer) {
         accounts: Accounts::new(&directory.join("etc")),
         mounts: Err("a recorded host has no mounts".into()),
         user_namespace: None,
+        namespaces: std::array::from_fn(|_| Err("a recorded host has no namespaces".into())),
+        memory_device: None,
+        pid_namespace: Err("a recorded host has no namespaces".into()),
+        has_unified_cgroups_alone: false,
+        randomizes_addresses: true,
+        cgroups: CgroupView::plain(),
         nobody: Nobody {
             uid: Some(65_534),
             gid: None,
@@ -38,7 +48,11 @@ fn recorded(host: &str, credentials: Credentials) -> (Attestor, PinnedPeer) {
 }
 
 fn texts(evidence: &Evidence) -> Vec<&str> {
-    evidence.selectors.iter().map(AsRef::as_ref).collect()
+    let texts = evidence.selectors.iter().map(AsRef::as_ref);
+    // A recorded process has the test's pidfd, and so its ID.
+    texts
+        .filter(|text: &&str| !text.starts_with("cgroup:id:"))
+        .collect()
 }
 
 fn reason<'a>(evidence: &'a Evidence, selector: &str) -> &'a str {
@@ -170,4 +184,98 @@ fn a_directory_without_files_leaves_everything_unknown() {
     for selector in ["cgroup:path", "unix:path", "unix:supplementary_gid"] {
         assert!(!reason(&evidence, selector).is_empty());
     }
+}
+
+/// What the attestors in `kinds` find out about a process of a recorded host.
+async fn asked(host: &str, pid: u32, kinds: Kinds) -> Evidence {
+    let (uid, gid) = (1000, 1000);
+    let (attestor, peer) = recorded(host, Credentials { pid, uid, gid });
+    let (facts, peer) = (Facts::read(&attestor.host, &peer).unwrap(), Arc::new(peer));
+    let mut findings = Findings::default();
+    let subject = Subject {
+        host: &attestor.host,
+        peer: &peer,
+        facts: &facts,
+        digests: &attestor.digests,
+        pool: &attestor.pool,
+        systemd: &attestor.systemd,
+        containers: &attestor.containers,
+        at: UNIX_EPOCH,
+    };
+    asked::report(&subject, kinds, &mut findings).await;
+    let known = (findings, kinds);
+    let content = Err("no digest".into());
+    let evidence = attestor.evidence(&peer, facts, content, known, UNIX_EPOCH);
+    evidence.unwrap()
+}
+
+#[tokio::test]
+async fn restrictions_and_labels_are_read_in_each_form() {
+    let kinds = Kinds::NONE.with(Kind::Process);
+    let evidence = asked("v2", 812, kinds).await;
+    for selector in [
+        "process:no_new_privs:true",
+        "process:seccomp:filter",
+        "process:security_label:mcp-notes (enforce)",
+    ] {
+        assert!(texts(&evidence).contains(&selector), "{selector}");
+    }
+    for key in [
+        "process:parent_path",
+        "process:parent_sha256",
+        "process:ancestor_sha256",
+    ] {
+        assert!(reason(&evidence, key).contains("PID 1 of the host"));
+    }
+    assert!(reason(&evidence, "process:user_namespace").contains("no namespaces"));
+    let evidence = asked("v2", 813, kinds).await;
+    let label = "process:security_label:system_u:system_r:notes_t:s0:c1,c2";
+    assert!(texts(&evidence).contains(&label));
+}
+
+#[tokio::test]
+async fn nothing_is_absent_without_a_reason() {
+    let kinds = Kinds::NONE.with(Kind::Code).with(Kind::Process);
+    let evidence = asked("v2", 816, kinds).await;
+    for key in [
+        "code:jit",
+        "code:sha256",
+        "code:static",
+        "code:trusted",
+        "process:ancestor_sha256",
+        "process:cgroup_namespace",
+        "process:ipc_namespace",
+        "process:mount_namespace",
+        "process:network_namespace",
+        "process:no_new_privs",
+        "process:parent_path",
+        "process:parent_sha256",
+        "process:pid_namespace",
+        "process:seccomp",
+        "process:security_label",
+        "process:undumpable",
+        "process:user_namespace",
+        "process:uts_namespace",
+    ] {
+        assert!(!reason(&evidence, key).is_empty(), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_under_a_debugger_is_told_by_its_status() {
+    let (pid, uid, gid) = (817, 1000, 1000);
+    let (mut attestor, peer) = recorded("v2", Credentials { pid, uid, gid });
+    let first = Facts::read(&attestor.host, &peer).unwrap().tracer;
+    assert_eq!(first, Ok(Some(4711)));
+    let peer = Arc::new(peer);
+    let refused = attestor.tracer(&peer, &first).await;
+    assert!(matches!(refused, Err(AttestError::Traced(4711))));
+    attestor.allow_traced = true;
+    assert_eq!(
+        attestor.tracer(&peer, &first).await.unwrap(),
+        Ok(Some(4711))
+    );
+    // A name cannot say that nobody traces it, nor that somebody does.
+    let (attestor, peer) = recorded("v2", Credentials { pid: 813, uid, gid });
+    assert_eq!(Facts::read(&attestor.host, &peer).unwrap().tracer, Ok(None));
 }

@@ -4,9 +4,9 @@
 //! makes room. Whoever brings many files pushes others out and pays for each
 //! with hashing on his own share.
 
-use super::Digest;
+use super::{Content, Digest};
 use crate::executable::FileIdentity;
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 use tokio::sync::watch;
 
 /// Tells those who joined how a job ended.
@@ -14,8 +14,8 @@ pub(super) type Flight = watch::Sender<Option<Digest>>;
 
 /// What is known about a file.
 pub(super) enum Entry {
-    /// Its digest.
-    Known(Arc<str>),
+    /// All that was read of it.
+    Known(Content),
     /// Another job is at it.
     Running(watch::Receiver<Option<Digest>>),
     /// Nothing: the caller is to hash it, and to say so here.
@@ -33,7 +33,7 @@ pub(super) struct Cache {
 
 #[derive(Debug)]
 struct Known {
-    digest: Arc<str>,
+    content: Content,
     last_use: u64,
 }
 
@@ -48,17 +48,17 @@ impl Cache {
     }
 
     /// The digest of a file.
-    pub(super) fn known(&mut self, identity: &FileIdentity) -> Option<Arc<str>> {
+    pub(super) fn known(&mut self, identity: &FileIdentity) -> Option<Content> {
         let known = self.known.get_mut(identity)?;
         self.uses += 1;
         known.last_use = self.uses;
-        Some(Arc::clone(&known.digest))
+        Some(known.content.clone())
     }
 
     /// What is known about a file; where nothing is, the caller's job is at it from now on.
     pub(super) fn enter(&mut self, identity: FileIdentity) -> Entry {
-        if let Some(digest) = self.known(&identity) {
-            return Entry::Known(digest);
+        if let Some(content) = self.known(&identity) {
+            return Entry::Known(content);
         }
         if let Some(flight) = self.running.get(&identity) {
             return Entry::Running(flight.clone());
@@ -68,8 +68,8 @@ impl Cache {
         Entry::Ours(flight)
     }
 
-    /// Remembers a digest.
-    pub(super) fn keep(&mut self, identity: FileIdentity, digest: &Arc<str>) {
+    /// Remembers what was read of a file.
+    pub(super) fn keep(&mut self, identity: FileIdentity, content: Content) {
         if self.known.len() >= self.capacity {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.last_use);
             if let Some(oldest) = oldest.map(|(identity, _)| *identity) {
@@ -78,7 +78,7 @@ impl Cache {
         }
         self.uses += 1;
         let known = Known {
-            digest: Arc::clone(digest),
+            content,
             last_use: self.uses,
         };
         self.known.insert(identity, known);

@@ -3,7 +3,7 @@
 //! Runs on the pool's threads: reading a caller's file can take as long as its
 //! file system likes, and its `mountinfo` as long as he has mounts.
 
-use super::{Digest, DigestError, unknown};
+use super::{Content, Digest, DigestError, unknown};
 use crate::{
     executable::{Executable, FileIdentity},
     findings::{Fact, Reason, unread},
@@ -17,7 +17,8 @@ use crate::{
 };
 use aws_lc_rs::digest::{Context, SHA256};
 use rustix::{
-    fd::AsFd as _,
+    fd::{AsFd as _, OwnedFd},
+    fs::fgetxattr,
     io::{Errno, read},
 };
 
@@ -121,11 +122,25 @@ pub(super) fn hash(root: &ProcRoot, executable: &Executable) -> Digest {
             .ok_or(DigestError::Changed)?;
         context.update(chunk.get(..count).unwrap_or_default());
     }
+    let has_capabilities = has_capabilities(&file);
     let now = FileIdentity::of_handle(executable.handle.as_fd()).map_err(failed)?;
     if left != 0 || now != executable.identity {
         return Err(DigestError::Changed);
     }
-    Ok(hex(context.finish().as_ref()))
+    Ok(Content {
+        sha256: hex(context.finish().as_ref()),
+        has_capabilities,
+    })
+}
+
+/// Whether whoever runs the file gets capabilities (`capabilities(7)`).
+fn has_capabilities(file: &OwnedFd) -> Fact<bool> {
+    // Three revisions of 12 to 24 bytes exist.
+    match fgetxattr(file, "security.capability", &mut [0_u8; 64]) {
+        Ok(_) | Err(Errno::RANGE) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(unread("the executable's capabilities", error.into())),
+    }
 }
 
 fn failed(error: Errno) -> DigestError {

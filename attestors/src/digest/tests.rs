@@ -1,4 +1,4 @@
-use super::{Digest, DigestError, DigestLimits, Digests, Entry, PoolError, ReadPool};
+use super::{Content, Digest, DigestError, DigestLimits, Digests, Entry, PoolError, ReadPool};
 use crate::{executable::Executable, hex, host::Host, pin::PinnedPeer, procfs::ProcRoot};
 use aws_lc_rs::digest::{SHA256, digest};
 use std::{
@@ -38,8 +38,10 @@ impl Program {
         drop(self.child.wait());
     }
 
-    fn digest(&self) -> Arc<str> {
-        hex(digest(&SHA256, &fs::read(&self.path).unwrap()).as_ref())
+    fn content(&self) -> Content {
+        known(&hex(
+            digest(&SHA256, &fs::read(&self.path).unwrap()).as_ref()
+        ))
     }
 
     fn seen(&self) -> (Arc<Executable>, Arc<PinnedPeer>) {
@@ -72,6 +74,13 @@ fn run(path: &Path) -> Child {
     Command::new(path).arg("1000").spawn().unwrap()
 }
 
+fn known(sha256: &str) -> Content {
+    Content {
+        sha256: sha256.into(),
+        has_capabilities: Ok(false),
+    }
+}
+
 fn digests(max_bytes: u64, cache_entries: usize) -> Digests {
     let host = Host::survey(Path::new("/proc"), Path::new("/etc"), &mut Vec::new()).unwrap();
     let limits = DigestLimits {
@@ -102,11 +111,8 @@ async fn ask(digests: &Digests, program: &Program, at: SystemTime) -> Digest {
 #[tokio::test]
 async fn a_settled_file_is_hashed_once() {
     let (digests, program) = (digests(1 << 30, 8), Program::start());
-    let expected = program.digest();
-    assert_eq!(
-        ask(&digests, &program, later()).await,
-        Ok(Arc::clone(&expected))
-    );
+    let expected = program.content();
+    assert_eq!(ask(&digests, &program, later()).await, Ok(expected.clone()));
     let identity = program.seen().0.identity;
     assert_eq!(digests.cache.lock().known(&identity), Some(expected));
 }
@@ -124,12 +130,12 @@ async fn a_file_changed_a_moment_ago_is_not_remembered() {
 async fn what_is_remembered_is_used_while_nothing_changed_and_not_afterwards() {
     let (digests, program) = (digests(1 << 30, 8), Program::start());
     let identity = program.seen().0.identity;
-    digests.cache.lock().keep(identity, &"known".into());
-    assert_eq!(ask(&digests, &program, later()).await, Ok("known".into()));
+    digests.cache.lock().keep(identity, known("known"));
+    assert_eq!(ask(&digests, &program, later()).await, Ok(known("known")));
     // Changes the change time and nothing else.
     fs::set_permissions(&program.path, fs::Permissions::from_mode(0o711)).unwrap();
     let digest = ask(&digests, &program, later()).await;
-    assert_eq!(digest, Ok(program.digest()));
+    assert_eq!(digest, Ok(program.content()));
 }
 
 #[tokio::test]
@@ -192,8 +198,8 @@ async fn whoever_finds_a_job_under_way_gets_its_answer() {
         Poll::Ready(())
     })
     .await;
-    flight.send_replace(Some(Ok("shared".into())));
-    assert_eq!(asking.await, Ok("shared".into()));
+    flight.send_replace(Some(Ok(known("shared"))));
+    assert_eq!(asking.await, Ok(known("shared")));
 }
 
 #[tokio::test]
@@ -209,5 +215,16 @@ async fn nobody_joins_a_job_at_a_file_that_may_have_changed_since() {
     let (digests, program) = (digests(1 << 30, 8), Program::start());
     let _flight = under_way(&digests, &program);
     let at = soon(&program.seen().0);
-    assert_eq!(ask(&digests, &program, at).await, Ok(program.digest()));
+    assert_eq!(ask(&digests, &program, at).await, Ok(program.content()));
+}
+
+#[tokio::test]
+async fn a_file_that_changed_since_it_was_looked_at_is_refused() {
+    let (digests, program) = (digests(1 << 30, 8), Program::start());
+    let (executable, peer) = program.seen();
+    fs::set_permissions(&program.path, fs::Permissions::from_mode(0o711)).unwrap();
+    let digest = digests.of(&executable, &peer, || 1, later()).await;
+    assert_eq!(digest, Err(DigestError::Changed));
+    let identity = executable.identity;
+    assert_eq!(digests.cache.lock().known(&identity), None);
 }

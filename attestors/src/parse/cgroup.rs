@@ -36,7 +36,41 @@ pub struct Cgroups {
 pub fn cgroups(bytes: &[u8]) -> Result<Cgroups, Malformed> {
     let mut unified = None;
     let mut systemd = None;
-    let mut legacy = false;
+    let layout = each_place(bytes, |place, path| {
+        let slot = match place {
+            Place::Unified => &mut unified,
+            Place::Systemd => &mut systemd,
+        };
+        *slot = Some(plain(path)?);
+        Ok(())
+    })?;
+    Ok(Cgroups {
+        layout,
+        unified,
+        systemd,
+    })
+}
+
+/// The layout that `bytes` shows, whatever the paths in it are.
+///
+/// # Errors
+/// Where the lines are not of the kernel's form, or one comes twice.
+pub fn cgroup_layout(bytes: &[u8]) -> Result<CgroupLayout, Malformed> {
+    each_place(bytes, |_place, _path| Ok(()))
+}
+
+/// A hierarchy that says which service a process belongs to.
+#[derive(Clone, Copy)]
+enum Place {
+    Unified,
+    Systemd,
+}
+
+fn each_place(
+    bytes: &[u8],
+    mut found: impl FnMut(Place, &[u8]) -> Result<(), Malformed>,
+) -> Result<CgroupLayout, Malformed> {
+    let (mut unified, mut systemd, mut legacy) = (false, false, false);
     for line in lines(bytes) {
         // A cgroup's name may hold colons; only the first two separate.
         let mut fields = line.splitn(3, |&byte| byte == b':');
@@ -45,27 +79,33 @@ pub fn cgroups(bytes: &[u8]) -> Result<Cgroups, Malformed> {
         else {
             return Err(Malformed("a cgroup line without three fields"));
         };
-        let slot = match (hierarchy, controllers) {
-            (b"0", b"") => &mut unified,
-            (_, b"name=systemd") => &mut systemd,
+        let (place, seen) = match (hierarchy, controllers) {
+            (b"0", b"") => (Place::Unified, &mut unified),
+            (_, b"name=systemd") => (Place::Systemd, &mut systemd),
             (_, controllers) => {
                 legacy |= !controllers.starts_with(b"name=");
                 continue;
             }
         };
-        if slot.replace(plain(path)?).is_some() {
+        if std::mem::replace(seen, true) {
             return Err(Malformed("a cgroup hierarchy comes twice"));
         }
+        found(place, path)?;
     }
-    let layout = match (&unified, legacy) {
-        (None, _) => CgroupLayout::V1,
-        (Some(_), false) => CgroupLayout::V2,
-        (Some(_), true) => CgroupLayout::Hybrid,
-    };
-    Ok(Cgroups {
-        layout,
-        unified,
-        systemd,
+    Ok(match (unified, legacy) {
+        (false, _) => CgroupLayout::V1,
+        (true, false) => CgroupLayout::V2,
+        (true, true) => CgroupLayout::Hybrid,
+    })
+}
+
+/// The lines of `bytes` of which [`cgroups`] makes facts.
+pub fn cgroup_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    lines(bytes).filter(|line| {
+        let mut fields = line.splitn(3, |&byte| byte == b':');
+        let hierarchy = fields.next();
+        let controllers = fields.next().unwrap_or_default();
+        hierarchy == Some(b"0") && controllers.is_empty() || controllers == b"name=systemd"
     })
 }
 
@@ -87,7 +127,7 @@ fn plain(path: &[u8]) -> Result<String, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CgroupLayout, Cgroups, cgroups};
+    use super::{CgroupLayout, Cgroups, cgroup_layout, cgroups};
 
     fn parsed(text: &str) -> (CgroupLayout, Option<String>, Option<String>) {
         let Cgroups {
@@ -132,6 +172,16 @@ mod tests {
         ] {
             cgroups(format!("0::{path}\n").as_bytes()).unwrap_err();
         }
+    }
+
+    #[test]
+    fn the_layout_shows_also_where_no_path_can_be_believed() {
+        let layout = |text: &str| cgroup_layout(text.as_bytes());
+        assert_eq!(layout("0::/../../x\n"), Ok(CgroupLayout::V2));
+        assert_eq!(layout("4:memory:/\n0::/..\n"), Ok(CgroupLayout::Hybrid));
+        assert_eq!(layout("1:name=systemd:/..\n"), Ok(CgroupLayout::V1));
+        layout("0::/\n0::/\n").unwrap_err();
+        layout("0::\n0:\n").unwrap_err();
     }
 
     #[test]

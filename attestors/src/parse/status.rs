@@ -49,13 +49,92 @@ pub fn namespaced_pids(bytes: &[u8]) -> Result<Vec<u32>, Malformed> {
         .collect()
 }
 
-fn only<'a>(bytes: &'a [u8], name: &[u8]) -> Result<&'a [u8], Malformed> {
+/// What a process has given up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Restrictions {
+    /// Whether no program that it runs can bring it privileges (since Linux 4.10).
+    pub no_new_privs: Option<bool>,
+    /// How its system calls are restricted; `None` on kernels without seccomp.
+    pub seccomp: Option<Seccomp>,
+}
+
+/// The modes of `seccomp(2)`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Seccomp {
+    /// Not at all.
+    Disabled,
+    /// To four calls.
+    Strict,
+    /// By a program.
+    Filter,
+}
+
+impl Seccomp {
+    /// The word for selectors.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Strict => "strict",
+            Self::Filter => "filter",
+        }
+    }
+}
+
+/// The restrictions of one thread (`NoNewPrivs`, `Seccomp`).
+///
+/// # Errors
+/// A line that comes twice or holds something else.
+pub fn restrictions(bytes: &[u8]) -> Result<Restrictions, Malformed> {
+    let digit = |name: &[u8]| match at_most_one(bytes, name)? {
+        None => Ok(None),
+        Some(value) => words(value)
+            .next()
+            .and_then(number::<u8>)
+            .ok_or(Malformed("status: a restriction"))
+            .map(Some),
+    };
+    let seccomp = match digit(b"Seccomp:")? {
+        None => None,
+        Some(0) => Some(Seccomp::Disabled),
+        Some(1) => Some(Seccomp::Strict),
+        Some(2) => Some(Seccomp::Filter),
+        Some(_) => return Err(Malformed("status: Seccomp")),
+    };
+    let no_new_privs = match digit(b"NoNewPrivs:")? {
+        None => None,
+        Some(bit @ (0 | 1)) => Some(bit == 1),
+        Some(_) => return Err(Malformed("status: NoNewPrivs")),
+    };
+    Ok(Restrictions {
+        no_new_privs,
+        seccomp,
+    })
+}
+
+/// The process that traces this thread, if any: 0 too where the reader's PID namespace has no
+/// number for it.
+///
+/// # Errors
+/// As [`status`].
+pub fn tracer(bytes: &[u8]) -> Result<Option<u32>, Malformed> {
+    let pid = words(only(bytes, b"TracerPid:")?)
+        .next()
+        .and_then(number)
+        .ok_or(Malformed("status: TracerPid"))?;
+    Ok((pid != 0).then_some(pid))
+}
+
+fn at_most_one<'a>(bytes: &'a [u8], name: &[u8]) -> Result<Option<&'a [u8]>, Malformed> {
     let mut found = lines(bytes).filter_map(|line| line.strip_prefix(name));
     match (found.next(), found.next()) {
-        (Some(value), None) => Ok(value),
-        (None, _) => Err(Malformed("status: a line is missing")),
-        (Some(_), Some(_)) => Err(Malformed("status: a line comes twice")),
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(Malformed("status: a line comes twice")),
     }
+}
+
+fn only<'a>(bytes: &'a [u8], name: &[u8]) -> Result<&'a [u8], Malformed> {
+    at_most_one(bytes, name)?.ok_or(Malformed("status: a line is missing"))
 }
 
 fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -92,7 +171,10 @@ fn groups(value: &[u8]) -> Result<Groups, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Groups, MAX_SUPPLEMENTARY_GROUPS, Status, namespaced_pids, status};
+    use super::{
+        Groups, MAX_SUPPLEMENTARY_GROUPS, Restrictions, Seccomp, Status, namespaced_pids,
+        restrictions, status, tracer,
+    };
 
     fn text(name: &str, groups: &str) -> String {
         format!(
@@ -143,6 +225,45 @@ mod tests {
             ("4 27", "4 x"),
         ] {
             status(text("sh", "4 27").replace(from, to).as_bytes()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn restrictions_are_read_and_lacking_ones_are_none() {
+        let none = Restrictions {
+            no_new_privs: None,
+            seccomp: None,
+        };
+        assert_eq!(restrictions(b"Name:\tx\nSeccomp_filters:\t3\n"), Ok(none));
+        let all = Restrictions {
+            no_new_privs: Some(true),
+            seccomp: Some(Seccomp::Filter),
+        };
+        assert_eq!(restrictions(b"NoNewPrivs:\t1\nSeccomp:\t2\n"), Ok(all));
+        for text in [
+            "Seccomp:\t3",
+            "Seccomp:\t2\nSeccomp:\t0",
+            "NoNewPrivs:\t2",
+            "NoNewPrivs:",
+        ] {
+            restrictions(text.as_bytes()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_tracer_is_whoever_has_a_number() {
+        assert_eq!(tracer(b"TracerPid:\t0\n"), Ok(None));
+        assert_eq!(
+            tracer(b"Name:\tTracerPid: 0\nTracerPid:\t77\n"),
+            Ok(Some(77))
+        );
+        for text in [
+            "",
+            "TracerPid:\t",
+            "TracerPid:\tx",
+            "TracerPid:\t0\nTracerPid:\t0",
+        ] {
+            tracer(text.as_bytes()).unwrap_err();
         }
     }
 }

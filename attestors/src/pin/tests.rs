@@ -1,5 +1,5 @@
 use super::{Key, PinMethod, PinnedPeer, ProcessKey, default_root, open_pidfd};
-use crate::{AttestError, Attestor, AttestorConfig, Changed, Credentials};
+use crate::{AttestError, Attestor, AttestorConfig, Changed, Credentials, Kinds};
 use rustix::io::Errno;
 use std::{
     process::{Child, Command},
@@ -58,12 +58,20 @@ async fn a_process_that_got_the_number_is_never_attested() {
     let other = Running::start();
     let peer = Arc::new(of_reused_number(other.0.id()));
     let attestor = Attestor::new(AttestorConfig::default()).unwrap();
-    let attested = attestor.attest(&peer, UNIX_EPOCH).await;
-    assert!(matches!(attested, Err(AttestError::Gone)), "{attested:?}");
+    let seen = attestor.look(&peer);
+    assert!(matches!(seen, Err(AttestError::Gone)), "{seen:?}");
     let live = Arc::new(attestor.pin_pid(other.0.id()).unwrap());
-    let attestation = attestor.attest(&live, UNIX_EPOCH).await.unwrap();
+    let image = attestor.look(&live).unwrap();
+    let attested = attestor
+        .attest(&peer, &image, Kinds::NONE, UNIX_EPOCH)
+        .await;
+    assert!(matches!(attested, Err(AttestError::Gone)), "{attested:?}");
+    let attestation = attestor
+        .attest(&live, &image, Kinds::NONE, UNIX_EPOCH)
+        .await
+        .unwrap();
     assert_eq!(
-        attestor.unchanged(&peer, &attestation),
+        attestor.unchanged(&peer, attestation.image()),
         Err(Changed::Process)
     );
 }

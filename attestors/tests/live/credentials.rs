@@ -1,6 +1,6 @@
 //! Whose process it is.
 
-use crate::peer::{Peer, attested, attestor, has, is_root, lacks, now};
+use crate::peer::{Peer, attested, attestor, has, is_root, lacks, now, tried};
 use std::{path::Path, process::Command, sync::Arc};
 use symbolon_attestors::{AttestError, Changed, PinnedPeer};
 
@@ -58,16 +58,16 @@ async fn a_process_that_changes_its_user_after_connecting_is_refused() {
     let attestor = attestor();
     let pinned = peer.pinned();
     let before = attested(&attestor, &pinned).await;
-    peer.run_as(NOBODY, Path::new("/bin/sleep"));
+    peer.run_as(NOBODY, Path::new("/bin/cat"));
     for pinned in [Arc::clone(&pinned), peer.pinned()] {
-        let refused = attestor.attest(&pinned, now()).await;
+        let refused = tried(&attestor, &pinned, now()).await;
         assert!(
             matches!(refused, Err(AttestError::Changed(Changed::Credentials))),
             "{refused:?}"
         );
     }
     assert_eq!(
-        attestor.unchanged(&pinned, &before),
+        attestor.unchanged(&pinned, before.image()),
         Err(Changed::Credentials)
     );
 }
@@ -78,7 +78,7 @@ async fn an_operator_who_asks_by_number_gets_the_user_of_now() {
         return;
     }
     let mut peer = Peer::start();
-    peer.run_as(NOBODY, Path::new("/bin/sleep"));
+    peer.run_as(NOBODY, Path::new("/bin/cat"));
     let pinned = Arc::new(PinnedPeer::of_pid(peer.pid()).unwrap());
     let attestation = attested(&attestor(), &pinned).await;
     assert!(has(&attestation, "unix:uid:65534"));
@@ -108,7 +108,7 @@ async fn an_id_without_entry_has_no_name_and_says_so() {
         return;
     }
     let mut peer = Peer::start();
-    peer.run_as(3_999_999_999, Path::new("/bin/sleep"));
+    peer.run_as(3_999_999_999, Path::new("/bin/cat"));
     let pinned = Arc::new(PinnedPeer::of_pid(peer.pid()).unwrap());
     let attestation = attested(&attestor(), &pinned).await;
     assert!(has(&attestation, "unix:uid:3999999999"));

@@ -7,13 +7,26 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::use_debug,
     reason = "tests and what they share"
 )]
 
+mod cgroups;
+mod code;
 mod credentials;
+mod doer;
+mod events;
 mod executable;
+mod held;
+mod image;
+mod machine;
 mod namespaces;
 mod peer;
 mod pinning;
+mod process;
+mod program;
+mod stamp;
+mod systemd;
+mod tracer;

@@ -1,5 +1,6 @@
 //! A process that connects and does as it is told.
 
+use crate::doer::Doer;
 use rustix::fd::{AsFd as _, OwnedFd};
 use std::{
     fs,
@@ -14,11 +15,14 @@ use std::{
     sync::Arc,
     time::SystemTime,
 };
-use symbolon_attestors::{Attestation, Attestor, AttestorConfig, PinnedPeer};
+use symbolon_attestors::{AttestError, Attestation, Attestor, AttestorConfig, Kinds, PinnedPeer};
 use tempfile::TempDir;
 
 /// Names the socket to a peer. Its absence tells the test run's own process from a peer.
 const SOCKET: &str = "SYMBOLON_TEST_PEER";
+
+/// Tells a peer that it has executed itself: its standard input carries commands.
+const AGAIN: &str = "SYMBOLON_TEST_PEER_AGAIN";
 
 /// A process that has connected.
 pub(crate) struct Peer {
@@ -82,16 +86,36 @@ impl Peer {
         line.trim_end().to_owned()
     }
 
-    /// Has it run another program with the subject as its standard input, and waits until it does.
+    /// Has it run `cat` or a copy of it between the subject's two directions, and waits until it
+    /// does.
     pub(crate) fn run(&mut self, program: &Path) {
         self.tell(&format!("run {}", program.display()));
         self.wait_for_end_of_control();
+        echoes(&self.subject);
+    }
+
+    /// Has it run `cat` with the subject inherited on descriptor `number`, and waits until it does.
+    pub(crate) fn inherit(&mut self, number: u32, program: &Path) {
+        // Nothing more is read as a command then.
+        assert_eq!(
+            self.ask(&format!("inherit {number} {}", program.display())),
+            "ready"
+        );
+        echoes(&self.control);
+    }
+
+    /// Has it run its own program again, with the subject inherited on descriptor `number` or
+    /// closed, and waits until it does.
+    pub(crate) fn run_again(&mut self, inherited: Option<u32>) {
+        let number = inherited.unwrap_or(0);
+        assert_eq!(self.ask(&format!("again {number}")), "again");
     }
 
     /// As [`run`](Self::run), as another user.
     pub(crate) fn run_as(&mut self, uid: u32, program: &Path) {
         self.tell(&format!("run-as {uid} {}", program.display()));
         self.wait_for_end_of_control();
+        echoes(&self.subject);
     }
 
     fn wait_for_end_of_control(&mut self) {
@@ -105,6 +129,11 @@ impl Peer {
     /// Has it exit, and waits until nothing is left of it.
     pub(crate) fn exit(&mut self) {
         self.tell("exit");
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until the process that was started is gone; the peer may be another one.
+    pub(crate) fn wait_for_wrapper(&mut self) {
         self.child.wait().unwrap();
     }
 
@@ -127,34 +156,67 @@ fn process() {
     let Ok(path) = std::env::var(SOCKET) else {
         return;
     };
-    let control = UnixStream::connect(&path).unwrap();
-    let subject = UnixStream::connect(&path).unwrap();
+    let is_again = std::env::var_os(AGAIN).is_some();
+    let control = if is_again {
+        UnixStream::from(io::stdin().as_fd().try_clone_to_owned().unwrap())
+    } else {
+        UnixStream::connect(&path).unwrap()
+    };
+    // Executed again it has the subject on a number that it does not know.
+    let subject = (!is_again).then(|| UnixStream::connect(&path).unwrap());
     let mut answers = control.try_clone().unwrap();
+    if is_again {
+        writeln!(answers, "again").unwrap();
+    }
+    let mut doer = Doer::new(subject);
     for line in BufReader::new(control).lines() {
         let line = line.unwrap();
         let words: Vec<_> = line.split(' ').collect();
         match *words {
-            ["run", program] => run(&subject, Command::new(program)),
+            ["run", program] => run(doer.subject(), Command::new(program)),
             ["run-as", uid, program] => {
                 let mut command = Command::new(program);
                 command.uid(uid.parse().unwrap());
-                run(&subject, command);
+                run(doer.subject(), command);
             }
-            ["attest", pid] => writeln!(answers, "{}", attest_by_pid(pid)).unwrap(),
+            ["attest", pid] => {
+                writeln!(answers, "{}", attest_by_pid(pid, Kinds::NONE)).unwrap();
+            }
+            ["attest-all", pid] => {
+                writeln!(answers, "{}", attest_by_pid(pid, Kinds::ALL)).unwrap();
+            }
             ["serve", path] => serve(path, &mut answers),
+            ["inherit", number, program] => {
+                writeln!(answers, "ready").unwrap();
+                let control = answers.try_clone().unwrap();
+                doer.inherit(number.parse().unwrap(), Command::new(program), control);
+            }
+            ["again", number] => doer.again(number.parse().unwrap(), answers.try_clone().unwrap()),
+            [name, ref arguments @ ..] if doer.has_done(name, arguments) => {
+                writeln!(answers, "done").unwrap();
+            }
             _ => return,
         }
     }
 }
 
-/// Becomes `command` (a program that sleeps), with `subject` as its standard input.
+/// Becomes `command` (a program that copies its input to its output), between the two directions
+/// of `subject`.
 fn run(subject: &UnixStream, mut command: Command) {
-    let input = OwnedFd::from(subject.try_clone().unwrap());
-    let error = command.arg("1000").stdin(input).exec();
+    let stream = || OwnedFd::from(subject.try_clone().unwrap());
+    let error = command.stdin(stream()).stdout(stream()).exec();
     panic!("{error}");
 }
 
-fn attest_by_pid(pid: &str) -> String {
+/// Waits until a program runs that copies its input to its output.
+fn echoes(mut stream: &UnixStream) {
+    stream.write_all(b"?").unwrap();
+    let mut answer = [0];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"?");
+}
+
+fn attest_by_pid(pid: &str, kinds: Kinds) -> String {
     let attestor = match Attestor::new(AttestorConfig::default()) {
         Ok(attestor) => attestor,
         Err(error) => return format!("{error:?}"),
@@ -164,7 +226,7 @@ fn attest_by_pid(pid: &str) -> String {
         .enable_all()
         .build()
         .unwrap();
-    match runtime.block_on(attestor.attest(&peer, now())) {
+    match runtime.block_on(tried_with(&attestor, &peer, kinds, now())) {
         Ok(attestation) => serde_json::to_string(attestation.evidence()).unwrap(),
         Err(error) => format!("{error:?}"),
     }
@@ -187,7 +249,27 @@ pub(crate) fn attestor() -> Attestor {
 }
 
 pub(crate) async fn attested(attestor: &Attestor, peer: &Arc<PinnedPeer>) -> Attestation {
-    attestor.attest(peer, now()).await.unwrap()
+    tried(attestor, peer, now()).await.unwrap()
+}
+
+/// Attests the image that the process shows at first.
+pub(crate) async fn tried(
+    attestor: &Attestor,
+    peer: &Arc<PinnedPeer>,
+    at: SystemTime,
+) -> Result<Attestation, AttestError> {
+    tried_with(attestor, peer, Kinds::NONE, at).await
+}
+
+/// The same, with the facts of the attestors in `kinds`.
+pub(crate) async fn tried_with(
+    attestor: &Attestor,
+    peer: &Arc<PinnedPeer>,
+    kinds: Kinds,
+    at: SystemTime,
+) -> Result<Attestation, AttestError> {
+    let image = attestor.look(peer)?;
+    attestor.attest(peer, &image, kinds, at).await
 }
 
 pub(crate) fn now() -> SystemTime {

@@ -1,6 +1,6 @@
 //! Which process a connection belongs to.
 
-use crate::peer::{Peer, attested, attestor, can_unshare, has, now, open_directory};
+use crate::peer::{Peer, attested, attestor, can_unshare, has, now, open_directory, tried};
 use rustix::fd::AsFd as _;
 use std::{
     net::{TcpListener, TcpStream},
@@ -39,7 +39,7 @@ fn a_process_has_one_key_on_all_ways_to_it() {
 fn a_key_outlives_an_exec_and_a_method_does_not_mix_with_another() {
     let mut peer = Peer::start();
     let before = peer.pinned().key();
-    peer.run(Path::new("/bin/sleep"));
+    peer.run(Path::new("/bin/cat"));
     assert_eq!(peer.pinned().key(), before);
     let fallback = weak().pin(peer.subject.as_fd()).unwrap();
     assert_ne!(fallback.key(), before);
@@ -79,17 +79,17 @@ async fn an_exit_is_noticed_by_all_who_wait_and_ends_what_was_attested() {
     let attestor = attestor();
     let pinned = peer.pinned();
     let attestation = attested(&attestor, &pinned).await;
-    attestor.unchanged(&pinned, &attestation).unwrap();
+    attestor.unchanged(&pinned, attestation.image()).unwrap();
     let waiters = async { tokio::try_join!(pinned.exited(), pinned.exited()) };
     let (ended, ()) = tokio::join!(waiters, async { peer.exit() });
     ended.unwrap();
     pinned.exited().await.unwrap();
     assert!(!pinned.is_alive());
     assert_eq!(
-        attestor.unchanged(&pinned, &attestation),
+        attestor.unchanged(&pinned, attestation.image()),
         Err(Changed::Exited)
     );
-    let again = attestor.attest(&pinned, now()).await;
+    let again = tried(&attestor, &pinned, now()).await;
     assert!(matches!(again, Err(AttestError::Gone)), "{again:?}");
 }
 
@@ -101,7 +101,7 @@ async fn the_peer_of_a_connection_that_was_passed_on_stays_the_one_that_connecte
     match PinnedPeer::of_socket(peer.subject.as_fd()) {
         Ok(pinned) => {
             assert!(!pinned.is_alive());
-            let attested = attestor().attest(&Arc::new(pinned), now()).await;
+            let attested = tried(&attestor(), &Arc::new(pinned), now()).await;
             assert!(matches!(attested, Err(AttestError::Gone)), "{attested:?}");
         }
         Err(error) => assert!(matches!(error, PinError::Gone), "{error:?}"),
@@ -116,7 +116,7 @@ async fn an_attestation_is_good_for_its_own_process_only() {
     let attestor = attestor();
     let attestation = attested(&attestor, &one.pinned()).await;
     assert_eq!(
-        attestor.unchanged(&two.pinned(), &attestation),
+        attestor.unchanged(&two.pinned(), attestation.image()),
         Err(Changed::Process)
     );
 }
