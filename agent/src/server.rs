@@ -3,7 +3,8 @@
 //! Owns the listening socket from bind to drain: the socket appears with its
 //! final mode and only once it listens, a stale one is replaced, a live one is
 //! refused. Each accepted connection passes [`Admit`] (which pins the peer and
-//! keeps the caps), then the frame layer of `transport`, then hyper's HTTP/2.
+//! keeps the caps), then the frame layer of `transport`, which puts the caller's
+//! question where it has one, then hyper's HTTP/2.
 //!
 //! The caller that `admit` returned is put into each request's extensions;
 //! services take it from there and from nowhere else.
@@ -13,11 +14,13 @@
 //! waits for it sets the limit, and cuts the rest by dropping it. A refused connection is closed
 //! without an answer, which gRPC clients report as unavailable.
 
+mod activity;
 mod bind;
 mod connection;
 mod health;
 mod measure;
 mod open_call;
+mod patience;
 mod side;
 #[cfg(test)]
 mod tests;
@@ -31,6 +34,9 @@ pub use side::SideServices;
 
 use std::sync::Arc;
 use tokio::{net::UnixListener, sync::watch, task::JoinSet};
+
+/// Connections that are accepted before others get their turn.
+const ACCEPTED_AT_ONCE: usize = 8;
 
 /// Serves `service` on `listener` until `shutdown` turns true, then drains.
 ///
@@ -47,7 +53,11 @@ pub async fn serve<A, S>(
     S: GrpcService,
 {
     let mut connections = JoinSet::new();
-    loop {
+    for accepted in 1_usize.. {
+        if accepted.is_multiple_of(ACCEPTED_AT_ONCE) {
+            // Whoever connects again and again must not keep those who are in from their turn.
+            tokio::task::yield_now().await;
+        }
         tokio::select! {
             biased;
             () = until_true(shutdown.clone()) => break,

@@ -1,12 +1,19 @@
 //! Between the accepted socket of the workload API and the HTTP/2 server: an
-//! authority made harmless.
+//! authority made harmless, and the proof of who answers.
 //!
 //! On a Unix socket `:authority` has no meaning, and grpc-core, grpc-java and
 //! others send the socket's path there. The HTTP/2 server under tonic resets
 //! such a request before any code of ours runs. So [`Http2Guard`] follows the
 //! client's frames (RFC 9113), decodes its header blocks (RFC 7541) and writes
 //! each anew without the dynamic table, with `localhost` as the authority. All
-//! other bytes go on as they came, and what the server writes is not touched.
+//! other bytes go on as they came.
+//!
+//! Where it has a [`Question`], every read brings the sender whom the kernel
+//! stamped on it ([`Stamped`]); from the first byte on, bytes of any other
+//! process and ancillary data of any kind end the connection. Behind the
+//! server's first frame it puts a PING with a payload that nobody can foresee
+//! (RFC 9113, section 6.7), and takes the ACK to it out of what the server sees:
+//! that is *answered*. The server's other bytes are not touched.
 //!
 //! The accept loop puts it around every connection. The client is hostile:
 //! every frame, header block and header list has a limit in
@@ -19,14 +26,20 @@
 //! Left out on purpose: whatever the HTTP/2 server checks itself, on streams,
 //! flow control, settings and the meaning of fields. It sees every frame.
 
+mod asking;
 mod frame;
 mod hpack;
+mod question;
 mod rewriter;
+mod stamped;
 #[cfg(test)]
 mod tests;
 
 pub use hpack::HpackError;
+pub use question::{Breach, Heard, PAYLOAD_LENGTH, Question};
+pub use stamped::{Accepted, Sender, Stamped};
 
+use asking::Asking;
 use bytes::{Buf as _, Bytes, BytesMut};
 use rewriter::{Rewriter, Taken};
 use std::{
@@ -101,6 +114,9 @@ pub enum TransportError {
     /// A header block that cannot be decoded.
     #[error("a header block cannot be decoded: {0}")]
     Hpack(#[from] HpackError),
+    /// The bytes are not the pinned process's alone.
+    #[error(transparent)]
+    Breach(#[from] Breach),
 }
 
 impl From<TransportError> for io::Error {
@@ -117,17 +133,39 @@ pub struct Http2Guard<S> {
     received: BytesMut,
     /// To be handed on: part of what was received, or one frame written anew.
     ready: Bytes,
+    question: Option<Question>,
+    asking: Asking,
+    breach: Option<Breach>,
 }
 
 impl<S> Http2Guard<S> {
-    /// Guards a connection from its first byte on.
+    /// Guards a connection from its first byte on; whose bytes they are is not
+    /// looked at.
     pub fn new(inner: S, limits: TransportLimits) -> Self {
         Self {
             inner,
             rewriter: Rewriter::new(limits),
             received: BytesMut::new(),
             ready: Bytes::new(),
+            question: None,
+            asking: Asking::done(),
+            breach: None,
         }
+    }
+
+    /// As [`Self::new`]; every byte has to be the sender's whom `question` names,
+    /// and it is put to him.
+    pub fn asking(inner: S, limits: TransportLimits, question: Question) -> Self {
+        let mut guard = Self::new(inner, limits);
+        guard.rewriter.expect_answer(question.payload());
+        guard.asking = Asking::new(question.payload());
+        guard.question = Some(question);
+        guard
+    }
+
+    /// The socket.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
     }
 
     /// Hands on what was received before, as far as `buf` has room. An error
@@ -159,6 +197,10 @@ impl<S> Http2Guard<S> {
             match self.rewriter.take(&self.received)? {
                 Taken::Nothing => break,
                 Taken::Bytes(count) => self.received.advance(count),
+                Taken::Answer(count) => {
+                    self.received.advance(count);
+                    self.note_answer();
+                }
                 Taken::Frame(count, frame) => {
                     self.received.advance(count);
                     self.ready = frame.into();
@@ -166,14 +208,36 @@ impl<S> Http2Guard<S> {
                 }
             }
         }
-        // At most a part of a frame's header is left: the memory goes back
-        // while the connection rests.
+        // At most a part of a frame's header or of a PING is left: the memory
+        // goes back while the connection rests.
         self.received = BytesMut::from(self.received.as_ref());
         Ok(false)
     }
+
+    /// Before the whole question was handed to the socket, its answer is a guess.
+    fn note_answer(&self) {
+        if let Some(question) = &self.question
+            && self.asking.is_done()
+        {
+            question.tell(Heard::Answer);
+        }
+    }
+
+    /// Whether the bytes of `sender` may be looked at.
+    fn check(&mut self, sender: Sender) -> Result<(), Breach> {
+        let Some(question) = &self.question else {
+            return Ok(());
+        };
+        let checked = question.check(sender);
+        if let Err(breach) = checked {
+            self.breach = Some(breach);
+            question.tell(Heard::Breach(breach));
+        }
+        checked
+    }
 }
 
-impl<S: AsyncRead + Unpin> Http2Guard<S> {
+impl<S: Stamped + Unpin> Http2Guard<S> {
     /// Reads once. What goes on unchanged stays where it was read to, without
     /// being copied; from the first byte that does not, all is put by. Gives
     /// `false` at the end of the stream.
@@ -183,11 +247,16 @@ impl<S: AsyncRead + Unpin> Http2Guard<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<bool>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        let fresh = buf.filled().get(before..).unwrap_or_default();
-        if fresh.is_empty() {
+        let sender = ready!(Pin::new(&mut self.inner).poll_receive(cx, buf))?;
+        if buf.filled().len() == before {
+            // The end of the stream is nobody's.
             return Poll::Ready(Ok(false));
         }
+        if let Err(breach) = self.check(sender) {
+            buf.set_filled(before);
+            return Poll::Ready(Err(TransportError::from(breach).into()));
+        }
+        let fresh = buf.filled().get(before..).unwrap_or_default();
         let passed = if self.received.is_empty() {
             self.rewriter.pass(fresh)
         } else {
@@ -200,7 +269,7 @@ impl<S: AsyncRead + Unpin> Http2Guard<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Http2Guard<S> {
+impl<S: Stamped + Unpin> AsyncRead for Http2Guard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -208,6 +277,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Http2Guard<S> {
     ) -> Poll<io::Result<()>> {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
+        }
+        if let Some(breach) = self.breach {
+            return Poll::Ready(Err(TransportError::from(breach).into()));
         }
         let before = buf.filled().len();
         while !self.hand_on(buf)? {
@@ -220,12 +292,39 @@ impl<S: AsyncRead + Unpin> AsyncRead for Http2Guard<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Http2Guard<S> {
+    /// Hands what is left of the question to the socket.
+    fn poll_ask(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.asking.due() {
+            let count = ready!(Pin::new(&mut self.inner).poll_write(cx, rest))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.asking.sent(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes no further than to the end of the server's first frame, behind
+    /// which the question goes.
+    fn poll_write_first(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let part = buf.get(..self.asking.room(buf)).unwrap_or(buf);
+        let count = ready!(Pin::new(&mut self.inner).poll_write(cx, part))?;
+        self.asking.follow(part.get(..count).unwrap_or(part));
+        Poll::Ready(Ok(count))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for Http2Guard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.asking.is_early() {
+            return self.poll_write_first(cx, buf);
+        }
+        ready!(self.poll_ask(cx))?;
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
@@ -234,6 +333,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Http2Guard<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.asking.is_early() {
+            let first = bufs.iter().find(|buf| !buf.is_empty());
+            return self.poll_write_first(cx, first.map_or(&[], |buf| buf));
+        }
+        ready!(self.poll_ask(cx))?;
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 
@@ -242,6 +346,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Http2Guard<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_ask(cx))?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 

@@ -11,13 +11,14 @@ use rustix::{
 };
 use std::{
     fs, io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, OwnedFd},
     os::unix::{
         fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
         net::UnixListener,
     },
     path::{Path, PathBuf},
 };
+use symbolon_syscalls::set_passcred;
 
 /// Connections that may wait to be accepted: as many as the kernel allows.
 const BACKLOG: i32 = i32::MAX;
@@ -50,6 +51,8 @@ pub struct SocketSpec {
     pub path: PathBuf,
     /// Who may connect.
     pub ownership: Ownership,
+    /// Whether the kernel stamps all that is received with who sent it.
+    pub stamped: bool,
 }
 
 /// Why a socket cannot be bound.
@@ -120,6 +123,10 @@ impl BoundSocket {
                 )?;
             }
             fs::set_permissions(&temporary, fs::Permissions::from_mode(socket_mode))?;
+            if spec.stamped {
+                // Before anybody can connect: accepted sockets inherit it.
+                set_passcred(socket.as_fd())?;
+            }
             listen(&socket, BACKLOG)?;
             let metadata = fs::symlink_metadata(&temporary)?;
             fs::rename(&temporary, path)?;
@@ -209,12 +216,31 @@ fn make_directory(directory: &Path, mode: u32, ownership: Ownership) -> Result<(
             .map_err(|e| step("set the group of the directory", e.into()))?;
         }
     }
-    let metadata = fs::metadata(directory).map_err(|e| step("read the directory", e))?;
+    let mut metadata = fs::metadata(directory).map_err(|e| step("read the directory", e))?;
+    if ownership != Ownership::Everybody && is_fresh_volume(directory, &metadata) {
+        fs::set_permissions(directory, fs::Permissions::from_mode(mode))
+            .map_err(|e| step("close the volume to others", e))?;
+        metadata = fs::metadata(directory).map_err(|e| step("read the directory", e))?;
+    }
     let shared = metadata.mode() & 0o022 != 0 && ownership_allows_write(&metadata, ownership);
     if shared {
         return Err(BindError::SharedDirectory(directory.to_owned()));
     }
     refuse_foreign(directory).map_err(|e| step("read the directories above", e))?
+}
+
+/// Whether this is a volume that was mounted for the agent alone, as Kubernetes makes it: ours, open
+/// to everybody, not sticky, and empty. Once it is closed, nobody has anything in it.
+fn is_fresh_volume(directory: &Path, metadata: &fs::Metadata) -> bool {
+    let is_mounted = directory
+        .parent()
+        .and_then(|above| fs::metadata(above).ok())
+        .is_some_and(|above| above.dev() != metadata.dev());
+    let is_empty = || fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
+    metadata.uid() == rustix::process::geteuid().as_raw()
+        && metadata.mode() & 0o1002 == 0o002
+        && is_mounted
+        && is_empty()
 }
 
 /// Refuses a directory that lies in the hands of a user other than root and the
@@ -282,12 +308,25 @@ fn refuse_live(path: &Path) -> Result<(), BindError> {
 #[cfg(test)]
 mod tests {
     use super::{BindError, BoundSocket, Ownership, SocketSpec};
-    use std::{fs, os::unix::fs::PermissionsExt as _, os::unix::net::UnixListener, path::Path};
+    use std::{
+        fs,
+        io::Write as _,
+        os::{
+            fd::AsFd as _,
+            unix::{
+                fs::{MetadataExt as _, PermissionsExt as _},
+                net::{UnixListener, UnixStream},
+            },
+        },
+        path::Path,
+    };
+    use symbolon_syscalls::receive;
 
     fn spec(path: &Path, ownership: Ownership) -> SocketSpec {
         SocketSpec {
             path: path.to_owned(),
             ownership,
+            stamped: true,
         }
     }
 
@@ -321,6 +360,74 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         BoundSocket::bind(&spec(&path, Ownership::Owner)).unwrap();
+    }
+
+    /// Accepted sockets inherit it, also for bytes that came before `accept`.
+    #[test]
+    fn bytes_on_a_stamped_socket_have_a_sender_from_the_first_one_on() {
+        let root = tempfile::tempdir().unwrap();
+        for stamped in [true, false] {
+            let path = root.path().join(format!("{stamped}/a.sock"));
+            let spec = SocketSpec {
+                stamped,
+                ..spec(&path, Ownership::Owner)
+            };
+            let mut bound = BoundSocket::bind(&spec).unwrap();
+            let mut client = UnixStream::connect(&path).unwrap();
+            client.write_all(b"before").unwrap();
+            let listener = bound.listener.take().unwrap();
+            listener.set_nonblocking(false).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            let sender = stamped.then(std::process::id);
+            let read = |expected: &[u8]| {
+                let mut bytes = [0; 16];
+                let received = receive(accepted.as_fd(), &mut bytes).unwrap();
+                assert_eq!(&bytes[..received.bytes], expected);
+                assert_eq!((received.sender, received.other), (sender, false));
+            };
+            read(b"before");
+            client.write_all(b"behind").unwrap();
+            read(b"behind");
+        }
+    }
+
+    #[test]
+    fn an_empty_volume_of_the_agents_own_is_closed_and_nothing_else_is() {
+        let test = "an_empty_volume_of_the_agents_own_is_closed_and_nothing_else_is";
+        let root = tempfile::tempdir().unwrap();
+        let mounted = Path::new("/dev/shm");
+        let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+        let separate = device(mounted).is_some() && device(mounted) != device(root.path());
+        let privileged = rustix::process::geteuid().is_root();
+        if !crate::testing::can_run(test, separate && privileged, "run as root, with /dev/shm") {
+            return;
+        }
+        let volume = root.path().join("volume");
+        fs::create_dir(&volume).unwrap();
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(&volume, open.clone()).unwrap();
+        let spec = spec(&volume.join("a.sock"), Ownership::Owner);
+        // A directory like any other.
+        let refused = BoundSocket::bind(&spec);
+        assert!(matches!(refused, Err(BindError::SharedDirectory(_))));
+        let source = tempfile::tempdir_in(mounted).unwrap();
+        fs::set_permissions(source.path(), open).unwrap();
+        rustix::mount::mount_bind(source.path(), &volume).unwrap();
+        let _mounted = Mounted(&volume);
+        fs::write(volume.join("other"), "").unwrap();
+        let refused = BoundSocket::bind(&spec);
+        assert!(matches!(refused, Err(BindError::SharedDirectory(_))));
+        fs::remove_file(volume.join("other")).unwrap();
+        let _bound = BoundSocket::bind(&spec).unwrap();
+        assert_eq!(mode(&volume), 0o700);
+    }
+
+    struct Mounted<'a>(&'a Path);
+
+    impl Drop for Mounted<'_> {
+        fn drop(&mut self) {
+            rustix::mount::unmount(self.0, rustix::mount::UnmountFlags::DETACH).unwrap();
+        }
     }
 
     #[test]

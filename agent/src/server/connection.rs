@@ -6,24 +6,26 @@
 //! ever called, such as one that does not even begin to speak HTTP/2, is given
 //! no more than that moment.
 
-use super::{health::until_true, open_call::OpenCall};
-use crate::transport::{Http2Guard, TransportLimits};
+use super::{activity::Activity, health::until_true, open_call::OpenCall, patience::Patient};
+use crate::transport::{Accepted, Http2Guard, Question, TransportLimits};
 use hyper::{body::Incoming, server::conn::http2::Builder};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     fmt::Debug,
-    future::{Future, pending},
+    future::{Future, poll_fn, ready},
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 use tokio::{
     net::UnixStream,
-    sync::watch,
+    sync::{Notify, watch},
+    task::yield_now,
     time::{sleep, timeout},
 };
 use tonic::{Status, body::Body};
@@ -43,9 +45,12 @@ const RECEIVE_WINDOW: u32 = 64 * 1024;
 /// What is buffered for a slow reader of one stream, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// How long after it was opened a connection must have made a call: clients
-/// open one to call at once, and whoever only wants to hold a place does not.
-const FIRST_CALL: Duration = Duration::from_secs(10);
+/// How long a call that is refused waits for its answer: so fast can a peer ask
+/// again that has no right to.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Calls that are refused on one connection before it ends.
+const MAX_REFUSED: usize = 1024;
 
 /// How long the peer of a connection that ends has to take leave, where no call
 /// was made or its caller is over.
@@ -56,14 +61,33 @@ pub trait Caller: Clone + Debug + Send + Sync + 'static {
     /// Taken by each call until its answer has ended.
     type Place: Send + 'static;
 
+    /// Held while a call begins.
+    type Turn: Send;
+
     /// Takes a place for a call.
     ///
     /// # Errors
     /// Where a cap is reached.
     fn enter(&self) -> Result<Self::Place, Refused>;
 
+    /// What the connection's peer has to answer, once; `None` where nobody has
+    /// to, and the bytes may be anybody's.
+    fn question(&self) -> Option<Question> {
+        None
+    }
+    /// Waits until it is this caller's turn to begin a call.
+    ///
+    /// # Errors
+    /// Where too many wait already.
+    fn turn(&self) -> impl Future<Output = Result<Self::Turn, Refused>> + Send;
+
     /// Resolves when the caller is over: its connections end.
     fn ended(&self) -> impl Future<Output = ()> + Send;
+
+    /// Takes note that the connection has ended.
+    fn left(&self) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
 }
 
 /// Decides about a connection before a byte of it is read.
@@ -93,6 +117,12 @@ pub enum Refused {
     /// A cap is reached.
     #[error("too many {0}")]
     Overloaded(&'static str),
+    /// What the peer is cannot be read, or it is gone.
+    #[error("the peer cannot be looked at: {0}")]
+    Unseen(#[from] symbolon_attestors::AttestError),
+    /// The system has no randomness.
+    #[error("no randomness")]
+    NoRandomness,
     /// The agent is stopping.
     #[error("not serving")]
     NotServing,
@@ -147,28 +177,57 @@ pub(super) async fn run<C: Caller, S: GrpcService>(
     limits: HttpLimits,
     shutdown: watch::Receiver<bool>,
 ) {
-    let io = TokioIo::new(Http2Guard::new(socket, TransportLimits::default()));
-    let called = Arc::new(AtomicBool::new(false));
+    attend(socket, caller.clone(), service, limits, shutdown).await;
+    caller.left().await;
+}
+
+fn guarded(socket: UnixStream, question: Option<Question>) -> Http2Guard<Accepted> {
+    let socket = Accepted::new(socket, question.is_some());
+    let limits = TransportLimits::default();
+    match question {
+        Some(question) => Http2Guard::asking(socket, limits, question),
+        None => Http2Guard::new(socket, limits),
+    }
+}
+
+async fn attend<C: Caller, S: GrpcService>(
+    socket: UnixStream,
+    caller: C,
+    service: S,
+    limits: HttpLimits,
+    shutdown: watch::Receiver<bool>,
+) {
+    let guarded = guarded(socket, caller.question());
+    let visit = Arc::new(Visit {
+        caller: caller.clone(),
+        activity: Activity::begin(),
+        refused: AtomicUsize::new(0),
+        outstayed: Notify::new(),
+    });
     let handler = {
-        let (caller, stopped) = (caller.clone(), shutdown.clone());
-        let called = Arc::clone(&called);
+        let (visit, stopped) = (Arc::clone(&visit), shutdown.clone());
         hyper::service::service_fn(move |request: http::Request<Incoming>| {
-            called.store(true, Ordering::Relaxed);
-            call(service.clone(), caller.clone(), stopped.clone(), request)
+            call(
+                service.clone(),
+                Arc::clone(&visit),
+                stopped.clone(),
+                request,
+            )
         })
     };
-    let called = move || called.load(Ordering::Relaxed);
+    let io = TokioIo::new(Patient::new(guarded));
     let mut connection = pin!(builder(limits).serve_connection(io, handler));
     let patient = tokio::select! {
         ended = connection.as_mut() => return note_end(ended),
         () = until_true(shutdown) => true,
         () = caller.ended() => false,
-        () = silence(&called) => true,
+        () = visit.outstayed.notified() => false,
+        () = visit.activity.rested() => true,
     };
     connection.as_mut().graceful_shutdown();
     match timeout(LEAVE, connection.as_mut()).await {
         Ok(ended) => note_end(ended),
-        Err(_late) if patient && called() => note_end(connection.await),
+        Err(_late) if patient && visit.activity.has_called() => note_end(connection.await),
         Err(_late) => tracing::debug!("connection cut"),
     }
 }
@@ -191,27 +250,59 @@ fn note_end(ended: hyper::Result<()>) {
     }
 }
 
-/// Resolves if no call is made in time.
-async fn silence(called: impl Fn() -> bool) {
-    sleep(FIRST_CALL).await;
-    if called() {
-        pending::<()>().await;
+/// A connection while it lasts.
+struct Visit<C> {
+    caller: C,
+    activity: Activity,
+    refused: AtomicUsize,
+    /// Told when too many calls were refused.
+    outstayed: Notify,
+}
+
+impl<C> Visit<C> {
+    /// The answer to a call that a cap refuses, after a pause.
+    async fn refuse(&self, why: &Refused) -> http::Response<Body> {
+        if self.refused.fetch_add(1, Ordering::Relaxed) >= MAX_REFUSED {
+            self.outstayed.notify_one();
+        }
+        sleep(REFUSED_PAUSE).await;
+        Status::unavailable(why.to_string()).into_http()
     }
 }
 
 async fn call<C: Caller, S: GrpcService>(
     mut service: S,
-    caller: C,
+    visit: Arc<Visit<C>>,
     stopped: watch::Receiver<bool>,
     request: http::Request<Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
-    let place = match caller.enter() {
+    let open = visit.activity.call();
+    let place = match visit.caller.enter() {
         Ok(place) => place,
-        Err(refused) => return Ok(Status::unavailable(refused.to_string()).into_http()),
+        Err(refused) => return Ok(visit.refuse(&refused).await),
+    };
+    let turn = match visit.caller.turn().await {
+        Ok(turn) => turn,
+        Err(refused) => return Ok(visit.refuse(&refused).await),
     };
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(visit.caller.clone());
     // The generated services are always ready.
-    let response = service.call(request).await?;
-    Ok(response.map(|body| Body::new(OpenCall::new(body, stopped, place))))
+    let response = begin(service.call(request), turn).await?;
+    Ok(response.map(|body| Body::new(OpenCall::new(body, stopped, (place, open)))))
+}
+
+/// Runs `work`; holds the turn until it first waits.
+///
+/// First the other calls that have come meanwhile get to queue for theirs: on one thread they would
+/// otherwise begin in the order in which they came, and a flood before all others.
+async fn begin<T>(work: impl Future<Output = T>, turn: impl Send) -> T {
+    yield_now().await;
+    let mut work = pin!(work);
+    let begun = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+    drop(turn);
+    match begun {
+        Poll::Ready(done) => done,
+        Poll::Pending => work.await,
+    }
 }

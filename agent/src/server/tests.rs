@@ -1,7 +1,19 @@
 use super::{Admit, Caller, HealthApi, HttpLimits, Refused, serve};
+use crate::transport::{Breach, Heard, Question};
 use futures_util::StreamExt as _;
 use hyper_util::rt::TokioIo;
-use std::{future::Future, io, path::PathBuf, sync::Arc, time::Duration};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::{
+    future::Future,
+    io::{self, IoSlice, Write as _},
+    mem::MaybeUninit,
+    os::{fd::AsFd as _, unix::net::UnixStream as PlainStream},
+    path::PathBuf,
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+use symbolon_syscalls::set_passcred;
 use tempfile::TempDir;
 use tokio::{
     io::AsyncReadExt as _,
@@ -20,19 +32,32 @@ use tonic_health::pb::{
 struct Porter {
     over: watch::Receiver<bool>,
     inside: Arc<()>,
+    /// What is heard of the guests' answers; nobody is asked without.
+    heard: Option<watch::Sender<Heard>>,
 }
 
 #[derive(Clone, Debug)]
 struct Guest {
     over: watch::Receiver<bool>,
     _inside: Arc<()>,
+    heard: Option<watch::Sender<Heard>>,
 }
 
 impl Caller for Guest {
     type Place = ();
+    type Turn = ();
 
     fn enter(&self) -> Result<(), Refused> {
         Ok(())
+    }
+
+    async fn turn(&self) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn question(&self) -> Option<Question> {
+        let heard = self.heard.clone()?;
+        Some(Question::new(std::process::id(), *b"anything", heard))
     }
 
     async fn ended(&self) {
@@ -47,6 +72,7 @@ impl Admit for Porter {
         Ok(Guest {
             over: self.over.clone(),
             _inside: Arc::clone(&self.inside),
+            heard: self.heard.clone(),
         })
     }
 
@@ -67,13 +93,26 @@ struct House {
 
 impl House {
     fn open() -> Self {
+        Self::with(None)
+    }
+
+    /// One that asks its guests.
+    fn asking(heard: &watch::Sender<Heard>) -> Self {
+        Self::with(Some(heard.clone()))
+    }
+
+    fn with(heard: Option<watch::Sender<Heard>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("sock")).unwrap();
+        if heard.is_some() {
+            set_passcred(listener.as_fd()).unwrap();
+        }
         let (over, stop) = (watch::Sender::new(false), watch::Sender::new(false));
         let inside = Arc::new(());
         let porter = Arc::new(Porter {
             over: over.subscribe(),
             inside: Arc::clone(&inside),
+            heard,
         });
         let ready = watch::Sender::new(true);
         let health = HealthServer::new(HealthApi::new(ready.subscribe(), &[]));
@@ -168,6 +207,72 @@ async fn connections_of_a_caller_that_is_over_end() {
     house.over.send_replace(true);
     let silent = UnixStream::connect(house.path()).await.unwrap();
     end_of(silent).await;
+    while house.held() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What a client sends first, made by hand: preface and empty SETTINGS.
+const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+#[tokio::test]
+async fn ordinary_client_answers_and_notices_nothing() {
+    let (heard, mut hears) = watch::channel(Heard::Nothing);
+    let house = House::asking(&heard);
+    let mut client = house.client().await;
+    client.check(HealthCheckRequest::default()).await.unwrap();
+    hears
+        .wait_for(|heard| *heard == Heard::Answer)
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        client.check(HealthCheckRequest::default()).await.unwrap();
+    }
+    assert_eq!(*hears.borrow(), Heard::Answer);
+}
+
+async fn breach(mut hears: watch::Receiver<Heard>) -> Breach {
+    let breached = hears.wait_for(|heard| *heard != Heard::Nothing);
+    match *breached.await.unwrap() {
+        Heard::Breach(breach) => breach,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn process_that_was_given_the_socket_ends_the_connection() {
+    for opens in [true, false] {
+        let (heard, hears) = watch::channel(Heard::Nothing);
+        let house = House::asking(&heard);
+        let mut socket = PlainStream::connect(house.path()).unwrap();
+        if opens {
+            socket.write_all(OPENING).unwrap();
+        }
+        // As an accomplice would: the socket is its standard output.
+        let output = std::os::fd::OwnedFd::from(socket.try_clone().unwrap());
+        let mut child = Command::new("/bin/echo").stdout(output).spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        assert_eq!(breach(hears).await, Breach::ForeignSender(pid));
+        while house.held() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn descriptors_that_are_pushed_at_the_agent_end_the_connection() {
+    let (heard, hears) = watch::channel(Heard::Nothing);
+    let house = House::asking(&heard);
+    let mut socket = PlainStream::connect(house.path()).unwrap();
+    socket.write_all(OPENING).unwrap();
+    let descriptors = [socket.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    let bytes = [IoSlice::new(b"\0\0\0\x04\x01\0\0\0\0")];
+    sendmsg(&socket, &bytes, &mut ancillary, SendFlags::empty()).unwrap();
+    assert_eq!(breach(hears).await, Breach::AncillaryData);
     while house.held() > 0 {
         tokio::task::yield_now().await;
     }

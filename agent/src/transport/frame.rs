@@ -8,15 +8,19 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of a frame's header.
 pub(super) const HEADER_LENGTH: usize = 9;
 
-/// Frame types that carry header blocks (RFC 9113, sections 6.2, 6.6 and 6.10).
+/// Frame types that carry header blocks (RFC 9113, sections 6.2, 6.6 and 6.10),
+/// and the one that asks (section 6.7).
 pub(super) mod kind {
     pub(in crate::transport) const HEADERS: u8 = 0x1;
     pub(in crate::transport) const PUSH_PROMISE: u8 = 0x5;
+    pub(in crate::transport) const PING: u8 = 0x6;
     pub(in crate::transport) const CONTINUATION: u8 = 0x9;
 }
 
-/// Flags of HEADERS and CONTINUATION frames (RFC 9113, sections 6.2 and 6.10).
+/// Flags of HEADERS, CONTINUATION and PING frames (RFC 9113, sections 6.2, 6.10
+/// and 6.7).
 pub(super) mod flag {
+    pub(in crate::transport) const ACK: u8 = 0x1;
     pub(in crate::transport) const END_STREAM: u8 = 0x1;
     pub(in crate::transport) const END_HEADERS: u8 = 0x4;
     pub(in crate::transport) const PADDED: u8 = 0x8;

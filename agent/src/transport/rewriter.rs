@@ -3,14 +3,16 @@
 //! Header blocks are the rest: a HEADERS frame with its CONTINUATION frames is
 //! collected, decoded and written anew as a single HEADERS frame, without
 //! padding, without priority (deprecated by RFC 9113, section 5.3.2, and
-//! ignored by our server) and with a harmless `:authority`. Everything else
-//! goes on unchanged. No I/O happens here: the guard brings bytes in pieces of
+//! ignored by our server) and with a harmless `:authority`. The answer to the
+//! guard's own question is taken out. Everything else goes on unchanged. No I/O happens here: the guard brings bytes in pieces of
 //! any size, and neither the result nor the error depends on the pieces.
 
 use super::{
     TransportError, TransportLimits,
+    asking::is_answer,
     frame::{FrameHeader, HEADER_LENGTH, PREFACE, flag, kind},
     hpack::{Decoder, Field},
+    question::PAYLOAD_LENGTH,
 };
 
 /// What an authority's value is replaced with.
@@ -24,6 +26,8 @@ pub(super) struct Rewriter {
     state: State,
     hpack: Decoder,
     limits: TransportLimits,
+    /// The payload of the answer that is taken out.
+    expected: Option<[u8; PAYLOAD_LENGTH]>,
 }
 
 enum State {
@@ -61,6 +65,8 @@ pub(super) enum Taken {
     Bytes(usize),
     /// So many bytes, and this frame has to be sent on in place of all that was taken.
     Frame(usize, Vec<u8>),
+    /// So many bytes, which were the expected answer.
+    Answer(usize),
 }
 
 impl Rewriter {
@@ -72,6 +78,33 @@ impl Rewriter {
             state: State::Preface { matched: 0 },
             hpack: Decoder::default(),
             limits,
+            expected: None,
+        }
+    }
+
+    /// Takes answers with this payload out of what goes on.
+    pub(super) const fn expect_answer(&mut self, payload: [u8; PAYLOAD_LENGTH]) {
+        self.expected = Some(payload);
+    }
+
+    /// Whether the frame may be the expected answer.
+    fn may_answer(&self, header: FrameHeader) -> bool {
+        self.expected.is_some() && is_answer(header)
+    }
+
+    /// Judges a frame that has the form of an answer, once it is complete. The
+    /// server gets those to what it asked itself.
+    fn take_answer(&self, input: &[u8]) -> Taken {
+        let frame = input.get(..HEADER_LENGTH + PAYLOAD_LENGTH);
+        match frame.and_then(<[u8]>::split_first_chunk::<HEADER_LENGTH>) {
+            None => Taken::Nothing,
+            Some((header, payload)) if self.expected.is_some_and(|known| known == payload) => {
+                Taken::Answer(header.len() + payload.len())
+            }
+            Some((header, payload)) => {
+                let frame = [header, payload].concat();
+                Taken::Frame(frame.len(), frame)
+            }
         }
     }
 
@@ -101,7 +134,10 @@ impl Rewriter {
                 count
             }
             State::Between => match FrameHeader::parse(input) {
-                Some(header) if matches!(self.opens_block(header), Ok(false)) => {
+                Some(header)
+                    if matches!(self.opens_block(header), Ok(false))
+                        && !self.may_answer(header) =>
+                {
                     self.state = State::passing(header.length);
                     HEADER_LENGTH
                 }
@@ -140,6 +176,7 @@ impl Rewriter {
             },
             State::Between => match FrameHeader::parse(input) {
                 Some(header) if self.opens_block(header)? => self.open(header)?,
+                Some(header) if self.may_answer(header) => return Ok(self.take_answer(input)),
                 _ => return Ok(Taken::Nothing),
             },
             State::Passing { .. } => return Ok(Taken::Nothing),

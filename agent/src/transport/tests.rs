@@ -1,23 +1,24 @@
 //! What a guarded connection lets through, byte by byte, and what it refuses.
 
+mod answers;
 mod clients;
 mod requests;
 
 use super::{
-    HpackError, Http2Guard, TransportError, TransportLimits,
+    HpackError, Http2Guard, Sender, Stamped, TransportError, TransportLimits,
     frame::{FrameHeader, HEADER_LENGTH, PREFACE, flag, kind},
     hpack::{Decoder, Field},
 };
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const DATA: u8 = 0x0;
 const SETTINGS: u8 = 0x4;
-const PING: u8 = 0x6;
+const PING: u8 = kind::PING;
 const END: u8 = flag::END_HEADERS | flag::END_STREAM;
 
 /// A socket from which reads get at most `piece` bytes.
@@ -60,8 +61,48 @@ impl AsyncRead for Pieces {
     }
 }
 
+/// Bytes of which nobody says who wrote them.
+struct Unstamped<S>(S);
+
+impl<S: AsyncRead + Unpin> Stamped for Unstamped<S> {
+    fn poll_receive(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Sender>> {
+        ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
+        Poll::Ready(Ok(Sender::Unstamped))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Unstamped<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// A guard that looks at frames alone.
+fn unasked<S>(inner: S) -> Http2Guard<Unstamped<S>> {
+    Http2Guard::new(Unstamped(inner), TransportLimits::default())
+}
+
 /// Reads a guarded connection to its end, `room` bytes at a time.
-fn read(guard: &mut Http2Guard<Pieces>, room: usize) -> (Vec<u8>, Option<TransportError>) {
+fn read<S: Stamped + Unpin>(
+    guard: &mut Http2Guard<S>,
+    room: usize,
+) -> (Vec<u8>, Option<TransportError>) {
     let mut read = Vec::new();
     let mut space = vec![0; room];
     loop {
@@ -87,10 +128,7 @@ fn read(guard: &mut Http2Guard<Pieces>, room: usize) -> (Vec<u8>, Option<Transpo
 fn seen(bytes: &[u8]) -> (Vec<u8>, Option<TransportError>) {
     let guarded = |piece, room| {
         let inner = Pieces::new(bytes.to_vec(), piece);
-        read(
-            &mut Http2Guard::new(inner, TransportLimits::default()),
-            room,
-        )
+        read(&mut unasked(inner), room)
     };
     let whole = guarded(usize::MAX, 100_000);
     for (piece, room) in [(1, 100_000), (usize::MAX, 1), (1, 1), (8, 13), (10, 7)] {
@@ -371,7 +409,7 @@ fn an_error_stays() {
         ),
     ] {
         let inner = Pieces::new(bytes, 30);
-        let mut guard = Http2Guard::new(inner, TransportLimits::default());
+        let mut guard = unasked(inner);
         assert_eq!(read(&mut guard, 100).1, Some(error));
         for _ in 0..3 {
             assert_eq!(read(&mut guard, 100), (vec![], Some(error)));
@@ -481,7 +519,7 @@ fn a_larger_list_than_a_frame_is_never_allowed() {
         connection(&[frame(kind::HEADERS, END, 1, &block)]),
         usize::MAX,
     );
-    let (_, error) = read(&mut Http2Guard::new(inner, limits), 1000);
+    let (_, error) = read(&mut Http2Guard::new(Unstamped(inner), limits), 1000);
     assert_eq!(error, Some(TransportError::Hpack(HpackError::ListTooLong)));
 }
 
@@ -494,7 +532,7 @@ fn small_blocks_that_decode_to_much_are_decoded_one_by_one() {
     for _ in 0..1000 {
         bytes.extend(frame(kind::HEADERS, END, 3, b"\xbe\xbe\xbe"));
     }
-    let mut guard = Http2Guard::new(Pieces::new(bytes, usize::MAX), TransportLimits::default());
+    let mut guard = unasked(Pieces::new(bytes, usize::MAX));
     let mut total = 0;
     let mut space = vec![0; 20_000];
     loop {
@@ -524,7 +562,7 @@ fn a_connection_at_rest_holds_no_buffer() {
             waits: true,
             ..Pieces::new(bytes.clone(), usize::MAX)
         };
-        let mut guard = Http2Guard::new(inner, TransportLimits::default());
+        let mut guard = unasked(inner);
         assert_eq!(read(&mut guard, 16 * 1024).1, None);
         assert_eq!(guard.received.len(), held);
         assert!(

@@ -2,6 +2,7 @@
 
 use super::{END, Http2Guard, SETTINGS, TransportLimits, block, connection, flag, frame, kind};
 use crate::transport::{
+    Accepted,
     frame::{FrameHeader, HEADER_LENGTH},
     hpack::Decoder,
 };
@@ -65,8 +66,8 @@ async fn with_server<T>(
     }
 }
 
-fn guarded(socket: UnixStream) -> Http2Guard<UnixStream> {
-    Http2Guard::new(socket, TransportLimits::default())
+fn guarded(socket: UnixStream) -> Http2Guard<Accepted> {
+    Http2Guard::new(Accepted::new(socket, false), TransportLimits::default())
 }
 
 /// Calls the health service in frames made by hand.

@@ -2,7 +2,7 @@
 //! any list of fields that its client encodes arrives as it was sent, and any
 //! header block means the same to its server with the guard and without.
 
-use super::{Field, Http2Guard, Pieces, SETTINGS, TransportLimits, connection, flag, frame, kind};
+use super::{Field, Pieces, SETTINGS, connection, flag, frame, kind, unasked};
 use crate::transport::{
     frame::{FrameHeader, HEADER_LENGTH, PREFACE},
     hpack::tests::hex,
@@ -285,7 +285,7 @@ async fn exchange(
     let (client, far) = duplex(100_000);
     let (sent, answers) = split(far);
     let (cut, cutter) = simplex(piece);
-    let guard = Http2Guard::new(join(cut, answers), TransportLimits::default());
+    let guard = unasked(join(cut, answers));
     let (_, reframed, (seen, clean)) = tokio::join!(
         send(client, messages),
         reframe(sent, cutter, framings, table.is_none()),
@@ -399,7 +399,7 @@ proptest! {
         let bytes = connection(&frames);
         let pieces = Pieces { waits: true, ..Pieces::new(bytes, 100) };
         let plain = heads(pieces.clone());
-        let guarded = heads(Http2Guard::new(pieces, TransportLimits::default()));
+        let guarded = heads(unasked(pieces));
         let harmless = plain.map(|heads| {
             let localhost = |(path, _, fields)| (path, Some("localhost".to_owned()), fields);
             heads.into_iter().map(localhost).collect::<Vec<_>>()
