@@ -28,7 +28,9 @@ mod trail;
 mod writer;
 
 pub use error::AuditError;
-pub use event::{Authority, Credential, CredentialKind, Event, Kind, Outcome, Process};
+pub use event::{
+    AcceptedWeaknesses, Authority, Credential, CredentialKind, Event, Kind, Outcome, Process,
+};
 pub use tail::MAX_TAIL_LINES;
 pub use trail::{Durability, Health, Trail, TrailConfig};
 pub use writer::TrailWriter;

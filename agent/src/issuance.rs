@@ -16,5 +16,5 @@
 mod entitlement;
 mod issuer;
 
-pub use entitlement::{Entitlement, Presence};
+pub use entitlement::{Candidates, Entitlement, Objection, Presence};
 pub use issuer::{IssueError, Issuer, JwtSvid, Lifetimes, Terms, WitSvid, X509Svid};

@@ -19,9 +19,9 @@ mod notify;
 mod readiness;
 
 pub use metrics::{
-    AdminMetrics, AuditMetrics, AuthorityMetrics, Call, CallMetrics, ChangeLabel, EventLabel,
-    IssuanceMetrics, KeySlot, KindLabel, MethodLabel, Metrics, OutcomeLabel, ReasonLabel,
-    RegistryMetrics, StateLabel, WorkloadMetrics,
+    AdminMetrics, ApplyMetrics, AuditMetrics, AuthorityMetrics, Call, CallMetrics, ChangeLabel,
+    EventLabel, IssuanceMetrics, KeySlot, KindLabel, MethodLabel, Metrics, OutcomeLabel,
+    ProofLabel, ReasonLabel, RegistryMetrics, StateLabel, WorkloadMetrics,
 };
 pub use notify::Notifier;
-pub use readiness::{Block, Readiness};
+pub use readiness::{Block, Note, Readiness};

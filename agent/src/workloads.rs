@@ -2,62 +2,75 @@
 //!
 //! Owns one [`Process`] for each image of a pinned process that is connected or
 //! holds an SVID: its attestation, its kept SVIDs, and a pulse on which its streams
-//! wait. The endpoints ask here for what a caller may have; the answer is
+//! wait; and beside it, for each connection, what binds its socket to that image
+//! (`binding`) and what was proved of it (`proof`). The endpoints ask here for what a caller may have; the answer is
 //! always made anew from the process as it is now, the registry's snapshot and
 //! what is still fresh on the shelf, so a first answer and a push are the same
 //! code.
 //!
-//! Invariants: no SVID leaves unless the process is alive and unchanged and the
-//! client active after the last step; all streams of one process see the same
+//! Invariants: no SVID leaves unless the process is alive and unchanged, the
+//! connection proved to be its own, and the client active and content with the
+//! proofs, after the last step; all streams of one process see the same
 //! SVIDs until they are renewed; a process whose image changed is over, with its
 //! connections, and starts from nothing on new ones; withdrawal comes before its
 //! record.
 //!
 //! Wakes: a change of the registry or of the bundle (one task for all), exit
-//! and renewal time (one small task for each process). What fails is denied,
+//! and renewal time (one small task for each process), and where the kernel tells,
+//! every exec (one task for all). What fails is denied,
 //! with the reason in log and audit trail; where only a renewal fails, the SVID
 //! that is still valid stays.
 
 mod admission;
 mod answer;
+mod binding;
 mod denial;
 mod keeper;
+mod known;
 mod process;
+mod proof;
+mod quota;
 mod rate;
+mod requirements;
 mod shelf;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod validation;
 
-pub use admission::{AdmissionLimits, CallPlace, Caller, WorkloadGate};
+pub use admission::{CallPlace, Caller, WorkloadGate};
 pub use answer::{Asked, Identities};
+pub use binding::Unproven;
 pub use denial::Denial;
 pub use process::{Process, Pulse};
+pub use quota::QuotaLimits;
+pub use requirements::{HeldRequirement, Requirements};
+pub use turns::Turn;
 pub use validation::{Validated, ValidationError};
 
 use crate::{
     audit::{Event, Kind, Process as AuditProcess, Trail},
     authority::{Authority, TrustBundle},
     clock::SharedClock,
-    issuance::{Entitlement, Issuer, Presence},
+    issuance::{Candidates, Issuer, Presence},
     registry::{Client, Registry, Snapshot},
     supervisor::Supervisor,
     telemetry::Metrics,
 };
 use arc_swap::ArcSwap;
+use futures_util::{StreamExt as _, stream};
+use known::Known;
 use parking_lot::Mutex;
-use rate::RateLimiter;
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
-use symbolon_attestors::{Attestor, Changed, ProcessKey};
+use symbolon_attestors::{Attestation, Attestor, Changed, PinnedPeer, Proofs};
 use tokio::sync::watch;
 
 /// Processes whose streams are woken before these get their turn: all at once
@@ -94,6 +107,10 @@ pub struct WorkloadSettings {
     pub bundles_for_any: bool,
     /// Processes watched at the same time.
     pub max_processes: usize,
+    /// What has to be proved of a connection.
+    pub require: Requirements,
+    /// How long after it was opened a connection has to be answered on.
+    pub answer_timeout: Duration,
 }
 
 /// The attested processes of this node.
@@ -102,10 +119,9 @@ pub struct Workloads {
     services: Services,
     settings: ArcSwap<WorkloadSettings>,
     bundle: watch::Receiver<Arc<TrustBundle>>,
-    processes: Mutex<HashMap<ProcessKey, Arc<Process>>>,
+    processes: Mutex<Known>,
     open_calls: AtomicUsize,
     closed: watch::Sender<bool>,
-    validations: RateLimiter,
 }
 
 impl Workloads {
@@ -119,7 +135,6 @@ impl Workloads {
             processes: Mutex::default(),
             open_calls: AtomicUsize::new(0),
             closed: watch::Sender::new(false),
-            validations: RateLimiter::new(validation::PER_SECOND, validation::BURST),
         }
     }
 
@@ -158,6 +173,22 @@ impl Workloads {
         clients.iter().map(holders).collect()
     }
 
+    /// What was proved last of the connections that the living process `peer` has open,
+    /// and of how many.
+    #[must_use]
+    pub fn proven(&self, peer: &PinnedPeer) -> Vec<(Proofs, usize)> {
+        // Not by the key: a process that is pinned by another method has another one.
+        let known = self.processes.lock().with_pid(peer.credentials().pid);
+        let known = known.filter(|known| self.unchanged(known).is_ok() && peer.is_alive());
+        known.map_or_else(Vec::new, |known| known.proven())
+    }
+
+    /// Whether callers have to answer.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.settings.load().require.answered
+    }
+
     /// Wakes streams when the registry or the bundle changes. Never returns
     /// while those live.
     pub async fn run(self: Arc<Self>) {
@@ -186,7 +217,8 @@ impl Workloads {
     }
 
     /// Withdraws what the registry no longer grants and wakes whom it concerns.
-    async fn reconcile(&self) {
+    async fn reconcile(self: &Arc<Self>) {
+        let mut behind = Vec::new();
         for processes in self.all().chunks(WOKEN_AT_ONCE) {
             // Each time anew: by an old one, what others granted meanwhile by a
             // newer one would be withdrawn.
@@ -196,28 +228,50 @@ impl Workloads {
                     process.wake();
                     continue;
                 };
-                self.grant(process, &process.presence(attestation), &snapshot);
+                if self.settle(process, &attestation, &snapshot).is_none() {
+                    behind.push(Arc::clone(process));
+                }
             }
             tokio::task::yield_now().await;
         }
+        if !behind.is_empty() {
+            // Attestors may have to wait for others; the registry does not wait for them.
+            let refresh = Arc::clone(self).refresh_all(behind);
+            self.services.supervisor.spawn(refresh);
+        }
     }
 
-    /// Who the process may be by this snapshot.
+    async fn refresh_all(self: Arc<Self>, processes: Vec<Arc<Process>>) {
+        let refresh = |process: Arc<Process>| {
+            let workloads = Arc::clone(&self);
+            async move { workloads.refresh(&process).await }
+        };
+        let refreshed = stream::iter(processes).for_each_concurrent(WOKEN_AT_ONCE, refresh);
+        refreshed.await;
+    }
+
+    /// Who the process may be by this snapshot, on a connection that proves all
+    /// that is demanded; none where the attestation is behind what the registry
+    /// wants to know. The proofs of single connections make no difference here,
+    /// else the streams of two would wake each other for ever.
     ///
     /// Whoever asks first after a change withdraws what is no longer granted and
     /// wakes the streams; later ones find nothing to do.
-    fn grant(
+    fn settle(
         &self,
         process: &Process,
-        presence: &Presence,
+        attestation: &Attestation,
         snapshot: &Snapshot,
-    ) -> Vec<Entitlement> {
-        let entitled = Entitlement::decide(presence, snapshot);
-        if process.note_entitled(&entitled) {
-            self.withdraw(process, &entitled, "the registration changed");
+    ) -> Option<Candidates> {
+        if !attestation.kinds().covers(snapshot.kinds()) {
+            return None;
+        }
+        let candidates = Candidates::find(attestation, snapshot);
+        if process.note_entitled(candidates.clients()) {
+            self.withdraw(process, candidates.clients(), "the registration changed");
             process.wake();
         }
-        entitled
+        Some(candidates)
     }
 
     async fn wake_all(&self) {
@@ -228,7 +282,7 @@ impl Workloads {
     }
 
     /// Drops the SVIDs of clients that are not among `entitled`.
-    fn withdraw(&self, process: &Process, entitled: &[Entitlement], reason: &'static str) {
+    fn withdraw(&self, process: &Process, entitled: &[Arc<Client>], reason: &'static str) {
         self.record_withdrawn(process, process.drop_except(entitled), reason);
     }
 
@@ -275,22 +329,23 @@ impl Workloads {
     }
 
     /// Takes the process out, unless another has taken its place.
-    fn remove(&self, processes: &mut HashMap<ProcessKey, Arc<Process>>, process: &Process) {
-        if let Some(known) = processes.get(&process.key())
-            && std::ptr::eq(Arc::as_ptr(known), process)
-        {
-            processes.remove(&process.key());
+    fn remove(&self, processes: &mut Known, process: &Process) {
+        if processes.remove(process) {
             self.services.metrics.workload.processes.dec();
         }
     }
 
     fn all(&self) -> Vec<Arc<Process>> {
-        self.processes.lock().values().cloned().collect()
+        self.processes.lock().all()
     }
 }
 
 fn audit_process(process: &Process) -> AuditProcess {
-    let credentials = process.peer().credentials();
+    audit_peer(process.peer())
+}
+
+fn audit_peer(peer: &PinnedPeer) -> AuditProcess {
+    let credentials = peer.credentials();
     AuditProcess {
         gid: credentials.gid,
         pid: credentials.pid,
@@ -299,7 +354,7 @@ fn audit_process(process: &Process) -> AuditProcess {
 }
 
 impl Process {
-    fn presence(&self, attestation: Arc<symbolon_attestors::Attestation>) -> Presence {
+    fn presence(&self, attestation: Arc<Attestation>) -> Presence {
         let credentials = self.peer().credentials();
         Presence {
             attestation,

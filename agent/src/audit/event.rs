@@ -75,6 +75,8 @@ pub enum Outcome {
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
+    accepted_weaknesses: Option<AcceptedWeaknesses>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     attestation_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     authority: Option<Authority>,
@@ -105,6 +107,15 @@ pub struct Event {
     spiffe_id: Option<String>,
     #[serde(serialize_with = "rfc3339")]
     time: SystemTime,
+}
+
+/// Serious weaknesses of a registration that an operator accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AcceptedWeaknesses {
+    /// Which, sorted.
+    pub findings: Vec<String>,
+    /// Why.
+    pub reason: String,
 }
 
 /// A process, as the kernel named it when it was pinned.
@@ -200,6 +211,7 @@ impl Event {
     #[must_use]
     pub const fn new(kind: Kind) -> Self {
         Self {
+            accepted_weaknesses: None,
             attestation_id: None,
             authority: None,
             client: None,
@@ -238,6 +250,13 @@ impl Event {
     #[must_use]
     pub fn client_digest(mut self, digest: impl Into<String>) -> Self {
         self.client_digest = Some(digest.into());
+        self
+    }
+
+    /// The serious weaknesses that the operator accepted, where there are any.
+    #[must_use]
+    pub fn accepted_weaknesses(mut self, accepted: Option<AcceptedWeaknesses>) -> Self {
+        self.accepted_weaknesses = accepted;
         self
     }
 

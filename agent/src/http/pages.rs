@@ -42,10 +42,12 @@ impl Telemetry {
 
     fn ready(&self) -> Response<Full<Bytes>> {
         let reasons = self.readiness.reasons();
+        let notes = self.readiness.notes();
+        let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
         if reasons.is_empty() {
-            return page(StatusCode::OK, TEXT, "ready\n");
+            return page(StatusCode::OK, TEXT, format!("ready\n{notes}"));
         }
-        let text = format!("not ready: {}\n", reasons.join(", "));
+        let text = format!("not ready: {}\n{notes}", reasons.join(", "));
         page(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
     }
 
@@ -108,6 +110,9 @@ mod tests {
         drop(block);
         drop(_audit);
         assert_eq!(asked(&telemetry, "GET", "/ready").await.0, StatusCode::OK);
+        let _note = telemetry.readiness.note("look here");
+        let (status, text) = asked(&telemetry, "GET", "/ready").await;
+        assert_eq!((status.as_u16(), &*text), (200, "ready\nnote: look here\n"));
     }
 
     #[tokio::test]

@@ -5,6 +5,10 @@
 //! that tells it, and counts there. `Default` gives a group that counts but is
 //! not published, for tests and for commands other than the daemon.
 
+mod apply;
+
+pub use apply::ApplyMetrics;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -36,6 +40,8 @@ pub struct Metrics {
     pub audit: AuditMetrics,
     /// The admin socket.
     pub admin: AdminMetrics,
+    /// The folder of registrations.
+    pub apply: ApplyMetrics,
     ready: Gauge,
     published: Arc<Registry>,
 }
@@ -55,8 +61,12 @@ pub struct WorkloadMetrics {
     pub processes: Gauge,
     /// Attestations, by outcome.
     pub attestations: Family<OutcomeLabel, Counter>,
+    /// Attestors that were asked and could find out nothing, by name.
+    pub attestor_failures: Family<KindLabel, Counter>,
     /// Time for one attestation.
     pub attestation_duration: Histogram,
+    /// Whether a proof is required of each connection, by the words of the configuration: 1 or 0.
+    pub proofs_required: Family<ProofLabel, Gauge>,
 }
 
 /// What is issued, refused and withdrawn.
@@ -165,6 +175,8 @@ labels! {
     MethodLabel: method;
     /// Why something was refused or taken away.
     ReasonLabel: reason;
+    /// What can be proved of a connection: `pidfd`, `held`, `held-or-inheritable` or `answered`.
+    ProofLabel: proof;
     /// How something ended.
     OutcomeLabel: outcome;
     /// A kind of SVID: `x509-svid`, `jwt-svid` or `wit-svid`.
@@ -186,7 +198,9 @@ impl Default for WorkloadMetrics {
             streams: Gauge::default(),
             processes: Gauge::default(),
             attestations: Family::default(),
+            attestor_failures: Family::default(),
             attestation_duration: durations(),
+            proofs_required: Family::default(),
         }
     }
 }
@@ -255,6 +269,8 @@ impl Metrics {
         authority.publish(&mut to);
         audit.publish(&mut to);
         admin.publish(&mut to);
+        let apply = ApplyMetrics::default();
+        apply.publish(&mut to);
         Self {
             workload,
             issuance,
@@ -262,6 +278,7 @@ impl Metrics {
             authority,
             audit,
             admin,
+            apply,
             ready,
             published: Arc::new(to),
         }
@@ -317,11 +334,21 @@ impl WorkloadMetrics {
             "Attestations of processes",
             self.attestations.clone(),
         );
+        to.register(
+            "workload_attestor_failures",
+            "Attestors that were asked about a process and could find out nothing",
+            self.attestor_failures.clone(),
+        );
         to.register_with_unit(
             "workload_attestation_duration",
             "Time for one attestation",
             Unit::Seconds,
             self.attestation_duration.clone(),
+        );
+        to.register(
+            "workload_proofs_required",
+            "Whether each proof is required of connections: 1 or 0",
+            self.proofs_required.clone(),
         );
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Whatever must happen first, or must not go on, holds a [`Block`]; the agent
 //! is ready while there is none. Dropping a block lifts it, so that a part
-//! that ends in any way cannot leave one behind.
+//! that ends in any way cannot leave one behind. What should be known of an agent
+//! that is ready all the same is a [`Note`], which works alike.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -22,12 +23,28 @@ struct Shared {
 struct Blocks {
     next: u64,
     held: Vec<(u64, &'static str)>,
+    notes: Vec<(u64, &'static str)>,
+}
+
+impl Blocks {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
 }
 
 /// A reason why the agent is not ready, until dropped.
 #[derive(Debug)]
 #[must_use = "dropping a block lifts it"]
 pub struct Block {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+/// Something that an operator should look at, until dropped.
+#[derive(Debug)]
+#[must_use = "dropping a note takes it away"]
+pub struct Note {
     shared: Arc<Shared>,
     number: u64,
 }
@@ -46,8 +63,7 @@ impl Readiness {
     /// Makes the agent not ready until the block is dropped.
     pub fn block(&self, reason: &'static str) -> Block {
         let mut blocks = self.0.blocks.lock();
-        let number = blocks.next;
-        blocks.next += 1;
+        let number = blocks.number();
         blocks.held.push((number, reason));
         self.0.publish(&blocks);
         drop(blocks);
@@ -55,6 +71,24 @@ impl Readiness {
             shared: Arc::clone(&self.0),
             number,
         }
+    }
+
+    /// Tells of something that does not keep the agent from serving, until the note is dropped.
+    pub fn note(&self, text: &'static str) -> Note {
+        let mut blocks = self.0.blocks.lock();
+        let number = blocks.number();
+        blocks.notes.push((number, text));
+        Note {
+            shared: Arc::clone(&self.0),
+            number,
+        }
+    }
+
+    /// What should be looked at, the oldest note first.
+    #[must_use]
+    pub fn notes(&self) -> Vec<&'static str> {
+        let blocks = self.0.blocks.lock();
+        blocks.notes.iter().map(|(_, text)| *text).collect()
     }
 
     /// Whether nothing blocks.
@@ -93,9 +127,27 @@ impl Drop for Block {
     }
 }
 
+impl Drop for Note {
+    fn drop(&mut self) {
+        let mut blocks = self.shared.blocks.lock();
+        blocks.notes.retain(|(number, _)| *number != self.number);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Readiness;
+
+    #[test]
+    fn a_note_blocks_nothing() {
+        let (readiness, starting) = Readiness::blocked_by("starting");
+        let note = readiness.note("look here");
+        drop(starting);
+        assert!(readiness.is_ready());
+        assert_eq!(readiness.notes(), ["look here"]);
+        drop(note);
+        assert!(readiness.notes().is_empty());
+    }
 
     #[test]
     fn the_agent_is_ready_when_the_last_block_is_lifted() {

@@ -90,7 +90,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         let only = requested_id(&request.spiffe_id)?;
         let svids = self
             .workloads
-            .jwt(caller.process(), &audiences, only.as_ref())
+            .jwt(&caller, &audiences, only.as_ref())
             .await
             .map_err(|denial| status::of_denial(&denial))?;
         Ok(Response::new(messages::jwt_svids(&svids)))
@@ -120,7 +120,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
         }
         let validated = self
             .workloads
-            .validate(caller.process(), &request.audience, &request.svid)
+            .validate(&caller, &request.audience, &request.svid)
             .await
             .map_err(|error| status::of_validation(&error))?;
         Ok(Response::new(messages::validated(validated)))
@@ -195,8 +195,7 @@ impl Answer for X509Answer {
 
     fn answer(&self, first: bool) -> BoxFuture<'_, Result<(X509svidResponse, Tag), Denial>> {
         Box::pin(async move {
-            let process = self.caller.process();
-            let svids: Vec<Arc<X509Svid>> = self.workloads.x509(process, asked(first)).await?;
+            let svids: Vec<Arc<X509Svid>> = self.workloads.x509(&self.caller, asked(first)).await?;
             let bundle = self.workloads.bundle();
             let tag = Tag {
                 bundle: bundle.x509_der().clone(),
@@ -218,9 +217,9 @@ impl Answer for WitAnswer {
 
     fn answer(&self, first: bool) -> BoxFuture<'_, Result<(WitsvidResponse, Tag), Denial>> {
         Box::pin(async move {
-            let process = self.caller.process();
             let only = self.only.as_ref();
-            let svids: Vec<Arc<WitSvid>> = self.workloads.wit(process, only, asked(first)).await?;
+            let svids: Vec<Arc<WitSvid>> =
+                self.workloads.wit(&self.caller, only, asked(first)).await?;
             let tag = Tag {
                 bundle: Bytes::new(),
                 svids: svids.iter().map(|svid| svid.jti.clone()).collect(),
@@ -244,8 +243,9 @@ impl<M: Send + 'static> Answer for BundleAnswer<M> {
 
     fn answer(&self, first: bool) -> BoxFuture<'_, Result<(M, Tag), Denial>> {
         Box::pin(async move {
-            let process = self.caller.process();
-            self.workloads.bundle_reader(process, asked(first)).await?;
+            self.workloads
+                .bundle_reader(&self.caller, asked(first))
+                .await?;
             let (message, document) = (self.render)(&self.workloads.bundle());
             let tag = Tag {
                 bundle: document,

@@ -2,7 +2,7 @@
 
 use crate::{
     issuance::IssueError,
-    workloads::{Denial, ValidationError},
+    workloads::{Denial, Unproven, ValidationError},
 };
 use symbolon_attestors::AttestError;
 use tonic::Status;
@@ -15,17 +15,21 @@ const NO_IDENTITY: &str =
 const AUDIENCE: &str = "audience not registered for this client; an operator can allow it with: \
      symbolon client update NAME --add-audience AUDIENCE (and --max-audiences for several in one token)";
 
+/// Sent where the agent could not look.
+const NOT_ATTESTED: &str = "the process could not be attested now; try again";
+
 pub(super) fn of_denial(denial: &Denial) -> Status {
     match denial {
-        Denial::NoIdentity | Denial::ProcessChanged => Status::permission_denied(NO_IDENTITY),
-        Denial::Audience => Status::permission_denied(AUDIENCE),
-        Denial::RateLimited => Status::unavailable("too many calls of this user; try again"),
-        Denial::Unattested(AttestError::Gone | AttestError::Changed(_)) => {
+        // It may be found out at the next try.
+        Denial::Unproven(Unproven::HeldUnknown(_)) => Status::unavailable(NOT_ATTESTED),
+        Denial::NoIdentity | Denial::ProcessChanged | Denial::Unproven(_) => {
             Status::permission_denied(NO_IDENTITY)
         }
-        Denial::Unattested(_) => {
-            Status::unavailable("the process could not be attested now; try again")
-        }
+        Denial::Audience => Status::permission_denied(AUDIENCE),
+        Denial::Unattested(
+            AttestError::Gone | AttestError::Changed(_) | AttestError::Traced(_),
+        ) => Status::permission_denied(NO_IDENTITY),
+        Denial::Unattested(_) => Status::unavailable(NOT_ATTESTED),
         Denial::Stopping => Status::unavailable("the agent is stopping; connect again"),
         Denial::Changing => Status::unavailable("the registry is changing; try again"),
         Denial::Issue(IssueError::Audit(_)) => {

@@ -256,15 +256,11 @@ async fn hints_are_unique_in_an_answer() {
     scene.register("d").await;
     let caller = scene.own();
     let asked = crate::workloads::Asked::ByCall;
-    let svids = scene.workloads.x509(caller.process(), asked).await.unwrap();
+    let svids = scene.workloads.x509(&caller, asked).await.unwrap();
     let message = messages::x509_svids(&svids, &scene.workloads.bundle());
     let hints: Vec<_> = message.svids.iter().map(|svid| &*svid.hint).collect();
     assert_eq!(hints, ["in", "out", "", ""]);
-    let svids = scene
-        .workloads
-        .wit(caller.process(), None, asked)
-        .await
-        .unwrap();
+    let svids = scene.workloads.wit(&caller, None, asked).await.unwrap();
     let message = messages::wit_svids(&svids);
     let hints: Vec<_> = message.svids.iter().map(|svid| &*svid.hint).collect();
     assert_eq!(hints, ["in", "out", "", ""]);
@@ -347,11 +343,14 @@ fn denials_have_their_codes() {
             Code::PermissionDenied,
         ),
         (
+            Denial::Unattested(AttestError::Traced(7)),
+            Code::PermissionDenied,
+        ),
+        (
             Denial::Unattested(AttestError::Overloaded),
             Code::Unavailable,
         ),
         (Denial::Unattested(AttestError::Timeout), Code::Unavailable),
-        (Denial::RateLimited, Code::Unavailable),
         (Denial::Changing, Code::Unavailable),
         (Denial::Stopping, Code::Unavailable),
         (

@@ -1,29 +1,39 @@
 //! From an accepted connection to a known process, within the caps.
 
-use super::{Process, Workloads};
-use crate::server::{self, Admit, Refused};
-use parking_lot::Mutex;
+use super::{
+    Process, Workloads, audit_peer,
+    binding::Binding,
+    quota::{ConnectionPlace, Quota, QuotaLimits},
+    rate::Rate,
+    turns::{Turn, Turns},
+};
+use crate::{
+    audit::{Event, Kind, Process as AuditProcess},
+    server::{self, Admit, Refused},
+    transport::Question,
+};
 use std::{
-    collections::HashMap,
+    future::pending,
     os::fd::AsFd as _,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
-use symbolon_attestors::{Changed, PinnedPeer};
-use tokio::net::UnixStream;
+use symbolon_attestors::{Changed, Image, PinnedPeer};
+use tokio::{net::UnixStream, time::Instant};
 
-/// Calls that a user may have open for each connection that he may have, on
-/// average: most hold one or two streams, a stream takes some kilobytes, and one
-/// connection may have hundreds.
-const CALLS_A_CONNECTION: usize = 2;
+/// The root of the unified hierarchy has this ID: whoever was never put into a
+/// cgroup is there, together with everybody else.
+const ROOT_CGROUP: u64 = 1;
 
-/// How many connections the workload socket holds.
-#[derive(Clone, Copy, Debug)]
-pub struct AdmissionLimits {
-    /// Of all users together.
-    pub max_connections: usize,
-    /// Of one user, so that nobody can take all.
-    pub max_connections_per_uid: usize,
-}
+/// The word for a caller whose process is gone, or cannot be told from others.
+const UNPINNED: &str = "unpinned";
+
+/// Records of such callers, in the long run: whoever connects and exits in a loop
+/// must not fill the disk.
+const UNPINNED_PER_SECOND: u32 = 10;
+
+/// And as many at once as come together in this time.
+const UNPINNED_SAVED: Duration = Duration::from_secs(10);
 
 /// Who calls: a connection of a pinned process. Cheap to clone; the connection
 /// counts until the last clone is dropped.
@@ -33,6 +43,8 @@ pub struct Caller(Arc<Connection>);
 #[derive(Debug)]
 struct Connection {
     process: Arc<Process>,
+    binding: Arc<Binding>,
+    place: ConnectionPlace,
     gate: Arc<GateState>,
 }
 
@@ -43,8 +55,9 @@ impl Caller {
         &self.0.process
     }
 
-    fn uid(&self) -> u32 {
-        self.0.process.peer().credentials().uid
+    /// What binds the connection to the process's image.
+    pub(super) fn binding(&self) -> &Binding {
+        &self.0.binding
     }
 }
 
@@ -55,21 +68,10 @@ pub struct WorkloadGate(Arc<GateState>);
 #[derive(Debug)]
 struct GateState {
     workloads: Arc<Workloads>,
-    limits: AdmissionLimits,
-    open: Mutex<Open>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    all: usize,
-    by_uid: HashMap<u32, OfUser>,
-}
-
-/// What one user has open.
-#[derive(Debug, Default)]
-struct OfUser {
-    connections: usize,
-    calls: usize,
+    quota: Arc<Quota>,
+    turns: Turns,
+    /// Records of refused connections: they are at nobody's expense yet.
+    unpinned: Rate,
 }
 
 /// The place of an open call, until dropped.
@@ -78,107 +80,125 @@ pub struct CallPlace(Caller);
 
 impl server::Caller for Caller {
     type Place = CallPlace;
+    type Turn = Turn;
 
     fn enter(&self) -> Result<CallPlace, Refused> {
-        self.0.gate.take_call(self.uid())?;
+        self.0.place.begin_call()?;
+        let workloads = &self.0.gate.workloads;
+        workloads.open_calls.fetch_add(1, Ordering::Relaxed);
+        workloads.services.metrics.workload.streams.inc();
         Ok(CallPlace(self.clone()))
     }
 
-    fn ended(&self) -> impl Future<Output = ()> + Send {
-        self.0.process.ended()
+    fn question(&self) -> Option<Question> {
+        self.0.binding.question(self.0.process.peer())
+    }
+
+    fn turn(&self) -> impl Future<Output = Result<Turn, Refused>> + Send {
+        self.0.gate.turns.take(self.0.place.whose)
+    }
+
+    async fn ended(&self) {
+        let proved = async {
+            self.0.binding.heard().await;
+            self.0.place.end_handshake();
+            pending::<()>().await;
+        };
+        tokio::select! {
+            () = self.0.process.ended() => {}
+            () = self.0.binding.ended() => {}
+            () = proved => {}
+        }
+    }
+
+    async fn left(&self) {
+        self.0.gate.workloads.note_left(self).await;
     }
 }
 
 impl Drop for CallPlace {
     fn drop(&mut self) {
-        self.0.0.gate.give_call_back(self.0.uid());
+        let workloads = &self.0.0.gate.workloads;
+        workloads.open_calls.fetch_sub(1, Ordering::Relaxed);
+        workloads.services.metrics.workload.streams.dec();
+        self.0.0.place.end_call();
     }
 }
 
 impl WorkloadGate {
     /// A gate that is open.
     #[must_use]
-    pub fn new(workloads: Arc<Workloads>, limits: AdmissionLimits) -> Self {
+    pub fn new(workloads: Arc<Workloads>, limits: QuotaLimits) -> Self {
         Self(Arc::new(GateState {
             workloads,
-            limits,
-            open: Mutex::default(),
+            quota: Quota::new(limits),
+            turns: Turns::default(),
+            unpinned: Rate::new(UNPINNED_PER_SECOND, UNPINNED_SAVED),
         }))
     }
 
-    /// A connection of this process, within the caps.
-    pub(crate) fn admit_peer(&self, peer: PinnedPeer) -> Result<Caller, Refused> {
-        let uid = peer.credentials().uid;
-        self.0.take(uid)?;
-        match self.0.workloads.connect(peer) {
-            Ok(process) => Ok(Caller(Arc::new(Connection {
-                process,
-                gate: Arc::clone(&self.0),
-            }))),
-            Err(refused) => {
-                self.0.give_back(uid);
-                Err(refused)
+    /// A connection of this process, within the caps, with what `bind` finds out
+    /// about it.
+    pub(super) fn admit_peer(
+        &self,
+        peer: PinnedPeer,
+        bind: impl FnOnce(&Workloads, &PinnedPeer) -> Result<Binding, Refused>,
+    ) -> Result<Caller, Refused> {
+        let workloads = &self.0.workloads;
+        let uid = workloads.services.attestor.accountable_uid(&peer);
+        let cgroup = peer.cgroup_id().filter(|id| *id != ROOT_CGROUP);
+        let place = self.0.quota.connect(uid, cgroup)?;
+        let binding = match bind(workloads, &peer) {
+            Ok(binding) => Arc::new(binding),
+            Err(why) => {
+                if matches!(why, Refused::Unseen(_)) {
+                    self.note_unpinned(Some(audit_peer(&peer)), &why);
+                }
+                return Err(why);
             }
+        };
+        let process = workloads.connect(peer, &binding, &place)?;
+        workloads.services.metrics.workload.connections.inc();
+        Ok(Caller(Arc::new(Connection {
+            process,
+            binding,
+            place,
+            gate: Arc::clone(&self.0),
+        })))
+    }
+}
+
+impl WorkloadGate {
+    /// Records that a connection is refused because its process is gone, or cannot be
+    /// told from others. Never waits: of more than the trail should have of these, or
+    /// can take now, only the counter knows.
+    fn note_unpinned(&self, process: Option<AuditProcess>, why: &Refused) {
+        let services = &self.0.workloads.services;
+        let denied = &services.metrics.issuance.denied;
+        denied.get_or_create(&UNPINNED.into()).inc();
+        if !self.0.unpinned.allow(Instant::now()) {
+            return;
+        }
+        let mut event = Event::new(Kind::Denied).reason(format!("{UNPINNED}: {why}"));
+        if let Some(process) = process {
+            event = event.process(process);
+        }
+        if services.trail.offer(event).is_err() {
+            tracing::warn!(%why, "a refused connection could not be recorded");
         }
     }
 }
 
-impl GateState {
-    fn take(&self, uid: u32) -> Result<(), Refused> {
-        let mut open = self.open.lock();
-        if open.all >= self.limits.max_connections {
-            return Err(Refused::Overloaded("connections"));
-        }
-        let of_user = open.by_uid.entry(uid).or_default();
-        if of_user.connections >= self.limits.max_connections_per_uid {
-            return Err(Refused::Overloaded("connections of one user"));
-        }
-        of_user.connections += 1;
-        open.all += 1;
-        self.workloads.services.metrics.workload.connections.inc();
-        Ok(())
-    }
-
-    fn give_back(&self, uid: u32) {
-        let mut open = self.open.lock();
-        open.all -= 1;
-        self.workloads.services.metrics.workload.connections.dec();
-        open.change(uid, |of_user| of_user.connections -= 1);
-    }
-
-    fn take_call(&self, uid: u32) -> Result<(), Refused> {
-        let cap = self
-            .limits
-            .max_connections_per_uid
-            .saturating_mul(CALLS_A_CONNECTION);
-        let mut open = self.open.lock();
-        let of_user = open.by_uid.entry(uid).or_default();
-        if of_user.calls >= cap {
-            return Err(Refused::Overloaded("open calls of one user"));
-        }
-        of_user.calls += 1;
-        self.workloads.open_calls.fetch_add(1, Ordering::Relaxed);
-        self.workloads.services.metrics.workload.streams.inc();
-        Ok(())
-    }
-
-    fn give_call_back(&self, uid: u32) {
-        self.open.lock().change(uid, |of_user| of_user.calls -= 1);
-        self.workloads.open_calls.fetch_sub(1, Ordering::Relaxed);
-        self.workloads.services.metrics.workload.streams.dec();
-    }
-}
-
-impl Open {
-    /// Changes what a user has open, and forgets who has nothing.
-    fn change(&mut self, uid: u32, change: impl FnOnce(&mut OfUser)) {
-        if let Some(of_user) = self.by_uid.get_mut(&uid) {
-            change(of_user);
-            if of_user.connections == 0 && of_user.calls == 0 {
-                self.by_uid.remove(&uid);
-            }
-        }
-    }
+/// Who connected, by the kernel's word at that time; none where it is not in the
+/// agent's PID namespace, or its number cannot be told.
+fn connected(socket: &UnixStream) -> Option<AuditProcess> {
+    let credentials = socket.peer_cred().ok()?;
+    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+    Some(AuditProcess {
+        gid: credentials.gid(),
+        pid: pid.filter(|pid| *pid > 0)?,
+        uid: credentials.uid(),
+    })
 }
 
 impl Admit for WorkloadGate {
@@ -188,8 +208,13 @@ impl Admit for WorkloadGate {
         if *self.0.workloads.closed.borrow() {
             return Err(Refused::NotServing);
         }
-        let peer = self.0.workloads.services.attestor.pin(socket.as_fd())?;
-        self.admit_peer(peer)
+        let pinned = self.0.workloads.services.attestor.pin(socket.as_fd());
+        let peer = pinned.map_err(|error| {
+            let why = Refused::Pin(error);
+            self.note_unpinned(connected(socket), &why);
+            why
+        })?;
+        self.admit_peer(peer, |workloads, peer| workloads.bind(peer, socket.as_fd()))
     }
 
     async fn refused(&self, why: &Refused) {
@@ -197,6 +222,8 @@ impl Admit for WorkloadGate {
             Refused::Pin(_) => "pin",
             Refused::Forbidden(_) => "forbidden",
             Refused::Overloaded(_) => "overloaded",
+            Refused::Unseen(_) => "unseen",
+            Refused::NoRandomness => "no randomness",
             Refused::NotServing => "not serving",
         };
         let metrics = &self.0.workloads.services.metrics.workload;
@@ -210,42 +237,47 @@ impl Admit for WorkloadGate {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.process.disconnected();
-        self.gate.give_back(self.process.peer().credentials().uid);
-        self.gate.workloads.release_if_idle(&self.process);
+        self.process.disconnected(&self.binding);
+        let workloads = &self.gate.workloads;
+        workloads.services.metrics.workload.connections.dec();
+        workloads.release_if_idle(&self.process);
     }
 }
 
 impl Workloads {
     /// The process of a new connection: the known one while it is what it was,
     /// or a new entry.
-    fn connect(&self, peer: PinnedPeer) -> Result<Arc<Process>, Refused> {
-        let key = peer.key();
+    fn connect(
+        &self,
+        peer: PinnedPeer,
+        binding: &Arc<Binding>,
+        place: &ConnectionPlace,
+    ) -> Result<Arc<Process>, Refused> {
+        let (key, image) = (peer.key(), binding.image());
         let known = self.processes.lock().get(&key).cloned();
         if let Some(known) = known {
-            self.end_if_other(&known, &peer);
+            self.end_if_other(&known, &peer, image);
         }
         let mut processes = self.processes.lock();
         if let Some(process) = processes.get(&key) {
-            process.connected();
+            process.connected(binding);
             return Ok(Arc::clone(process));
         }
         if processes.len() >= self.settings.load().max_processes {
             return Err(Refused::Overloaded("processes"));
         }
-        let process = Arc::new(Process::new(peer));
-        process.connected();
+        let process = Process::new(peer, image.clone(), place.process()?);
+        let process = Arc::new(process);
+        process.connected(binding);
         processes.insert(key, Arc::clone(&process));
         self.services.metrics.workload.processes.inc();
         Ok(process)
     }
 
     /// Ends a known process that is not what it was when it connected.
-    fn end_if_other(&self, known: &Process, peer: &PinnedPeer) {
-        let attested = known.attestation();
-        let unchanged = attested.map_or(Ok(()), |attested| self.unchanged(known, &attested));
-        if let Err(why) = unchanged {
-            self.end(known, why);
+    fn end_if_other(&self, known: &Process, peer: &PinnedPeer, image: &Image) {
+        if known.image() != image {
+            self.end(known, Changed::Executable);
         } else if known.peer().credentials() != peer.credentials() {
             self.end(known, Changed::Credentials);
         }
@@ -263,3 +295,6 @@ impl Workloads {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,21 @@
-//! What a process may have now: attest, match, entitle, and hand out.
+//! What a connection's process may have now: match, entitle, and hand out.
 
 use super::{
-    Denial, Process, Workloads, audit_process,
-    process::{Attested, Recorded, Shelved, same_version},
+    Caller, Denial, Process, Workloads, audit_process,
+    process::{Recorded, Shelved, same_version},
     shelf::Found,
 };
 use crate::{
     audit::{AuditError, Event, Kind},
-    issuance::{Entitlement, IssueError, JwtSvid, Presence, WitSvid, X509Svid},
+    issuance::{
+        Candidates, Entitlement, IssueError, JwtSvid, Objection, Presence, WitSvid, X509Svid,
+    },
     registry::{Client, Snapshot},
     server::until_true,
 };
-use futures_util::{FutureExt as _, future::try_join_all};
+use futures_util::future::try_join_all;
 use spiffe::SpiffeId;
 use std::{future::Future, sync::Arc};
-use symbolon_attestors::{Attestation, Changed};
 use tokio::time::{Instant, sleep_until};
 
 /// How often an answer is begun anew because the registry changed meanwhile,
@@ -31,9 +32,11 @@ pub enum Asked {
     ByStream,
 }
 
-/// Who a process may be, by one snapshot of the registry.
+/// Who a process may be on a connection, by one snapshot of the registry.
 struct Decision {
     snapshot: Arc<Snapshot>,
+    presence: Presence,
+    candidates: Candidates,
     granted: Vec<Entitlement>,
 }
 
@@ -47,10 +50,10 @@ impl Workloads {
     /// See [`Denial`].
     pub async fn x509(
         self: &Arc<Self>,
-        process: &Arc<Process>,
+        caller: &Caller,
         asked: Asked,
     ) -> Result<Identities<X509Svid>, Denial> {
-        self.identities(process, None, asked).await
+        self.identities(caller, None, asked).await
     }
 
     /// The WIT-SVIDs of a process, or the one of `only`.
@@ -59,11 +62,11 @@ impl Workloads {
     /// See [`Denial`].
     pub async fn wit(
         self: &Arc<Self>,
-        process: &Arc<Process>,
+        caller: &Caller,
         only: Option<&SpiffeId>,
         asked: Asked,
     ) -> Result<Identities<WitSvid>, Denial> {
-        self.identities(process, only, asked).await
+        self.identities(caller, only, asked).await
     }
 
     /// Fresh JWT-SVIDs for `audiences`, of every client that lists them all, or
@@ -73,29 +76,32 @@ impl Workloads {
     /// See [`Denial`].
     pub async fn jwt(
         self: &Arc<Self>,
-        process: &Arc<Process>,
+        caller: &Caller,
         audiences: &[String],
         only: Option<&SpiffeId>,
     ) -> Result<Vec<JwtSvid>, Denial> {
-        let (presence, recorded) = self.attested(process).await?;
-        let answer = async {
-            let mut decision = self
-                .entitled(process, &presence, only, Asked::ByCall)
-                .await?;
-            let fitting = decision.granted.len();
-            decision.granted.retain(|e| allows(e.client(), audiences));
-            if decision.granted.is_empty() {
-                return Err(self
-                    .deny_audience(process, &presence, audiences, fitting)
-                    .await);
+        for _ in 0..MAX_ATTEMPTS {
+            let (presence, recorded) = self.presence(caller).await?;
+            let answer = async {
+                let mut decision = self.entitled(caller, presence, only, Asked::ByCall).await?;
+                let fitting = decision.granted.len();
+                decision.granted.retain(|e| allows(e.client(), audiences));
+                if decision.granted.is_empty() {
+                    let presence = &decision.presence;
+                    return Err(self
+                        .deny_audience(caller.process(), presence, audiences, fitting)
+                        .await);
+                }
+                let issuer = &self.services.issuer;
+                let svids = decision.granted.iter().map(|e| issuer.jwt(e, audiences));
+                Ok((try_join_all(svids).await?, decision))
+            };
+            match self.conclude(caller, recorded, answer).await {
+                Err(Denial::Changing) => {}
+                answered => return answered,
             }
-            let issuer = &self.services.issuer;
-            let svids = decision.granted.iter().map(|e| issuer.jwt(e, audiences));
-            let svids = try_join_all(svids).await?;
-            self.confirm(process, &presence, &decision)?;
-            Ok(svids)
-        };
-        self.announce(recorded, answer).await
+        }
+        Err(Denial::Changing)
     }
 
     /// Attests the process and lets it see bundles if the settings do.
@@ -104,143 +110,67 @@ impl Workloads {
     /// See [`Denial`].
     pub async fn bundle_reader(
         self: &Arc<Self>,
-        process: &Arc<Process>,
+        caller: &Caller,
         asked: Asked,
     ) -> Result<(), Denial> {
-        let (presence, recorded) = self.attested(process).await?;
+        let (presence, recorded) = self.presence(caller).await?;
         let answer = async {
             if !self.settings.load().bundles_for_any {
-                self.entitled(process, &presence, None, asked).await?;
+                self.entitled(caller, presence, None, asked).await?;
             }
             Ok(())
         };
         self.announce(recorded, answer).await?;
-        self.keep_watch(process);
+        self.keep_watch(caller.process());
         Ok(())
     }
 
     async fn identities<T: Shelved>(
         self: &Arc<Self>,
-        process: &Arc<Process>,
+        caller: &Caller,
         only: Option<&SpiffeId>,
         asked: Asked,
     ) -> Result<Identities<T>, Denial> {
-        if asked == Asked::ByStream && self.has_lost_all(process) {
+        if asked == Asked::ByStream && self.has_lost_all(caller) {
             return Err(Denial::NoIdentity);
         }
-        let (presence, recorded) = self.attested(process).await?;
-        let answer = async {
-            for _ in 0..MAX_ATTEMPTS {
-                let decision = self.entitled(process, &presence, only, asked).await?;
-                let svids = decision.granted.iter().map(|e| self.kept::<T>(process, e));
-                let svids = try_join_all(svids).await?;
-                match self.confirm(process, &presence, &decision) {
-                    Ok(()) => return Ok(svids),
-                    Err(Denial::Changing) => {}
-                    Err(denial) => return Err(denial),
-                }
+        for _ in 0..MAX_ATTEMPTS {
+            let (presence, recorded) = self.presence(caller).await?;
+            let answer = async {
+                let decision = self.entitled(caller, presence, only, asked).await?;
+                let granted = decision.granted.iter();
+                let svids = granted.map(|e| self.kept::<T>(caller.process(), e));
+                Ok((try_join_all(svids).await?, decision))
+            };
+            match self.conclude(caller, recorded, answer).await {
+                Err(Denial::Changing) => {}
+                answered => return answered,
             }
-            Err(Denial::Changing)
-        };
-        let answered = self.announce(recorded, answer).await?;
-        self.keep_watch(process);
-        Ok(answered)
+        }
+        Err(Denial::Changing)
     }
 
     /// Whether no client fits what is known of the process. Nothing is handed
     /// out then, so it need not be looked at again: a suspension may have to
     /// end thousands of its streams.
-    fn has_lost_all(&self, process: &Process) -> bool {
-        process.attestation().is_some_and(|attestation| {
-            let presence = process.presence(attestation);
-            self.decide(process, &presence, None).granted.is_empty()
+    fn has_lost_all(&self, caller: &Caller) -> bool {
+        caller.binding().presence().is_some_and(|presence| {
+            let decision = self.decide(caller.process(), &presence, None);
+            decision.is_ok_and(|decision| decision.granted.is_empty())
         })
     }
 
-    /// The attestation of the process, and its recording.
-    pub(super) async fn attested(
+    /// The answer, confirmed when all that it waits for is done.
+    async fn conclude<R>(
         self: &Arc<Self>,
-        process: &Arc<Process>,
-    ) -> Result<(Presence, Recorded), Denial> {
-        if let Some(known) = self.known(process).await? {
-            return Ok(known);
-        }
-        let _turn = process.turn.lock().await;
-        if let Some(known) = self.known(process).await? {
-            return Ok(known);
-        }
-        let attestation = Arc::new(self.attest(process).await?);
-        let recorded = self.record_attested(process, &attestation).await?;
-        process.note_attested(Attested {
-            attestation: Arc::clone(&attestation),
-            recorded: recorded.clone(),
-        });
-        Ok((process.presence(attestation), recorded))
-    }
-
-    /// The attestation of before, unless that could not be recorded.
-    async fn known(&self, process: &Process) -> Result<Option<(Presence, Recorded)>, Denial> {
-        let attested = process.attested();
-        if let Some(attested) = &attested
-            && let Err(why) = self.unchanged(process, &attested.attestation)
-        {
-            self.end(process, why);
-        }
-        if process.has_ended() {
-            let reason = "the process is no longer the one that connected";
-            self.record_denied(process, None, "changed", reason).await?;
-            return Err(Denial::ProcessChanged);
-        }
-        Ok(attested
-            .filter(|attested| !matches!(attested.recorded.peek(), Some(Err(_))))
-            .map(|attested| {
-                let presence = process.presence(Arc::clone(&attested.attestation));
-                (presence, attested.recorded.clone())
-            }))
-    }
-
-    async fn attest(&self, process: &Process) -> Result<Attestation, Denial> {
-        let now = self.services.clock.now();
-        let begun = Instant::now();
-        let attested = self.services.attestor.attest(process.peer(), now).await;
-        let metrics = &self.services.metrics.workload;
-        metrics
-            .attestation_duration
-            .observe(begun.elapsed().as_secs_f64());
-        let outcome = if attested.is_ok() {
-            "accepted"
-        } else {
-            "failed"
-        };
-        metrics.attestations.get_or_create(&outcome.into()).inc();
-        match attested {
-            Ok(attestation) => Ok(attestation),
-            Err(error) => Err(self.deny_unattested(process, error).await),
-        }
-    }
-
-    /// Puts an attestation into the trail's queue, before all that relies on it.
-    async fn record_attested(
-        &self,
-        process: &Process,
-        attestation: &Attestation,
-    ) -> Result<Recorded, Denial> {
-        let event = Event::new(Kind::Attested)
-            .attestation(attestation.id())
-            .process(audit_process(process))
-            .evidence(attestation.evidence())?;
-        let recorded = self.services.trail.enqueue(event).await?;
-        Ok(recorded.boxed().shared())
-    }
-
-    pub(super) fn unchanged(
-        &self,
-        process: &Process,
-        attestation: &Attestation,
-    ) -> Result<(), Changed> {
-        self.services
-            .attestor
-            .unchanged(process.peer(), attestation)
+        caller: &Caller,
+        recorded: Recorded,
+        answer: impl Future<Output = Result<(R, Decision), Denial>>,
+    ) -> Result<R, Denial> {
+        let (answer, decision) = self.announce(recorded, answer).await?;
+        self.confirm(caller, &decision).await?;
+        self.keep_watch(caller.process());
+        Ok(answer)
     }
 
     /// Makes the answer while the attestation is being recorded: one wait for the
@@ -255,55 +185,75 @@ impl Workloads {
         answer
     }
 
-    /// Who the process may be: active clients whose selectors fit.
+    /// Who the process may be: active clients whose selectors fit, and whom the
+    /// connection's proofs satisfy.
     async fn entitled(
-        &self,
-        process: &Process,
-        presence: &Presence,
+        self: &Arc<Self>,
+        caller: &Caller,
+        presence: Presence,
         only: Option<&SpiffeId>,
         asked: Asked,
     ) -> Result<Decision, Denial> {
-        let mut decision = self.decide(process, presence, only);
+        let mut decision = self.decide(caller.process(), &presence, only)?;
         if decision.granted.is_empty() && asked == Asked::ByCall {
-            decision = self.wait_for_registration(process, presence, only).await?;
+            decision = self.wait_for_registration(caller, presence, only).await?;
         }
         if !decision.granted.is_empty() {
             return Ok(decision);
         }
         if asked == Asked::ByCall {
-            let reason = "no active registration fits";
-            self.record_denied(process, Some(presence), "no-match", reason)
+            let (word, reason) = decision.why_nobody();
+            let presence = Some(&decision.presence);
+            self.record_denied(caller.process(), presence, word, reason)
                 .await?;
         }
         Err(Denial::NoIdentity)
     }
 
-    fn decide(&self, process: &Process, presence: &Presence, only: Option<&SpiffeId>) -> Decision {
-        let snapshot = self.services.registry.snapshot();
-        let mut granted = self.grant(process, presence, &snapshot);
-        if let Some(id) = only {
-            granted.retain(|e| e.client().spec().spiffe_id() == id);
-        }
-        Decision { snapshot, granted }
-    }
-
-    async fn wait_for_registration(
+    fn decide(
         &self,
         process: &Process,
         presence: &Presence,
         only: Option<&SpiffeId>,
     ) -> Result<Decision, Denial> {
+        let snapshot = self.services.registry.snapshot();
+        let candidates = self.settle(process, &presence.attestation, &snapshot);
+        let candidates = candidates.ok_or(Denial::Changing)?;
+        let mut granted = Entitlement::decide(presence, &candidates);
+        if let Some(id) = only {
+            granted.retain(|e| e.client().spec().spiffe_id() == id);
+        }
+        Ok(Decision {
+            snapshot,
+            presence: presence.clone(),
+            candidates,
+            granted,
+        })
+    }
+
+    async fn wait_for_registration(
+        self: &Arc<Self>,
+        caller: &Caller,
+        mut presence: Presence,
+        only: Option<&SpiffeId>,
+    ) -> Result<Decision, Denial> {
+        let process = caller.process();
         let deadline = Instant::now() + self.settings.load().wait_for_registration;
         let mut changes = self.services.registry.changes();
         loop {
-            let decision = self.decide(process, presence, only);
+            if !self.covers(&presence.attestation) {
+                let (anew, recorded) = self.presence(caller).await?;
+                recorded.await?;
+                presence = anew;
+            }
+            let decision = self.decide(process, &presence, only)?;
             if !decision.granted.is_empty() {
                 return Ok(decision);
             }
             tokio::select! {
                 biased;
                 () = until_true(self.closed.subscribe()) => return Err(Denial::Stopping),
-                () = process.ended() => return Err(Denial::ProcessChanged),
+                () = process.ended() => self.check_unchanged(process).await?,
                 Ok(()) = changes.changed() => {}
                 () = sleep_until(deadline) => return Ok(decision),
             }
@@ -354,52 +304,45 @@ impl Workloads {
         }
     }
 
-    /// After the last step: the process is still the one that was attested, and
-    /// the clients are still granted in the same version.
-    fn confirm(
-        &self,
-        process: &Process,
-        presence: &Presence,
-        decision: &Decision,
-    ) -> Result<(), Denial> {
-        if let Err(why) = self.unchanged(process, &presence.attestation) {
-            self.end(process, why);
-        }
-        if process.has_ended() {
+    /// After the last step: the process is still the one that was attested, the
+    /// connection as it was proved, and the clients still granted in the same version.
+    async fn confirm(&self, caller: &Caller, decision: &Decision) -> Result<(), Denial> {
+        let process = caller.process();
+        let proofs = self.proofs(caller);
+        if let Err(denial) = self.check_unchanged(process).await {
             // Also what was kept since it ended.
             self.withdraw(process, &[], "the process changed");
-            return Err(Denial::ProcessChanged);
+            return Err(denial);
+        }
+        let proofs = match proofs {
+            Ok(proofs) => proofs,
+            Err(why) => {
+                let presence = Some(&decision.presence);
+                self.record_denied(process, presence, why.word(), &why.to_string())
+                    .await?;
+                return Err(Denial::Unproven(why));
+            }
+        };
+        if decision.presence.attestation.evidence().proofs != Some(proofs) {
+            return Err(Denial::Changing);
         }
         let snapshot = self.services.registry.snapshot();
         if Arc::ptr_eq(&snapshot, &decision.snapshot) {
             return Ok(());
         }
-        let now = self.grant(process, presence, &snapshot);
-        let granted = |client: &Client| {
+        let attestation = &decision.presence.attestation;
+        let now = self.settle(process, attestation, &snapshot);
+        let now = now.ok_or(Denial::Changing)?;
+        let granted = Entitlement::decide(&decision.presence, &now);
+        let is_granted = |client: &Client| {
             let same = |n: &Entitlement| same_version(n.client(), client);
-            now.iter().any(same)
+            granted.iter().any(same)
         };
-        if decision.granted.iter().all(|e| granted(e.client())) {
+        if decision.granted.iter().all(|e| is_granted(e.client())) {
             return Ok(());
         }
-        self.withdraw(process, &now, "the registration changed");
+        self.withdraw(process, now.clients(), "the registration changed");
         Err(Denial::Changing)
-    }
-
-    async fn deny_unattested(
-        &self,
-        process: &Process,
-        error: symbolon_attestors::AttestError,
-    ) -> Denial {
-        let reason = error.to_string();
-        tracing::warn!(pid = process.peer().credentials().pid, %error, "attestation failed");
-        match self
-            .record_denied(process, None, "not-attested", &reason)
-            .await
-        {
-            Ok(()) => Denial::Unattested(error),
-            Err(not_recorded) => not_recorded,
-        }
     }
 
     async fn deny_audience(
@@ -421,29 +364,60 @@ impl Workloads {
         }
     }
 
-    async fn record_denied(
+    /// `why` is the stable word, `reason` the sentence for people.
+    pub(super) async fn record_denied(
         &self,
         process: &Process,
         presence: Option<&Presence>,
         why: &'static str,
         reason: &str,
     ) -> Result<(), Denial> {
+        let event = self.denied(process, presence, why, reason);
+        Ok(self.services.trail.record(event).await?)
+    }
+
+    /// Counts and logs a denial; the event to be recorded.
+    pub(super) fn denied(
+        &self,
+        process: &Process,
+        presence: Option<&Presence>,
+        why: &'static str,
+        reason: &str,
+    ) -> Event {
         let credentials = process.peer().credentials();
         let denied = &self.services.metrics.issuance.denied;
         denied.get_or_create(&why.into()).inc();
         tracing::info!(
             pid = credentials.pid,
             uid = credentials.uid,
+            why,
             reason,
             "denied"
         );
-        let mut event = Event::new(Kind::Denied)
+        let event = Event::new(Kind::Denied)
             .process(audit_process(process))
-            .reason(reason);
-        if let Some(presence) = presence {
-            event = event.attestation(presence.attestation.id());
+            .reason(format!("{why}: {reason}"));
+        match presence {
+            Some(presence) => event.attestation(presence.attestation.id()),
+            None => event,
         }
-        Ok(self.services.trail.record(event).await?)
+    }
+}
+
+impl Decision {
+    /// Why nobody is granted: the stable word, and a sentence.
+    fn why_nobody(&self) -> (&'static str, &'static str) {
+        match self.candidates.objections(&self.presence).next() {
+            Some(Objection::Inheritable) => (
+                "inheritable-refused",
+                "the fitting registration refuses a socket that may be inherited",
+            ),
+            Some(Objection::Forgeable) => (
+                "forgeable",
+                "the fitting registration does not allow foreign user namespaces",
+            ),
+            Some(Objection::Unproven) | None => ("no-match", "no active registration fits"),
+        }
     }
 }
 

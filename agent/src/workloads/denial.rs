@@ -1,6 +1,7 @@
 //! Why a caller got nothing. The detail is for log and audit trail; endpoints
 //! answer with a fixed sentence.
 
+use super::Unproven;
 use crate::issuance::IssueError;
 use symbolon_attestors::AttestError;
 
@@ -17,9 +18,9 @@ pub enum Denial {
     /// The process executed another program since it connected.
     #[error("the process changed")]
     ProcessChanged,
-    /// Too many calls of this kind from this user.
-    #[error("too many calls")]
-    RateLimited,
+    /// What has to be proved of the connection is not.
+    #[error("not proved: {0}")]
+    Unproven(Unproven),
     // Nobody's: it can be tried again.
     /// The process could not be attested.
     #[error("not attested: {0}")]

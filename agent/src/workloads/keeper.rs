@@ -1,20 +1,31 @@
-//! The watch over one process: exit, another image, renewal time, expiry.
+//! The watch over processes: exit, another image, sockets that they no longer hold,
+//! renewal time, expiry.
+//!
+//! The kernel's events say early that a process may have changed, where the agent
+//! is told of them. They only wake the check that is made anyway.
 
-use super::{Process, Workloads};
+use super::{Process, WOKEN_AT_ONCE, Workloads};
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
-use symbolon_attestors::Changed;
+use symbolon_attestors::{Changed, ProcessEvent, ProcessEvents};
 
-/// How often the wall clock and the process's image are looked at while
-/// nothing is due: bounds what a clock that was set forward can delay, and how
-/// long an open stream survives an `execve`.
+/// How often the wall clock, the process's image and its connections are looked at
+/// while nothing is due: bounds what a clock that was set forward can delay, and how
+/// long an open stream survives an `execve` or the loss of its socket.
 const RECHECK: Duration = Duration::from_secs(5);
+
+/// Connections of one process that are looked at in one go, in a millisecond or less; the
+/// others have their turn the next time.
+const LOOKED_AT_ONCE: usize = 64;
 
 /// How soon the process is looked at again: bounds how often SVIDs are renewed
 /// whose life an authority cuts to nothing because it ends itself.
 const SOONEST: Duration = Duration::from_millis(20);
+
+/// How often all processes are looked at because events were lost.
+const LOST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Workloads {
     /// Makes sure that the process is watched from now on.
@@ -30,19 +41,62 @@ impl Workloads {
         if process.has_ended() {
             return false;
         }
-        if let Some(attestation) = process.attestation()
-            && let Err(why) = self
-                .services
-                .attestor
-                .unchanged(process.peer(), &attestation)
-        {
+        if let Err(why) = self.unchanged(process) {
             self.end(process, why);
             return false;
         }
         if process.note_time(self.services.clock.now()) {
             process.wake();
         }
+        self.look_at_connections(process);
         !self.release_if_idle(process)
+    }
+
+    /// Ends connections that the process holds no longer, or not as it did: also
+    /// those on which nothing is pushed.
+    fn look_at_connections(&self, process: &Process) {
+        let require = self.settings.load().require;
+        let attestor = &self.services.attestor;
+        for binding in process.next_open(LOOKED_AT_ONCE) {
+            if let Some((why, presence)) = binding.lost(attestor, process.peer(), require) {
+                let reason = why.to_string();
+                let event = self.denied(process, Some(&presence), why.word(), &reason);
+                self.record_later(event);
+            }
+        }
+    }
+
+    /// Looks at processes as soon as the kernel tells that they executed a program
+    /// or exited. Ends where it tells no more.
+    pub async fn watch(self: Arc<Self>, mut events: ProcessEvents) {
+        loop {
+            match events.next().await {
+                Ok(ProcessEvent::Exec { pid } | ProcessEvent::Exit { pid }) => {
+                    let process = self.processes.lock().with_pid(pid);
+                    if let Some(process) = process {
+                        self.look_after(&process);
+                    }
+                }
+                Ok(ProcessEvent::Lost) => {
+                    self.look_after_all().await;
+                    // Whoever forks without end makes more of them get lost.
+                    tokio::time::sleep(LOST_PAUSE).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the kernel tells of no more processes");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn look_after_all(&self) {
+        for processes in self.all().chunks(WOKEN_AT_ONCE) {
+            for process in processes {
+                self.look_after(process);
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     fn pause(&self, process: &Process) -> Duration {

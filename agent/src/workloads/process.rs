@@ -5,10 +5,14 @@
 //! and what its predecessor opened (and may have passed on) gives nothing any
 //! more.
 
-use super::shelf::{Kept, Shelf};
+use super::{
+    binding::Binding,
+    quota::ProcessPlace,
+    shelf::{Kept, Shelf},
+};
 use crate::{
     audit::AuditError,
-    issuance::{Entitlement, WitSvid, X509Svid},
+    issuance::{WitSvid, X509Svid},
     registry::Client,
 };
 use arc_swap::ArcSwapOption;
@@ -16,14 +20,14 @@ use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use symbolon_attestors::{Attestation, PinnedPeer, ProcessKey};
-use tokio::sync::{Notify, watch};
+use symbolon_attestors::{Attestation, Image, PinnedPeer, ProcessKey, Proofs};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 /// What a stream waits on. A change means: make the answer anew.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -37,21 +41,79 @@ pub struct Pulse {
 /// The recording of an attestation; all who rely on it wait for the same one.
 pub(super) type Recorded = Shared<BoxFuture<'static, Result<(), AuditError>>>;
 
-/// What is known of a process, and whether that is in the trail.
+/// What is known of a process, and what of it is in the trail.
 #[derive(Debug)]
 pub(super) struct Attested {
+    /// Without proofs: they belong to connections.
     pub(super) attestation: Arc<Attestation>,
-    pub(super) recorded: Recorded,
+    /// When that was found out, or found again.
+    looked: Mutex<Instant>,
+    /// One for each distinct set of proofs, of which there are few.
+    records: Mutex<Vec<Record>>,
+}
+
+/// An attestation with the proofs of some connections, or without.
+#[derive(Debug)]
+struct Record {
+    proofs: Option<Proofs>,
+    attestation: Arc<Attestation>,
+    recorded: Recorded,
+}
+
+impl Attested {
+    pub(super) fn new(attestation: Attestation) -> Self {
+        Self {
+            attestation: Arc::new(attestation),
+            looked: Mutex::new(Instant::now()),
+            records: Mutex::default(),
+        }
+    }
+
+    /// How long ago the process was looked at.
+    pub(super) fn age(&self) -> Duration {
+        self.looked.lock().elapsed()
+    }
+
+    /// Notes that it was looked at now, and was the same.
+    pub(super) fn note_looked(&self) {
+        *self.looked.lock() = Instant::now();
+    }
+
+    /// The record with these proofs, unless that failed.
+    pub(super) fn recorded(&self, proofs: Option<Proofs>) -> Option<(Arc<Attestation>, Recorded)> {
+        let records = self.records.lock();
+        let record = records.iter().find(|record| record.proofs == proofs)?;
+        let failed = matches!(record.recorded.peek(), Some(Err(_)));
+        (!failed).then(|| (Arc::clone(&record.attestation), record.recorded.clone()))
+    }
+
+    pub(super) fn note_recorded(
+        &self,
+        proofs: Option<Proofs>,
+        attestation: &Arc<Attestation>,
+        recorded: &Recorded,
+    ) {
+        let mut records = self.records.lock();
+        records.retain(|record| record.proofs != proofs);
+        records.push(Record {
+            proofs,
+            attestation: Arc::clone(attestation),
+            recorded: recorded.clone(),
+        });
+    }
 }
 
 /// A process that is connected or holds an SVID.
 #[derive(Debug)]
 pub struct Process {
     peer: Arc<PinnedPeer>,
+    image: Image,
+    _place: ProcessPlace,
     attested: ArcSwapOption<Attested>,
     holding: Mutex<Holding>,
     pulse: watch::Sender<Pulse>,
-    connections: AtomicUsize,
+    /// Of its connections, those looked at last behind the others.
+    open: Mutex<Vec<Weak<Binding>>>,
     /// Only one task attests or issues at a time; others wait and find it done.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Wakes the keeper when renewal times changed.
@@ -114,13 +176,15 @@ impl Shelved for WitSvid {
 }
 
 impl Process {
-    pub(super) fn new(peer: PinnedPeer) -> Self {
+    pub(super) fn new(peer: PinnedPeer, image: Image, place: ProcessPlace) -> Self {
         Self {
             peer: Arc::new(peer),
+            image,
+            _place: place,
             attested: ArcSwapOption::empty(),
             holding: Mutex::default(),
             pulse: watch::Sender::new(Pulse::default()),
-            connections: AtomicUsize::new(0),
+            open: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             rescheduled: Notify::new(),
         }
@@ -130,6 +194,12 @@ impl Process {
     #[must_use]
     pub const fn peer(&self) -> &Arc<PinnedPeer> {
         &self.peer
+    }
+
+    /// What it was when it connected first, and has to stay.
+    #[must_use]
+    pub(super) const fn image(&self) -> &Image {
+        &self.image
     }
 
     /// The process's key.
@@ -144,7 +214,7 @@ impl Process {
         self.pulse.subscribe()
     }
 
-    /// The last attestation.
+    /// The last attestation, without proofs.
     #[must_use]
     pub fn attestation(&self) -> Option<Arc<Attestation>> {
         self.attested()
@@ -162,8 +232,14 @@ impl Process {
         holding.x509.holds(client) || holding.wit.holds(client)
     }
 
-    pub(super) fn note_attested(&self, attested: Attested) {
-        self.attested.store(Some(Arc::new(attested)));
+    pub(super) fn note_attested(&self, attested: Arc<Attested>) {
+        self.attested.store(Some(attested));
+    }
+
+    /// Whether the attestation without proofs is in the trail.
+    pub(super) fn is_recorded(&self) -> bool {
+        let recorded = self.attested().and_then(|known| known.recorded(None));
+        recorded.is_some_and(|(_, recorded)| matches!(recorded.peek(), Some(Ok(()))))
     }
 
     /// Resolves when it is over, see [`Pulse::ended`].
@@ -195,24 +271,22 @@ impl Process {
         self.pulse.send_modify(|pulse| pulse.beat += 1);
     }
 
-    /// Remembers who the process may be; whether anybody was told otherwise.
-    pub(super) fn note_entitled(&self, entitled: &[Entitlement]) -> bool {
+    /// Remembers who the process may be on a connection that proves all; whether anybody was told otherwise.
+    pub(super) fn note_entitled(&self, entitled: &[Arc<Client>]) -> bool {
         let mut holding = self.holding.lock();
         let same = holding.entitled.as_ref().map(|known| {
             known.len() == entitled.len()
-                && std::iter::zip(known, entitled)
-                    .all(|(known, now)| same_version(known, now.client()))
+                && std::iter::zip(known, entitled).all(|(known, now)| same_version(known, now))
         });
         if same != Some(true) {
-            let clients = entitled.iter().map(|e| Arc::clone(e.client()));
-            holding.entitled = Some(clients.collect());
+            holding.entitled = Some(entitled.to_vec());
         }
         same == Some(false)
     }
 
     /// Drops the SVIDs of all clients that are not in `entitled`.
-    pub(super) fn drop_except(&self, entitled: &[Entitlement]) -> Vec<Arc<Client>> {
-        let keep = |client: &Client| entitled.iter().any(|e| e.client().name() == client.name());
+    pub(super) fn drop_except(&self, entitled: &[Arc<Client>]) -> Vec<Arc<Client>> {
+        let keep = |client: &Client| entitled.iter().any(|e| e.name() == client.name());
         let mut holding = self.holding.lock();
         let mut dropped = holding.x509.retain(keep);
         dropped.extend(holding.wit.retain(keep));
@@ -243,16 +317,45 @@ impl Process {
     /// Whether nobody is connected and nothing is held.
     pub(super) fn is_idle(&self) -> bool {
         let holding = self.holding.lock();
-        self.connections.load(Ordering::Acquire) == 0
-            && holding.x509.is_empty()
-            && holding.wit.is_empty()
+        self.open.lock().is_empty() && holding.x509.is_empty() && holding.wit.is_empty()
     }
 
-    pub(super) fn connected(&self) {
-        self.connections.fetch_add(1, Ordering::AcqRel);
+    pub(super) fn connected(&self, binding: &Arc<Binding>) {
+        self.open.lock().push(Arc::downgrade(binding));
     }
 
-    pub(super) fn disconnected(&self) {
-        self.connections.fetch_sub(1, Ordering::AcqRel);
+    pub(super) fn disconnected(&self, binding: &Arc<Binding>) {
+        let mut open = self.open.lock();
+        let place = open
+            .iter()
+            .position(|one| one.as_ptr() == Arc::as_ptr(binding));
+        if let Some(place) = place {
+            open.swap_remove(place);
+        }
+    }
+
+    /// The next of its connections, at most so many; all have their turn.
+    pub(super) fn next_open(&self, most: usize) -> Vec<Arc<Binding>> {
+        let mut open = self.open.lock();
+        let most = most.min(open.len());
+        let next = open.iter().take(most).filter_map(Weak::upgrade).collect();
+        open.rotate_left(most);
+        next
+    }
+
+    /// What was proved of its connections when they were looked at last, and of how many.
+    pub(super) fn proven(&self) -> Vec<(Proofs, usize)> {
+        let mut counts: Vec<(Proofs, usize)> = Vec::new();
+        for binding in self.next_open(usize::MAX) {
+            let presence = binding.presence();
+            let Some(proofs) = presence.and_then(|p| p.attestation.evidence().proofs) else {
+                continue;
+            };
+            match counts.iter_mut().find(|(known, _)| *known == proofs) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((proofs, 1)),
+            }
+        }
+        counts
     }
 }

@@ -1,79 +1,85 @@
-//! A rate for each user, in bounded memory.
+//! The rate of one payer.
 
-use parking_lot::Mutex;
-use std::{collections::HashMap, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 use tokio::time::Instant;
 
-/// Users that are remembered at the same time. Beyond that, all others share
-/// one bucket: many users can slow each other down, never use memory.
-const MAX_USERS: usize = 4096;
-
-/// The user ID of the shared bucket; no process has it (it is `(uid_t)-1`).
-const EVERYBODY_ELSE: u32 = u32::MAX;
-
-/// Allows each user a rate and a burst (generic cell rate algorithm).
+/// A rate with a burst, without a lock (generic cell rate algorithm).
 #[derive(Debug)]
-pub(super) struct RateLimiter {
-    interval: Duration,
-    tolerance: Duration,
-    /// When each user's bucket is full again.
-    full_at: Mutex<HashMap<u32, Instant>>,
+pub(super) struct Rate {
+    interval: u64,
+    tolerance: u64,
+    start: Instant,
+    /// When the bucket is full again, in nanoseconds since `start`.
+    full_at: AtomicU64,
 }
 
-impl RateLimiter {
-    /// `per_second` calls in the long run, `burst` at once.
-    pub(super) fn new(per_second: u32, burst: u32) -> Self {
-        let interval = Duration::from_secs(1) / per_second;
+impl Rate {
+    /// `per_second` in the long run, and as many at once as come together in `saved`.
+    pub(super) fn new(per_second: u32, saved: Duration) -> Self {
+        let interval = 1_000_000_000 / u64::from(per_second.max(1));
         Self {
             interval,
-            tolerance: interval * burst,
-            full_at: Mutex::default(),
+            tolerance: nanoseconds(saved).max(interval),
+            start: Instant::now(),
+            full_at: AtomicU64::new(0),
         }
     }
 
-    /// Whether this user may call now; counts the call if so.
-    pub(super) fn allow(&self, uid: u32) -> bool {
-        let now = Instant::now();
-        let mut full_at = self.full_at.lock();
-        if full_at.len() >= MAX_USERS && !full_at.contains_key(&uid) {
-            full_at.retain(|_, at| *at > now);
-        }
-        let key = if full_at.len() >= MAX_USERS && !full_at.contains_key(&uid) {
-            EVERYBODY_ELSE
-        } else {
-            uid
+    /// Whether one more may be at `now`; counts it if so.
+    pub(super) fn allow(&self, now: Instant) -> bool {
+        let now = self.since_start(now);
+        let next = |full_at: u64| {
+            let next = full_at.max(now).saturating_add(self.interval);
+            (next <= now.saturating_add(self.tolerance)).then_some(next)
         };
-        let slot = full_at.entry(key).or_insert(now);
-        let next = (*slot).max(now) + self.interval;
-        if next > now + self.tolerance {
-            return false;
-        }
-        *slot = next;
-        true
+        let order = Ordering::Relaxed;
+        self.full_at.fetch_update(order, order, next).is_ok()
     }
+
+    /// Whether anything of the past still counts.
+    pub(super) fn is_behind(&self, now: Instant) -> bool {
+        self.full_at.load(Ordering::Relaxed) > self.since_start(now)
+    }
+
+    fn since_start(&self, now: Instant) -> u64 {
+        nanoseconds(now.saturating_duration_since(self.start))
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_USERS, RateLimiter};
+    use super::Rate;
     use std::time::Duration;
+    use tokio::time::{Instant, advance};
 
-    #[tokio::test(start_paused = true)]
-    async fn burst_then_rate_and_users_apart() {
-        let limiter = RateLimiter::new(10, 3);
-        assert_eq!((0..5).filter(|_| limiter.allow(1)).count(), 3);
-        assert!(limiter.allow(2));
-        tokio::time::advance(Duration::from_millis(100)).await;
-        assert!(limiter.allow(1));
-        assert!(!limiter.allow(1));
+    fn allowed(rate: &Rate) -> usize {
+        (0..1_000).filter(|_| rate.allow(Instant::now())).count()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn memory_is_bounded() {
-        let limiter = RateLimiter::new(1, 1);
-        for uid in 0..10_000 {
-            limiter.allow(uid);
+    async fn burst_then_rate() {
+        let rate = Rate::new(10, Duration::from_secs(1));
+        assert_eq!(allowed(&rate), 10);
+        assert!(rate.is_behind(Instant::now()));
+        advance(Duration::from_millis(200)).await;
+        assert_eq!(allowed(&rate), 2);
+        advance(Duration::from_secs(3600)).await;
+        assert!(!rate.is_behind(Instant::now()));
+        assert_eq!(allowed(&rate), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn something_is_allowed_at_any_rate() {
+        for per_second in [0, 1, u32::MAX] {
+            let rate = Rate::new(per_second, Duration::ZERO);
+            assert!(rate.allow(Instant::now()));
         }
-        assert!(limiter.full_at.lock().len() <= MAX_USERS + 1);
     }
 }

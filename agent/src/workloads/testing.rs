@@ -3,7 +3,10 @@
 //! Registry, authority, trail and attestor are the real ones. The clock is set
 //! by hand, and the authority fails, waits or publishes as a test says.
 
-use super::{AdmissionLimits, Caller, Services, WorkloadGate, WorkloadSettings, Workloads};
+use super::{
+    Caller, QuotaLimits, Requirements, Services, WorkloadGate, WorkloadSettings, Workloads,
+    binding::{Binding, Far},
+};
 use crate::{
     audit::{Trail, TrailConfig, TrailWriter},
     authority::{
@@ -16,6 +19,7 @@ use crate::{
         Actor, Client, ClientDraft, ClientName, MemoryStore, Reason, Registry, RegistryConfig,
         SpecRules,
     },
+    server::Refused,
     supervisor::Supervisor,
     telemetry::Metrics,
 };
@@ -24,9 +28,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use spiffe::{SpiffeId, TrustDomain};
 use std::{
-    fs,
+    ffi::OsStr,
+    fs::{self, Permissions},
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
@@ -36,12 +41,15 @@ use std::{
     thread,
     time::{Duration, UNIX_EPOCH},
 };
-use symbolon_attestors::{Attestor, AttestorConfig, PinnedPeer};
+use symbolon_attestors::{Attestor, AttestorConfig, Held, PinnedPeer};
 use tempfile::TempDir;
 use tokio::{
     runtime::Handle,
     sync::{RwLock, watch},
+    time::Instant,
 };
+
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -72,6 +80,8 @@ pub(crate) fn settings() -> WorkloadSettings {
         wait_for_registration: Duration::ZERO,
         bundles_for_any: false,
         max_processes: 16,
+        require: Requirements::STANDARD,
+        answer_timeout: ANSWER_TIMEOUT,
     }
 }
 
@@ -100,9 +110,14 @@ impl Scene {
         let workloads = Arc::new(Workloads::new(services, settings()));
         let gate = WorkloadGate::new(
             Arc::clone(&workloads),
-            AdmissionLimits {
+            QuotaLimits {
                 max_connections: 8,
                 max_connections_per_uid: 6,
+                max_connections_per_cgroup: 6,
+                max_handshakes: 8,
+                max_handshakes_per_payer: 8,
+                calls_per_second: u32::MAX,
+                connections_per_second: u32::MAX,
             },
         );
         Self {
@@ -134,9 +149,28 @@ impl Scene {
         self.admit(std::process::id())
     }
 
-    /// A connection of a process.
+    /// A connection of a process, proved as well as can be.
     pub(crate) fn admit(&self, pid: u32) -> Caller {
-        self.gate.admit_peer(self.pin(pid)).unwrap()
+        self.try_admit(pid).unwrap()
+    }
+
+    pub(crate) fn try_admit(&self, pid: u32) -> Result<Caller, Refused> {
+        let held = Arc::new(Mutex::new(Held::CloseOnExec));
+        self.admit_holding(pid, held, None)
+    }
+
+    /// A connection of a process that holds it as a test says, and that is asked
+    /// where there is a deadline for the answer.
+    pub(crate) fn admit_holding(
+        &self,
+        pid: u32,
+        held: Arc<Mutex<Held>>,
+        deadline: Option<Instant>,
+    ) -> Result<Caller, Refused> {
+        self.gate.admit_peer(self.pin(pid), |_, peer| {
+            let image = self.attestor().look(peer)?;
+            Binding::new(image, Far::Staged(held), deadline)
+        })
     }
 
     pub(crate) fn pin(&self, pid: u32) -> PinnedPeer {
@@ -348,12 +382,36 @@ pub(crate) struct Actress(Child);
 impl Actress {
     /// A shell.
     pub(crate) fn enter() -> Self {
-        Self(script().spawn().unwrap())
+        Self::on_stage(script("/bin/sh").spawn().unwrap())
+    }
+
+    /// A shell whose file, in this folder, anybody can write.
+    pub(crate) fn whom_others_can_write(folder: &Path) -> Self {
+        let shell = folder.join("sh");
+        // Not by this process: a child of another test would have it open to write.
+        let copied = Command::new("cp").arg("/bin/sh").arg(&shell).status();
+        assert!(copied.unwrap().success());
+        fs::set_permissions(&shell, Permissions::from_mode(0o777)).unwrap();
+        Self::on_stage(script(shell).spawn().unwrap())
     }
 
     /// A shell of another user.
     pub(crate) fn of_user(uid: u32) -> Self {
-        Self(script().uid(uid).spawn().unwrap())
+        Self::on_stage(script("/bin/sh").uid(uid).spawn().unwrap())
+    }
+
+    /// Waits until the shell runs: a program that is still being executed is no image yet.
+    fn on_stage(child: Child) -> Self {
+        let mut actress = Self(child);
+        actress.hear("here\n");
+        actress
+    }
+
+    fn hear(&mut self, expected: &str) {
+        let mut heard = String::new();
+        let mut output = BufReader::new(self.0.stdout.as_mut().unwrap());
+        output.read_line(&mut heard).unwrap();
+        assert_eq!(heard, expected);
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -364,10 +422,7 @@ impl Actress {
     pub(crate) fn exec(&mut self) {
         let input = self.0.stdin.as_mut().unwrap();
         input.write_all(b"cue\nhello\n").unwrap();
-        let mut heard = String::new();
-        let mut output = BufReader::new(self.0.stdout.as_mut().unwrap());
-        output.read_line(&mut heard).unwrap();
-        assert_eq!(heard, "hello\n");
+        self.hear("hello\n");
     }
 
     /// Exits.
@@ -385,10 +440,10 @@ impl Drop for Actress {
     }
 }
 
-fn script() -> Command {
-    let mut command = Command::new("/bin/sh");
+fn script(shell: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(shell);
     command
-        .args(["-c", "read cue; exec cat"])
+        .args(["-c", "echo here; read cue; exec cat"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     command
@@ -432,5 +487,6 @@ pub(crate) fn draft() -> ClientDraft {
         hint: None,
         dns_names: Vec::new(),
         expires_at: None,
+        ..ClientDraft::default()
     }
 }

@@ -7,10 +7,12 @@ use crate::{
     clock::Clock as _,
     registry::ClientDraft,
     server::{Admit as _, Caller as _, Refused},
+    testing::can_run,
 };
 use futures_util::FutureExt as _;
 use spiffe::SpiffeId;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{process::Command, sync::atomic::Ordering, time::Duration};
+use symbolon_attestors::AttestError;
 use tokio::{net::UnixStream, time::timeout};
 
 /// How long something may take that waits for other threads or processes.
@@ -23,10 +25,10 @@ async fn suspension_that_another_call_saw_first_still_ends_streams() {
     let caller = scene.own();
     let process = caller.process();
     let mut pulse = process.pulse();
-    scene.workloads.x509(process, Asked::ByCall).await.unwrap();
+    scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
     pulse.borrow_and_update();
     scene.suspend("a").await;
-    let denied = scene.workloads.x509(process, Asked::ByCall).await;
+    let denied = scene.workloads.x509(&caller, Asked::ByCall).await;
     assert!(matches!(denied, Err(Denial::NoIdentity)), "{denied:?}");
     scene.workloads.reconcile().await;
     assert!(pulse.has_changed().unwrap(), "the streams sleep on");
@@ -41,7 +43,7 @@ async fn renewal_that_no_stream_takes_up_is_announced_once() {
     scene.register("a").await;
     let caller = scene.own();
     let mut pulse = caller.process().pulse();
-    let svids = scene.workloads.x509(caller.process(), Asked::ByCall).await;
+    let svids = scene.workloads.x509(&caller, Asked::ByCall).await;
     let renew_at = svids.unwrap()[0].terms.renew_at;
     tokio::time::pause();
     scene.clock.set(renew_at);
@@ -57,14 +59,14 @@ async fn expiry_wakes_streams_also_before_the_next_try_to_renew() {
     let caller = scene.own();
     let process = caller.process();
     let mut pulse = process.pulse();
-    let svids = scene.workloads.x509(process, Asked::ByCall).await.unwrap();
+    let svids = scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
     let expires_at = svids[0].terms.expires_at;
     let second = Duration::from_secs(1);
     scene.clock.set(expires_at - 2 * second);
     scene.authority.fails.store(true, Ordering::Relaxed);
     let kept = scene
         .workloads
-        .x509(process, Asked::ByStream)
+        .x509(&caller, Asked::ByStream)
         .await
         .unwrap();
     assert_eq!(kept[0].serial, svids[0].serial);
@@ -85,8 +87,7 @@ async fn nothing_lives_longer_than_its_registration_or_the_clients_cap() {
     longer.x509_ttl = Some(24 * HOUR);
     scene.register_as("b", longer).await;
     let caller = scene.own();
-    let process = caller.process();
-    let svids = scene.workloads.x509(process, Asked::ByCall).await.unwrap();
+    let svids = scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
     let lives: Vec<_> = svids.iter().map(|svid| svid.terms.expires_at).collect();
     assert!(lives[0] <= end, "{lives:?} after {end:?}");
     assert_eq!(svids[0].terms.renew_at, lives[0], "a renewal gains nothing");
@@ -101,7 +102,7 @@ async fn clock_that_was_set_back_wakes_streams() {
     let process = caller.process();
     scene.clock.advance(3 * HOUR);
     let mut pulse = process.pulse();
-    let svids = scene.workloads.x509(process, Asked::ByCall).await.unwrap();
+    let svids = scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
     let issued_at = svids[0].terms.issued_at;
     scene.clock.set(issued_at - 2 * HOUR);
     pulse.borrow_and_update();
@@ -109,7 +110,7 @@ async fn clock_that_was_set_back_wakes_streams() {
     assert!(pulse.has_changed().unwrap());
     let again = scene
         .workloads
-        .x509(process, Asked::ByStream)
+        .x509(&caller, Asked::ByStream)
         .await
         .unwrap();
     assert!(again[0].terms.issued_at < issued_at);
@@ -122,13 +123,13 @@ async fn process_whose_call_was_given_up_is_forgotten_when_it_exits() {
     let actress = Actress::enter();
     scene.register("b").await;
     let caller = scene.admit(actress.pid());
-    // The first client's SVID is kept, the second one's not yet recorded.
+    // The first client's SVID is kept; the second one's is being recorded, as a rule.
     tokio::select! {
         biased;
-        _ = scene.workloads.x509(caller.process(), Asked::ByCall) => {}
+        _ = scene.workloads.x509(&caller, Asked::ByCall) => {}
         () = until(|| caller.process().holds("a")) => {}
     }
-    assert!(caller.process().holds("a") && !caller.process().holds("b"));
+    assert!(caller.process().holds("a"));
     drop(caller);
     assert_eq!(scene.workloads.counts().0, 1);
     actress.exit();
@@ -144,18 +145,18 @@ async fn attestation_is_recorded_before_what_relies_on_it_whoever_gives_up() {
     let process = caller.process();
     // The trail is not written yet, first with room in its queue, then without.
     tokio::select! {
-        _ = scene.workloads.x509(process, Asked::ByCall) => panic!("nothing can be recorded"),
+        _ = scene.workloads.x509(&caller, Asked::ByCall) => panic!("nothing can be recorded"),
         () = until(|| process.attestation().is_some()) => {}
     }
     let denied = || Event::new(Kind::Denied);
     while scene.trail.offer(denied()).is_ok() {}
     let actress = Actress::enter();
     let other = scene.admit(actress.pid());
-    let given_up = scene.workloads.x509(other.process(), Asked::ByCall);
+    let given_up = scene.workloads.x509(&other, Asked::ByCall);
     assert!(given_up.now_or_never().is_none());
     scene.write_trail();
-    for process in [process, other.process()] {
-        scene.workloads.x509(process, Asked::ByCall).await.unwrap();
+    for caller in [&caller, &other] {
+        scene.workloads.x509(caller, Asked::ByCall).await.unwrap();
     }
     let mut events = scene.events();
     events.retain(|event| event != "denied");
@@ -171,30 +172,56 @@ async fn image_that_changed_is_over_with_its_connections_and_the_next_starts_ane
     let mut actress = Actress::enter();
     let before = scene.admit(actress.pid());
     let pulse = before.process().pulse();
-    let svids = scene
-        .workloads
-        .x509(before.process(), Asked::ByCall)
-        .await
-        .unwrap();
+    let svids = scene.workloads.x509(&before, Asked::ByCall).await.unwrap();
     actress.exec();
     // Another connection is the first to notice.
     let after = scene.admit(actress.pid());
     assert!(pulse.borrow().ended);
     timeout(LIMIT, before.ended()).await.unwrap();
     for asked in [Asked::ByCall, Asked::ByStream] {
-        let denied = scene.workloads.x509(before.process(), asked).await;
+        let denied = scene.workloads.x509(&before, asked).await;
         assert!(matches!(denied, Err(Denial::ProcessChanged)), "{denied:?}");
     }
     let calm = after.process().pulse();
-    let fresh = scene
-        .workloads
-        .x509(after.process(), Asked::ByCall)
-        .await
-        .unwrap();
+    let fresh = scene.workloads.x509(&after, Asked::ByCall).await.unwrap();
     assert_ne!(fresh[0].serial, svids[0].serial);
     assert!(!calm.borrow().ended);
     drop((before, after));
     assert_eq!(scene.workloads.counts().0, 1);
+}
+
+#[tokio::test]
+async fn caller_under_a_debugger_gets_nothing_and_the_trail_says_why() {
+    let name = "caller_under_a_debugger_gets_nothing_and_the_trail_says_why";
+    let actress = Actress::enter();
+    let pid = actress.pid();
+    let debugger = Command::new("strace")
+        .args(["-q", "-o", "/dev/null", "-p", &pid.to_string()])
+        .spawn();
+    if !can_run(name, debugger.is_ok(), "apt-get install strace") {
+        return;
+    }
+    let mut debugger = debugger.unwrap();
+    let traced = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        !status.contains("TracerPid:\t0\n")
+    };
+    until(traced).await;
+    let scene = Scene::new().await;
+    scene.register("a").await;
+    let caller = scene.admit(pid);
+    let denied = scene.workloads.x509(&caller, Asked::ByCall).await;
+    debugger.kill().unwrap();
+    debugger.wait().unwrap();
+    assert!(
+        matches!(denied, Err(Denial::Unattested(AttestError::Traced(tracer))) if tracer == debugger.id()),
+        "{denied:?}"
+    );
+    scene.close_trail().await;
+    let line = scene.lines().pop().unwrap();
+    assert_eq!(line["event"], "denied");
+    let reason = format!("traced: the process is traced by process {}", debugger.id());
+    assert_eq!(line["reason"], reason);
 }
 
 #[tokio::test]
@@ -203,11 +230,7 @@ async fn keeper_ends_an_image_that_nobody_asks_about() {
     scene.register("a").await;
     let mut actress = Actress::enter();
     let caller = scene.admit(actress.pid());
-    scene
-        .workloads
-        .x509(caller.process(), Asked::ByCall)
-        .await
-        .unwrap();
+    scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
     actress.exec();
     tokio::time::pause();
     timeout(LIMIT, caller.ended()).await.unwrap();
@@ -220,14 +243,10 @@ async fn exit_ends_the_process_and_is_recorded() {
     scene.register("a").await;
     let actress = Actress::enter();
     let caller = scene.admit(actress.pid());
-    scene
-        .workloads
-        .x509(caller.process(), Asked::ByCall)
-        .await
-        .unwrap();
+    scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
     actress.exit();
     timeout(LIMIT, caller.ended()).await.unwrap();
-    let denied = scene.workloads.x509(caller.process(), Asked::ByCall).await;
+    let denied = scene.workloads.x509(&caller, Asked::ByCall).await;
     assert!(matches!(denied, Err(Denial::ProcessChanged)));
     let events = scene.events();
     assert!(events.contains(&"withdrawn a".to_owned()), "{events:?}");
@@ -240,7 +259,7 @@ async fn image_that_changes_while_an_answer_is_made_gets_nothing() {
     let mut actress = Actress::enter();
     let caller = scene.admit(actress.pid());
     let held = scene.authority.held.write().await;
-    let call = scene.workloads.x509(caller.process(), Asked::ByCall);
+    let call = scene.workloads.x509(&caller, Asked::ByCall);
     let exec = async {
         until(|| caller.process().attestation().is_some()).await;
         actress.exec();
@@ -262,10 +281,10 @@ async fn client_that_is_suspended_while_its_svid_is_signed_gets_nothing() {
         let audience = ["x".to_owned()];
         let call = async {
             match kind {
-                "x509" => scene.workloads.x509(process, Asked::ByCall).await.map(drop),
+                "x509" => scene.workloads.x509(&caller, Asked::ByCall).await.map(drop),
                 _ => scene
                     .workloads
-                    .jwt(process, &audience, None)
+                    .jwt(&caller, &audience, None)
                     .await
                     .map(drop),
             }
@@ -289,13 +308,13 @@ async fn all_streams_of_a_process_see_the_same_svids() {
     scene.register("a").await;
     let (one, other) = (scene.own(), scene.own());
     let (first, second) = tokio::join!(
-        scene.workloads.x509(one.process(), Asked::ByCall),
-        scene.workloads.x509(other.process(), Asked::ByCall),
+        scene.workloads.x509(&one, Asked::ByCall),
+        scene.workloads.x509(&other, Asked::ByCall),
     );
     assert_eq!(first.unwrap()[0].serial, second.unwrap()[0].serial);
     let (first, second) = tokio::join!(
-        scene.workloads.wit(one.process(), None, Asked::ByCall),
-        scene.workloads.wit(other.process(), None, Asked::ByCall),
+        scene.workloads.wit(&one, None, Asked::ByCall),
+        scene.workloads.wit(&other, None, Asked::ByCall),
     );
     assert_eq!(first.unwrap()[0].jti, second.unwrap()[0].jti);
     let issued = scene.events().iter().filter(|e| *e == "issued a").count();
@@ -308,16 +327,8 @@ async fn processes_never_share_a_key() {
     scene.register("a").await;
     let (one, other) = (Actress::enter(), Actress::enter());
     let (one, other) = (scene.admit(one.pid()), scene.admit(other.pid()));
-    let first = scene
-        .workloads
-        .x509(one.process(), Asked::ByCall)
-        .await
-        .unwrap();
-    let second = scene
-        .workloads
-        .x509(other.process(), Asked::ByCall)
-        .await
-        .unwrap();
+    let first = scene.workloads.x509(&one, Asked::ByCall).await.unwrap();
+    let second = scene.workloads.x509(&other, Asked::ByCall).await.unwrap();
     assert_ne!(first[0].key.expose_pkcs8(), second[0].key.expose_pkcs8());
 }
 
@@ -328,14 +339,14 @@ async fn svid_is_renewed_when_due_and_kept_while_that_fails() {
     let caller = scene.own();
     let process = caller.process();
     let mut pulse = process.pulse();
-    let first = scene.workloads.x509(process, Asked::ByCall).await.unwrap();
+    let first = scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
     tokio::time::pause();
     scene.clock.set(first[0].terms.renew_at);
     pulse.changed().await.unwrap();
     scene.authority.fails.store(true, Ordering::Relaxed);
     let kept = scene
         .workloads
-        .x509(process, Asked::ByStream)
+        .x509(&caller, Asked::ByStream)
         .await
         .unwrap();
     assert_eq!(kept[0].serial, first[0].serial);
@@ -343,7 +354,7 @@ async fn svid_is_renewed_when_due_and_kept_while_that_fails() {
     // Not before the next try.
     let kept = scene
         .workloads
-        .x509(process, Asked::ByStream)
+        .x509(&caller, Asked::ByStream)
         .await
         .unwrap();
     assert_eq!(kept[0].serial, first[0].serial);
@@ -351,7 +362,7 @@ async fn svid_is_renewed_when_due_and_kept_while_that_fails() {
     pulse.changed().await.unwrap();
     let renewed = scene
         .workloads
-        .x509(process, Asked::ByStream)
+        .x509(&caller, Asked::ByStream)
         .await
         .unwrap();
     assert_ne!(renewed[0].serial, first[0].serial);
@@ -365,7 +376,7 @@ async fn new_version_is_issued_anew_and_only_its_processes_are_woken() {
     scene.run();
     let caller = scene.own();
     let process = caller.process();
-    let first = scene.workloads.x509(process, Asked::ByCall).await.unwrap();
+    let first = scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
     let mut pulse = process.pulse();
     let nobody = ClientDraft {
         selector_sets: vec![vec!["unix:uid:4000000000".to_owned()]],
@@ -378,7 +389,7 @@ async fn new_version_is_issued_anew_and_only_its_processes_are_woken() {
     timeout(LIMIT, pulse.changed()).await.unwrap().unwrap();
     let second = scene
         .workloads
-        .x509(process, Asked::ByStream)
+        .x509(&caller, Asked::ByStream)
         .await
         .unwrap();
     assert_ne!(second[0].serial, first[0].serial);
@@ -406,7 +417,7 @@ async fn jwt_svids_are_issued_for_registered_audiences_alone() {
             .map(|name| SpiffeId::new(format!("spiffe://example.org/mcp/client/{name}")).unwrap());
         let svids = scene
             .workloads
-            .jwt(caller.process(), &audiences, only.as_ref())
+            .jwt(&caller, &audiences, only.as_ref())
             .await;
         svids.map(|svids| {
             let ids = svids.iter().map(|svid| svid.spiffe_id.path().to_owned());
@@ -436,7 +447,7 @@ async fn call_waits_for_its_registration_within_the_time() {
         ..settings()
     });
     let caller = scene.own();
-    let call = scene.workloads.x509(caller.process(), Asked::ByCall);
+    let call = scene.workloads.x509(&caller, Asked::ByCall);
     let register = async {
         until(|| caller.process().attestation().is_some()).await;
         scene.register("a").await;
@@ -445,7 +456,7 @@ async fn call_waits_for_its_registration_within_the_time() {
     assert_eq!(svids.unwrap().len(), 1);
     scene.suspend("a").await;
     tokio::time::pause();
-    let denied = scene.workloads.x509(caller.process(), Asked::ByCall).await;
+    let denied = scene.workloads.x509(&caller, Asked::ByCall).await;
     assert!(matches!(denied, Err(Denial::NoIdentity)));
 }
 
@@ -457,7 +468,7 @@ async fn stop_ends_the_wait_for_a_registration_and_refuses_connections() {
         ..settings()
     });
     let caller = scene.own();
-    let call = scene.workloads.x509(caller.process(), Asked::ByCall);
+    let call = scene.workloads.x509(&caller, Asked::ByCall);
     let stop = async {
         until(|| caller.process().attestation().is_some()).await;
         scene.workloads.close();
@@ -477,7 +488,7 @@ async fn connections_and_calls_of_a_user_are_capped_and_given_back() {
     let pid = std::process::id();
     for _ in 0..2 {
         let callers: Vec<_> = (0..6).map(|_| scene.own()).collect();
-        let refused = scene.gate.admit_peer(scene.pin(pid));
+        let refused = scene.try_admit(pid);
         assert!(
             matches!(refused, Err(Refused::Overloaded(_))),
             "{refused:?}"
@@ -501,7 +512,7 @@ async fn processes_are_capped() {
     });
     let actress = Actress::enter();
     let own = scene.own();
-    let refused = scene.gate.admit_peer(scene.pin(actress.pid()));
+    let refused = scene.try_admit(actress.pid());
     assert!(matches!(refused, Err(Refused::Overloaded("processes"))));
     drop(own);
     scene.admit(actress.pid());
@@ -514,14 +525,11 @@ async fn nothing_is_issued_that_cannot_be_recorded() {
     let caller = scene.own();
     scene.close_trail().await;
     let audience = ["x".to_owned()];
-    let x509 = scene.workloads.x509(caller.process(), Asked::ByCall).await;
+    let x509 = scene.workloads.x509(&caller, Asked::ByCall).await;
     assert!(matches!(x509, Err(Denial::Issue(_))), "{x509:?}");
-    let jwt = scene.workloads.jwt(caller.process(), &audience, None).await;
+    let jwt = scene.workloads.jwt(&caller, &audience, None).await;
     assert!(matches!(jwt, Err(Denial::Issue(_))), "{jwt:?}");
-    let bundles = scene
-        .workloads
-        .bundle_reader(caller.process(), Asked::ByCall)
-        .await;
+    let bundles = scene.workloads.bundle_reader(&caller, Asked::ByCall).await;
     assert!(matches!(bundles, Err(Denial::Issue(_))), "{bundles:?}");
 }
 

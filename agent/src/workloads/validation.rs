@@ -4,7 +4,7 @@
 //! word: a token of our trust domain whose client is not active is refused,
 //! although its signature holds. That its process has exited does not matter.
 
-use super::{Denial, Process, Workloads, audit_process};
+use super::{Caller, Denial, Process, Workloads, audit_process};
 use crate::{
     audit::{Credential, Event, Kind, Outcome},
     registry::ClientState,
@@ -21,12 +21,6 @@ fn describe(event: Event, token: &JwtSvid) -> Event {
     let audiences = token.audiences.clone();
     event.credential(Credential::jwt_svid(jti, audiences, token.expires_at))
 }
-
-/// Validations of one user in a second, in the long run: about half a core.
-pub(super) const PER_SECOND: u32 = 10_000;
-
-/// Validations of one user at once.
-pub(super) const BURST: u32 = 10_000;
 
 /// A token that holds.
 #[derive(Debug)]
@@ -53,14 +47,12 @@ impl Workloads {
     /// See [`ValidationError`].
     pub async fn validate(
         self: &Arc<Self>,
-        process: &Arc<Process>,
+        caller: &Caller,
         audience: &str,
         token: &str,
     ) -> Result<Validated, ValidationError> {
-        if !self.validations.allow(process.peer().credentials().uid) {
-            return Err(Denial::RateLimited.into());
-        }
-        let (_presence, recorded) = self.attested(process).await?;
+        let process = caller.process();
+        let (_presence, recorded) = self.presence(caller).await?;
         let answer = async {
             let verdict = self.judge(audience, token);
             self.record_validation(process, audience, &verdict).await?;

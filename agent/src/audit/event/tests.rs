@@ -1,4 +1,4 @@
-use super::{Authority, Credential, Event, Kind, Outcome, Process};
+use super::{AcceptedWeaknesses, Authority, Credential, Event, Kind, Outcome, Process};
 use crate::{
     audit::{AuditError, chain::Digest},
     canonical,
@@ -35,6 +35,10 @@ fn full(kind: Kind, credential: Credential) -> Event {
         .client_digest("d".repeat(64))
         .spiffe_id("spiffe://example.org/mcp/client/billing-tools")
         .operator("uid:0")
+        .accepted_weaknesses(Some(AcceptedWeaknesses {
+            findings: vec!["interpreter".into()],
+            reason: "a test".into(),
+        }))
         .operation("RegisterClient")
         .attestation("a".repeat(64))
         .process(Process {

@@ -1,8 +1,14 @@
 use super::{Call, KeySlot, Metrics};
 
+fn touch_proofs(metrics: &Metrics) {
+    let required = &metrics.workload.proofs_required;
+    required.get_or_create(&"held".into()).set(1);
+}
+
 /// Metrics in which every family has a series.
 fn touched() -> Metrics {
     let metrics = Metrics::new("1.2.3");
+    touch_proofs(&metrics);
     let call = Call {
         method: "FetchX509SVID",
         code: "Ok",
@@ -22,6 +28,10 @@ fn touched() -> Metrics {
         .duration
         .get_or_create(&"FetchX509SVID".into())
         .observe(0.001);
+    workload
+        .attestor_failures
+        .get_or_create(&"systemd".into())
+        .inc();
     workload
         .attestations
         .get_or_create(&"accepted".into())

@@ -1,0 +1,346 @@
+//! What ties one connection to the program at its other end.
+//!
+//! Owns [`Binding`]: the image that was seen when the connection was accepted,
+//! the peer's end of the socket, the question that the transport puts, and what
+//! was heard and believed since. `proof` asks it at every answer and push.
+//!
+//! A proof never gets stronger while the connection lasts: an end that was
+//! inheritable once stays that, and one that loses its close-on-exec flag is
+//! lost, since both are what a program does that was given the descriptor. What
+//! is lost ends the connection.
+
+use super::{Requirements, Workloads, requirements::HeldRequirement};
+use crate::{
+    issuance::Presence,
+    server::{Refused, until_true},
+    transport::{Breach, Heard, PAYLOAD_LENGTH, Question},
+};
+use arc_swap::ArcSwapOption;
+use aws_lc_rs::rand;
+use parking_lot::Mutex;
+use std::{
+    borrow::Cow,
+    future::pending,
+    os::fd::BorrowedFd,
+    sync::{Arc, OnceLock},
+};
+use symbolon_attestors::{
+    AnsweredWord, Attestor, Held, HeldWord, Image, PeerEnd, PinMethod, PinnedPeer, Proofs, Stamp,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+/// What is not proved of a connection.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unproven {
+    /// The process does not hold the peer's end, or as one that was given to it.
+    #[error("{0}")]
+    NotHeld(Cow<'static, str>),
+    /// Whether it does could not be found out.
+    #[error("{0}")]
+    HeldUnknown(Cow<'static, str>),
+    /// It holds it without close-on-exec, which is not accepted.
+    #[error("the peer's end of the socket lacks close-on-exec, so it may be inherited")]
+    InheritableRefused,
+    /// The question was not answered in time.
+    #[error("the connection's PING was not answered")]
+    NotAnswered,
+    /// The stamp on the answer can be forged, and that is not accepted.
+    #[error("the stamp on the answer can be forged: {0}")]
+    Forgeable(Cow<'static, str>),
+    /// Somebody else wrote.
+    #[error("{0}")]
+    Breach(#[from] Breach),
+    /// The kernel did not name the process when it connected.
+    #[error("the process was pinned by its number and start time")]
+    WeakPin,
+}
+
+impl Unproven {
+    /// The stable word, for trail and metrics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NotHeld(_) => "not-held",
+            Self::HeldUnknown(_) => "held-unknown",
+            Self::InheritableRefused => "inheritable-refused",
+            Self::NotAnswered => "not-answered",
+            Self::Forgeable(_) => "forgeable",
+            Self::Breach(Breach::AncillaryData) => "ancillary-data",
+            Self::Breach(_) => "foreign-sender",
+            Self::WeakPin => "weak-pin",
+        }
+    }
+
+    /// Whether nothing that comes later can mend it.
+    const fn is_final(&self) -> bool {
+        !matches!(self, Self::HeldUnknown(_))
+    }
+}
+
+/// The peer's end of a connection.
+#[derive(Debug)]
+pub(super) enum Far {
+    /// As the kernel named it.
+    Socket(PeerEnd),
+    /// It could not be named.
+    Unknown(Cow<'static, str>),
+    /// What a test says.
+    #[cfg(test)]
+    Staged(Arc<Mutex<Held>>),
+}
+
+/// One connection's ties. See the module.
+#[derive(Debug)]
+pub(super) struct Binding {
+    image: Image,
+    far: Far,
+    /// What the PING holds; none where there is none.
+    payload: Option<[u8; PAYLOAD_LENGTH]>,
+    heard: watch::Sender<Heard>,
+    /// When the answer has to be there.
+    deadline: Instant,
+    stamp: OnceLock<Stamp>,
+    /// The word that was believed last.
+    believed: Mutex<Option<HeldWord>>,
+    over: watch::Sender<bool>,
+    /// The process as it was last proved on this connection.
+    presence: ArcSwapOption<Presence>,
+    /// Whether the trail has the reason for the connection's end.
+    noted: Mutex<bool>,
+}
+
+impl Binding {
+    /// Of a connection whose peer is this image now. Nothing has been read of it.
+    pub(super) fn new(image: Image, far: Far, deadline: Option<Instant>) -> Result<Self, Refused> {
+        let payload = match deadline {
+            Some(_) => Some(unforeseeable()?),
+            None => None,
+        };
+        Ok(Self {
+            image,
+            far,
+            payload,
+            heard: watch::Sender::new(Heard::Nothing),
+            deadline: deadline.unwrap_or_else(Instant::now),
+            stamp: OnceLock::new(),
+            believed: Mutex::default(),
+            over: watch::Sender::new(false),
+            presence: ArcSwapOption::empty(),
+            noted: Mutex::default(),
+        })
+    }
+
+    /// What the peer was when it connected.
+    pub(super) const fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// What the transport has to ask `peer`.
+    pub(super) fn question(&self, peer: &PinnedPeer) -> Option<Question> {
+        let pid = peer.credentials().pid;
+        self.payload
+            .map(|payload| Question::new(pid, payload, self.heard.clone()))
+    }
+
+    /// Waits until the question is answered or the connection is over; at its
+    /// deadline there is no answer.
+    pub(super) async fn heard(&self) {
+        if self.payload.is_none() || *self.heard.borrow() != Heard::Nothing {
+            return;
+        }
+        let mut heard = self.heard.subscribe();
+        let news = heard.wait_for(|heard| *heard != Heard::Nothing);
+        // What came of it, `proofs` finds out.
+        drop(timeout_at(self.deadline, news).await);
+    }
+
+    /// Resolves when the connection has to end.
+    pub(super) async fn ended(&self) {
+        let unanswered = async {
+            self.heard().await;
+            if self.payload.is_none() || *self.heard.borrow() != Heard::Nothing {
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = until_true(self.over.subscribe()) => {}
+            () = unanswered => {}
+        }
+    }
+
+    /// Why the connection ended, where that was not told to anybody yet.
+    pub(super) fn last_word(&self) -> Option<Unproven> {
+        let why = match *self.heard.borrow() {
+            Heard::Breach(breach) => Unproven::Breach(breach),
+            Heard::Nothing if self.payload.is_some() && Instant::now() >= self.deadline => {
+                Unproven::NotAnswered
+            }
+            Heard::Nothing | Heard::Answer => return None,
+        };
+        let told = std::mem::replace(&mut *self.noted.lock(), true);
+        (!told).then_some(why)
+    }
+
+    /// What is proved now. Takes microseconds; what is lost for good ends the
+    /// connection.
+    pub(super) fn proofs(
+        &self,
+        attestor: &Attestor,
+        peer: &PinnedPeer,
+        require: Requirements,
+    ) -> Result<Proofs, Unproven> {
+        let proofs = self.try_proofs(attestor, peer, require);
+        if let Err(unproven) = &proofs
+            && unproven.is_final()
+        {
+            *self.noted.lock() = true;
+            self.over.send_replace(true);
+        }
+        proofs
+    }
+
+    /// What is lost of a connection on which all was proved, while nobody asks for
+    /// anything; told once, and the connection ends. As [`Self::proofs`].
+    pub(super) fn lost(
+        &self,
+        attestor: &Attestor,
+        peer: &PinnedPeer,
+        require: Requirements,
+    ) -> Option<(Unproven, Arc<Presence>)> {
+        let presence = self.presence()?;
+        let is_over = *self.over.borrow() || matches!(*self.heard.borrow(), Heard::Breach(_));
+        if is_over {
+            return None;
+        }
+        let unproven = self.proofs(attestor, peer, require).err()?;
+        unproven.is_final().then_some((unproven, presence))
+    }
+
+    fn try_proofs(
+        &self,
+        attestor: &Attestor,
+        peer: &PinnedPeer,
+        require: Requirements,
+    ) -> Result<Proofs, Unproven> {
+        if require.pidfd && peer.method() != PinMethod::PidFd {
+            return Err(Unproven::WeakPin);
+        }
+        let heard = *self.heard.borrow();
+        let forgeable = match (heard, self.payload) {
+            (Heard::Breach(breach), _) => return Err(breach.into()),
+            (Heard::Nothing, Some(_)) => return Err(Unproven::NotAnswered),
+            (Heard::Nothing | Heard::Answer, None) => None,
+            (Heard::Answer, Some(_)) => Some(self.stamp.get_or_init(|| attestor.stamp(peer))),
+        };
+        let held = self.held(attestor, peer, require.held)?;
+        let answered = match forgeable {
+            None => AnsweredWord::Unasked,
+            Some(Stamp::Trusted) => AnsweredWord::Stamped,
+            Some(Stamp::Forgeable(why)) if held != HeldWord::CloseOnExec => {
+                return Err(Unproven::Forgeable(why.clone()));
+            }
+            Some(Stamp::Forgeable(_)) => AnsweredWord::Forgeable,
+        };
+        Ok(Proofs { answered, held })
+    }
+
+    fn held(
+        &self,
+        attestor: &Attestor,
+        peer: &PinnedPeer,
+        require: HeldRequirement,
+    ) -> Result<HeldWord, Unproven> {
+        let seen = match self.look(attestor, peer) {
+            Held::CloseOnExec => HeldWord::CloseOnExec,
+            Held::Inheritable => HeldWord::Inheritable,
+            Held::Not(why) => return Err(Unproven::NotHeld(why)),
+            Held::Unknown(why) if require == HeldRequirement::None => {
+                tracing::debug!(%why, "held is unknown");
+                return Ok(HeldWord::Unknown);
+            }
+            Held::Unknown(why) => return Err(Unproven::HeldUnknown(why)),
+        };
+        let mut believed = self.believed.lock();
+        let word = match (*believed, seen) {
+            (Some(HeldWord::CloseOnExec), HeldWord::Inheritable) => {
+                let why = "the peer's end of the socket has lost its close-on-exec flag";
+                return Err(Unproven::NotHeld(why.into()));
+            }
+            (Some(HeldWord::Inheritable), _) => HeldWord::Inheritable,
+            (_, seen) => seen,
+        };
+        if word == HeldWord::Inheritable && require == HeldRequirement::CloseOnExec {
+            return Err(Unproven::InheritableRefused);
+        }
+        *believed = Some(word);
+        Ok(word)
+    }
+
+    fn look(&self, attestor: &Attestor, peer: &PinnedPeer) -> Held {
+        match &self.far {
+            Far::Socket(end) => attestor.held(peer, end),
+            Far::Unknown(why) => Held::Unknown(why.clone()),
+            #[cfg(test)]
+            Far::Staged(held) => held.lock().clone(),
+        }
+    }
+
+    pub(super) fn presence(&self) -> Option<Arc<Presence>> {
+        self.presence.load_full()
+    }
+
+    pub(super) fn note_presence(&self, presence: &Presence) {
+        let known = self.presence.load();
+        let same = known
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(&known.attestation, &presence.attestation));
+        if !same {
+            self.presence.store(Some(Arc::new(presence.clone())));
+        }
+    }
+
+    /// As if the transport had told it.
+    #[cfg(test)]
+    pub(super) fn hear(&self, heard: Heard) {
+        self.heard.send_replace(heard);
+    }
+
+    /// As if the attestor had said so.
+    #[cfg(test)]
+    pub(super) fn stamp_is(&self, stamp: Stamp) {
+        self.stamp.set(stamp).unwrap();
+    }
+}
+
+fn unforeseeable() -> Result<[u8; PAYLOAD_LENGTH], Refused> {
+    let mut payload = [0; PAYLOAD_LENGTH];
+    match rand::fill(&mut payload) {
+        Ok(()) => Ok(payload),
+        Err(_unspecified) => Err(Refused::NoRandomness),
+    }
+}
+
+impl Workloads {
+    /// Looks at the peer of a socket that was just accepted.
+    pub(super) fn bind(
+        &self,
+        peer: &PinnedPeer,
+        socket: BorrowedFd<'_>,
+    ) -> Result<Binding, Refused> {
+        let attestor = &self.services.attestor;
+        let image = attestor.look(peer)?;
+        let far = match attestor.peer_end(socket, peer) {
+            Ok(end) => Far::Socket(end),
+            Err(why) => Far::Unknown(why.to_string().into()),
+        };
+        let settings = self.settings.load();
+        let deadline = settings
+            .require
+            .answered
+            .then(|| Instant::now() + settings.answer_timeout);
+        Binding::new(image, far, deadline)
+    }
+}

@@ -1,0 +1,324 @@
+//! From a connection to a presence: the process attested, and the connection
+//! proved to be its own.
+//!
+//! The attestation belongs to the process's image, so it is made once for all
+//! of its connections, and anew where the registry wants to know more. The
+//! proofs belong to the connection: each distinct set of them has a record of
+//! its own, with an `attestation_id` of its own, which the trail gets once and
+//! all who were proved alike share.
+//!
+//! The image was looked at before the question left, is confirmed by the
+//! attestation, and last of all, after both proofs, by [`Workloads::presence`]:
+//! so the program that answered and holds the socket is the attested one.
+
+use super::{
+    Caller, Denial, Process, Unproven, Workloads, audit_process,
+    process::{Attested, Recorded},
+};
+use crate::{
+    audit::{self, Event},
+    issuance::Presence,
+};
+use futures_util::FutureExt as _;
+use std::{sync::Arc, time::Duration};
+use symbolon_attestors::{
+    AttestError, Attestation, Changed, Kind, Kinds, Proofs, Selector, Unknown,
+};
+use tokio::time::Instant;
+
+/// How long an attestor that could find out nothing is left in peace: a runtime that was
+/// restarted must not cost a process its identity for good.
+const RETRY_FAILED: Duration = Duration::from_secs(5);
+
+impl Workloads {
+    /// The process behind the connection as it is proved now, and the recording
+    /// of that.
+    pub(super) async fn presence(
+        self: &Arc<Self>,
+        caller: &Caller,
+    ) -> Result<(Presence, Recorded), Denial> {
+        let process = caller.process();
+        // Together: on a new connection both take a moment.
+        let heard = async {
+            tokio::select! {
+                biased;
+                () = caller.binding().heard() => {}
+                () = process.ended() => {}
+            }
+        };
+        let (attested, ()) = tokio::join!(self.attested(process), heard);
+        let attested = self.with_code_of_now(process, attested?).await?;
+        let proofs = match self.proofs(caller) {
+            Ok(proofs) => proofs,
+            Err(unproven) => {
+                // Another image lost the socket because it is another one.
+                self.check_unchanged(process).await?;
+                return Err(self.deny_unproven(process, &attested, unproven).await);
+            }
+        };
+        self.check_unchanged(process).await?;
+        let (attestation, recorded) = self.record(process, &attested, Some(proofs)).await?;
+        let presence = process.presence(attestation);
+        caller.binding().note_presence(&presence);
+        Ok((presence, recorded))
+    }
+
+    /// What is proved of the connection at this moment.
+    pub(super) fn proofs(&self, caller: &Caller) -> Result<Proofs, Unproven> {
+        let require = self.settings.load().require;
+        let peer = caller.process().peer();
+        caller
+            .binding()
+            .proofs(&self.services.attestor, peer, require)
+    }
+
+    /// The attestation of the process's image: the one of before, unless the
+    /// registry wants to know more by now.
+    async fn attested(self: &Arc<Self>, process: &Arc<Process>) -> Result<Arc<Attested>, Denial> {
+        if let Some(known) = self.known(process) {
+            return Ok(known);
+        }
+        self.check_unchanged(process).await?;
+        let _turn = process.turn.lock().await;
+        if let Some(known) = self.known(process) {
+            return Ok(known);
+        }
+        let wanted = self.services.registry.snapshot().kinds();
+        let anew = self.attest(process, wanted).await?;
+        let before = process.attested();
+        let attested = match before.filter(|known| same_facts(&known.attestation, &anew)) {
+            Some(known) => {
+                known.note_looked();
+                known
+            }
+            None => Arc::new(Attested::new(anew)),
+        };
+        process.note_attested(Arc::clone(&attested));
+        // It may have ended meanwhile, and forgotten what was known before.
+        self.check_unchanged(process).await?;
+        Ok(attested)
+    }
+
+    fn known(&self, process: &Process) -> Option<Arc<Attested>> {
+        let attested = process.attested()?;
+        let failed = failures(&attested.attestation) != Kinds::NONE;
+        let stale = failed && attested.age() >= RETRY_FAILED;
+        (!stale && self.covers(&attested.attestation)).then_some(attested)
+    }
+
+    /// What was loaded into a program can change while its image does not, so
+    /// where the registry wants to know that, it is read again each time. As long
+    /// as it is the same, so is the attestation.
+    async fn with_code_of_now(
+        &self,
+        process: &Process,
+        attested: Arc<Attested>,
+    ) -> Result<Arc<Attested>, Denial> {
+        let kinds = attested.attestation.kinds();
+        if !kinds.has(Kind::Code) {
+            return Ok(attested);
+        }
+        let attestor = &self.services.attestor;
+        let known = &attested.attestation;
+        match Box::pin(attestor.code_unchanged(process.peer(), known)).await {
+            Ok(()) => return Ok(attested),
+            Err(AttestError::Changed(Changed::Code)) => {}
+            Err(error) => return Err(self.deny_unattested(process, error).await),
+        }
+        let _turn = process.turn.lock().await;
+        let anew = self.attest(process, kinds).await?;
+        let latest = process.attested().unwrap_or(attested);
+        if code(&latest.attestation) == code(&anew) {
+            return Ok(latest);
+        }
+        let anew = Arc::new(Attested::new(anew));
+        process.note_attested(Arc::clone(&anew));
+        Ok(anew)
+    }
+
+    /// Whether all was asked that the registry wants to know now.
+    pub(super) fn covers(&self, attestation: &Attestation) -> bool {
+        let wanted = self.services.registry.snapshot().kinds();
+        attestation.kinds().covers(wanted)
+    }
+
+    /// Attests the process anew where the registry wants to know more, and lets
+    /// its streams know if that makes a difference.
+    pub(super) async fn refresh(self: &Arc<Self>, process: &Arc<Process>) {
+        match self.attested(process).await {
+            Ok(attested) => {
+                let snapshot = self.services.registry.snapshot();
+                self.settle(process, &attested.attestation, &snapshot);
+            }
+            // The streams find out why, each by its own call.
+            Err(_denial) => process.wake(),
+        }
+    }
+
+    async fn attest(&self, process: &Process, kinds: Kinds) -> Result<Attestation, Denial> {
+        let now = self.services.clock.now();
+        let begun = Instant::now();
+        let (peer, image) = (process.peer(), process.image());
+        // Once for each image: a stream has no room for it.
+        let attested = Box::pin(self.services.attestor.attest(peer, image, kinds, now)).await;
+        let metrics = &self.services.metrics.workload;
+        metrics
+            .attestation_duration
+            .observe(begun.elapsed().as_secs_f64());
+        let outcome = if attested.is_ok() {
+            "accepted"
+        } else {
+            "failed"
+        };
+        metrics.attestations.get_or_create(&outcome.into()).inc();
+        match attested {
+            Ok(attestation) => {
+                for kind in failures(&attestation).iter() {
+                    let failures = &metrics.attestor_failures;
+                    failures.get_or_create(&kind.as_str().into()).inc();
+                }
+                Ok(attestation)
+            }
+            Err(error) => Err(self.deny_unattested(process, error).await),
+        }
+    }
+
+    /// The record of the attestation with these proofs, in the trail's queue
+    /// before all that relies on it.
+    async fn record(
+        &self,
+        process: &Process,
+        attested: &Attested,
+        proofs: Option<Proofs>,
+    ) -> Result<(Arc<Attestation>, Recorded), Denial> {
+        if let Some(known) = attested.recorded(proofs) {
+            return Ok(known);
+        }
+        let _turn = process.turn.lock().await;
+        if let Some(known) = attested.recorded(proofs) {
+            return Ok(known);
+        }
+        let attestation = match proofs {
+            None => Arc::clone(&attested.attestation),
+            Some(proofs) => {
+                let proven = attested.attestation.proven(proofs);
+                let proven = proven.map_err(|error| AttestError::Evidence(error.to_string()));
+                Arc::new(proven?)
+            }
+        };
+        let event = Event::new(audit::Kind::Attested)
+            .attestation(attestation.id())
+            .process(audit_process(process))
+            .evidence(attestation.evidence())?;
+        let recorded = self.services.trail.enqueue(event).await?;
+        let recorded = recorded.boxed().shared();
+        attested.note_recorded(proofs, &attestation, &recorded);
+        Ok((attestation, recorded))
+    }
+
+    pub(super) fn unchanged(&self, process: &Process) -> Result<(), Changed> {
+        let attestor = &self.services.attestor;
+        attestor.unchanged(process.peer(), process.image())
+    }
+
+    /// Ends a process that is no longer what it was, and denies what was asked
+    /// in its name.
+    pub(super) async fn check_unchanged(&self, process: &Process) -> Result<(), Denial> {
+        if let Err(why) = self.unchanged(process) {
+            self.end(process, why);
+        }
+        if !process.has_ended() {
+            return Ok(());
+        }
+        let reason = "the process is no longer the one that connected";
+        self.record_denied(process, None, "changed", reason).await?;
+        Err(Denial::ProcessChanged)
+    }
+
+    async fn deny_unattested(&self, process: &Process, error: AttestError) -> Denial {
+        let word = match error {
+            AttestError::Gone | AttestError::Changed(_) => "changed",
+            AttestError::Traced(_) => "traced",
+            _ => "not-attested",
+        };
+        tracing::warn!(pid = process.peer().credentials().pid, %error, "attestation failed");
+        match self
+            .record_denied(process, None, word, &error.to_string())
+            .await
+        {
+            Ok(()) => Denial::Unattested(error),
+            Err(not_recorded) => not_recorded,
+        }
+    }
+
+    /// The evidence without proofs goes to the trail as well: it says who tried.
+    async fn deny_unproven(&self, process: &Process, attested: &Attested, why: Unproven) -> Denial {
+        let denied = async {
+            let (attestation, recorded) = self.record(process, attested, None).await?;
+            recorded.await?;
+            let presence = process.presence(attestation);
+            let reason = why.to_string();
+            self.record_denied(process, Some(&presence), why.word(), &reason)
+                .await
+        };
+        match denied.await {
+            Ok(()) => Denial::Unproven(why),
+            Err(not_recorded) => not_recorded,
+        }
+    }
+
+    /// Records why a connection ended, unless a call on it was told.
+    pub(super) async fn note_left(&self, caller: &Caller) {
+        let Some(why) = caller.binding().last_word() else {
+            return;
+        };
+        let process = caller.process();
+        let attestation = process.attestation();
+        let presence = attestation.map(|attestation| process.presence(attestation));
+        // Only what is in the trail can be named there.
+        let presence = presence.filter(|_| process.is_recorded());
+        let recorded = self
+            .record_denied(process, presence.as_ref(), why.word(), &why.to_string())
+            .await;
+        if let Err(error) = recorded {
+            tracing::error!(%error, "the end of a connection could not be recorded");
+        }
+    }
+}
+
+/// The attestors that were asked, found out nothing, and say why.
+fn failures(attestation: &Attestation) -> Kinds {
+    let found = attestation.selectors().iter().filter_map(Kind::of);
+    let found: Kinds = found.collect();
+    let unknown = attestation.evidence().unknown.iter();
+    let failed =
+        unknown.filter_map(|unknown| unknown.selector.split(':').next().and_then(Kind::of_type));
+    failed
+        .filter(|kind| attestation.kinds().has(*kind) && !found.has(*kind))
+        .collect()
+}
+
+fn same_facts(a: &Attestation, b: &Attestation) -> bool {
+    a.kinds() == b.kinds()
+        && a.selectors() == b.selectors()
+        && a.evidence().unknown == b.evidence().unknown
+}
+
+/// What is known of the code in the process, and what could not be found out.
+fn code(attestation: &Attestation) -> (Vec<&Selector>, Vec<&Unknown>, Option<&str>) {
+    let known = attestation.selectors().iter();
+    let unknown = attestation.evidence().unknown.iter();
+    let is_code = |selector: &str| selector.starts_with("code:");
+    (
+        known.filter(|s| Kind::of(s) == Some(Kind::Code)).collect(),
+        unknown.filter(|u| is_code(u.selector)).collect(),
+        attestation
+            .evidence()
+            .code
+            .as_ref()
+            .map(|code| &*code.mapped),
+    )
+}
+
+#[cfg(test)]
+mod tests;
