@@ -9,7 +9,8 @@
 //!
 //! Requests are outside input: they are parsed into the registry's types here,
 //! and sizes are bounded before. Errors name the caller's fault in words, the
-//! agent's own faults in fixed sentences.
+//! agent's own faults in fixed sentences. A registration with serious weaknesses
+//! is put in force only with a reason, which its version and the trail keep.
 //!
 //! Left out on purpose: roles and approval, which the registry's governance
 //! adds; this version knows one role.
@@ -18,6 +19,7 @@ mod calls;
 mod convert;
 mod gate;
 mod inspect;
+mod lint;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -71,6 +73,7 @@ const METHODS: &[&str] = &[
     "SuspendClient",
     "ResumeClient",
     "RevokeClient",
+    "LintClients",
     "AttestProcess",
     "GetBundle",
     "TailAudit",

@@ -22,6 +22,7 @@ mod console;
 mod daemon;
 mod documents;
 mod failure;
+mod finding;
 mod health;
 mod jwt;
 mod moment;

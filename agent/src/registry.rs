@@ -37,10 +37,15 @@ mod writer;
 pub use client::{Client, ClientState, ClientVersion, SetFit, Standing, StateChange};
 pub use digest::{Digest, DigestError};
 pub use error::RegistryError;
-pub use names::{Actor, Audience, ClientName, DnsName, Hint, Owner, Purpose, Reason, TextError};
+pub use names::{
+    Actor, Audience, ClientName, DnsName, FindingId, Hint, Owner, Purpose, Reason, TextError,
+    WeaknessReason,
+};
 pub use record::{RecordError, RecordFault};
 pub use snapshot::Snapshot;
-pub use spec::{ClientDraft, ClientSpec, SelectorSet, SpecError, SpecRules, Warning};
+pub use spec::{
+    Acceptance, AcceptedWeaknesses, ClientDraft, ClientSpec, SelectorSet, SpecError, SpecRules,
+};
 pub use store::{MemoryStore, Record, RedbStore, Store, StoreError};
 pub use writer::RegistryWriter;
 

@@ -1,10 +1,11 @@
 //! The calls of the admin service.
 
-use super::{Operator, convert, inspect, status};
+use super::{Operator, convert, inspect, lint, status};
 use crate::{
     audit::{Event, Kind, MAX_TAIL_LINES, Trail},
     authority::{AuthorityInfo, TrustBundle},
     clock::SharedClock,
+    lint::{Judged, Linter, Weak},
     registry::{Actor, Client, ClientName, Reason, Registry, RegistryError},
     server::until_true,
     supervisor::Supervisor,
@@ -12,13 +13,20 @@ use crate::{
     workloads::Workloads,
 };
 use futures_util::{Stream, StreamExt as _};
-use std::{fmt::Debug, future::Future, pin::Pin, str::FromStr as _, sync::Arc, time::SystemTime};
+use std::{
+    fmt::{self, Debug, Display, Formatter},
+    future::Future,
+    pin::Pin,
+    str::FromStr as _,
+    sync::Arc,
+    time::SystemTime,
+};
 use symbolon_attestors::Attestor;
 use symbolon_proto::admin::{
     self, AttestProcessRequest, AttestProcessResponse, ChangeStateRequest, GetBundleRequest,
-    GetBundleResponse, GetClientRequest, GetInfoRequest, GetInfoResponse, ListClientsRequest,
-    ListClientsResponse, RegisterClientRequest, TailAuditRequest, TailAuditResponse,
-    UpdateClientRequest,
+    GetBundleResponse, GetClientRequest, GetInfoRequest, GetInfoResponse, LintClientsRequest,
+    LintClientsResponse, ListClientsRequest, ListClientsResponse, RegisterClientRequest,
+    TailAuditRequest, TailAuditResponse, UpdateClientRequest,
 };
 use tokio::sync::{oneshot, watch};
 use tonic::{Request, Response, Status};
@@ -54,6 +62,8 @@ pub struct AdminServices {
     pub workloads: Arc<Workloads>,
     /// Explains processes.
     pub attestor: Arc<Attestor>,
+    /// Judges registrations.
+    pub linter: Arc<Linter>,
     /// The audit trail.
     pub trail: Trail,
     /// Counts changes.
@@ -74,7 +84,7 @@ pub struct AdminServices {
 pub struct Authorities(pub Box<dyn Fn() -> Vec<AuthorityInfo> + Send + Sync>);
 
 impl Debug for Authorities {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_list().entries((self.0)()).finish()
     }
 }
@@ -115,12 +125,20 @@ impl AdminApi {
             return Err(status::of_refusing_trail());
         }
         let actor = actor(&requested.operator)?;
+        let findings = lint::findings(&requested.judged.findings);
         let registry = Registry::clone(&services.registry);
-        let changed = change(registry, requested.clone(), actor);
+        let changed = match requested.judged.check() {
+            Ok(()) => Ok(change(registry, requested.clone(), actor)),
+            Err(weak) => Err(Undone::Weak(weak)),
+        };
         let (reply, done) = oneshot::channel();
         let this = self.clone();
         services.supervisor.spawn(async move {
-            let recorded = this.record_change(&requested, changed.await).await;
+            let changed = match changed {
+                Ok(changed) => changed.await.map_err(Undone::Registry),
+                Err(undone) => Err(undone),
+            };
+            let recorded = this.record_change(&requested, changed).await;
             if reply.send(recorded).is_err() {
                 tracing::debug!("the operator did not wait for a change");
             }
@@ -128,13 +146,17 @@ impl AdminApi {
         let client = done
             .await
             .map_err(|_panicked| Status::internal("the change was given up"))??;
-        Ok(Response::new(self.show(&client)))
+        let mut client = self.show(&client);
+        if !findings.is_empty() {
+            client.findings = findings;
+        }
+        Ok(Response::new(client))
     }
 
     async fn record_change(
         &self,
         requested: &Requested,
-        changed: Result<Arc<Client>, RegistryError>,
+        changed: Result<Arc<Client>, Undone>,
     ) -> Result<Arc<Client>, Status> {
         let Requested { kind, name, .. } = requested;
         let operator = requested.operator.label();
@@ -144,6 +166,10 @@ impl AdminApi {
                 .client_digest(client.version().digest.to_string())
                 .spiffe_id(client.spec().spiffe_id().to_string())
                 .operator(operator)
+                .accepted_weaknesses(match kind {
+                    Kind::Registered | Kind::Updated => accepted(client),
+                    _ => None,
+                })
                 .reason(requested.reason.as_str()),
             Err(error) => Event::new(Kind::Refused)
                 .operation(kind.as_str())
@@ -151,12 +177,50 @@ impl AdminApi {
                 .reason(format!("{name}: {error}")),
         };
         let recorded = self.services.trail.record(event).await;
-        let client = changed.map_err(|error| status::of_registry(&error))?;
+        let client = changed.map_err(|undone| undone.status())?;
         let changes = &self.services.metrics.changes;
         changes.get_or_create(&kind.as_str().into()).inc();
         recorded.map_err(|error| status::of_unrecorded_change(&error))?;
         Ok(client)
     }
+}
+
+/// Why a change was not made.
+#[derive(Debug)]
+enum Undone {
+    Registry(RegistryError),
+    Weak(Weak),
+}
+
+impl Undone {
+    fn status(&self) -> Status {
+        match self {
+            Self::Registry(error) => status::of_registry(error),
+            Self::Weak(weak) => lint::refusal(weak),
+        }
+    }
+}
+
+impl Display for Undone {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(error) => Display::fmt(error, f),
+            Self::Weak(weak) => Display::fmt(weak, f),
+        }
+    }
+}
+
+/// What the trail says of weaknesses that are accepted.
+fn accepted(client: &Client) -> Option<crate::audit::AcceptedWeaknesses> {
+    let accepted = client.spec().accepted_weaknesses()?;
+    Some(crate::audit::AcceptedWeaknesses {
+        findings: accepted
+            .findings()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        reason: accepted.reason().to_string(),
+    })
 }
 
 /// A change that an operator asks for.
@@ -166,6 +230,8 @@ struct Requested {
     kind: Kind,
     name: ClientName,
     reason: Reason,
+    /// What was found about the registration that is asked for.
+    judged: Judged,
 }
 
 impl Requested {
@@ -182,6 +248,7 @@ impl Requested {
             name: convert::name(name)?,
             reason: Reason::from_str(reason)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?,
+            judged: Judged::default(),
         })
     }
 }
@@ -234,8 +301,16 @@ impl admin::admin_server::Admin for AdminApi {
     ) -> Result<Response<admin::Client>, Status> {
         let operator = operator(&request)?;
         let request = request.into_inner();
-        let requested = Requested::new(operator, Kind::Registered, &request.name, &request.reason)?;
-        let draft = convert::draft(request.spec)?;
+        let mut requested =
+            Requested::new(operator, Kind::Registered, &request.name, &request.reason)?;
+        let mut draft = convert::draft(request.spec)?;
+        requested.judged = lint::judge(
+            &self.services,
+            &requested.name,
+            &mut draft,
+            &request.accept_weak,
+        )
+        .await?;
         self.change(requested, |registry, requested, actor| async move {
             let Requested { name, reason, .. } = requested;
             registry.register(name, draft, actor, reason).await
@@ -249,8 +324,16 @@ impl admin::admin_server::Admin for AdminApi {
     ) -> Result<Response<admin::Client>, Status> {
         let operator = operator(&request)?;
         let request = request.into_inner();
-        let requested = Requested::new(operator, Kind::Updated, &request.name, &request.reason)?;
-        let draft = convert::draft(request.spec)?;
+        let mut requested =
+            Requested::new(operator, Kind::Updated, &request.name, &request.reason)?;
+        let mut draft = convert::draft(request.spec)?;
+        requested.judged = lint::judge(
+            &self.services,
+            &requested.name,
+            &mut draft,
+            &request.accept_weak,
+        )
+        .await?;
         let expected = (request.expected_version != 0).then_some(request.expected_version);
         self.change(requested, |registry, requested, actor| async move {
             let Requested { name, reason, .. } = requested;
@@ -341,6 +424,14 @@ impl admin::admin_server::Admin for AdminApi {
             registry.revoke(name, actor, reason).await
         })
         .await
+    }
+
+    async fn lint_clients(
+        &self,
+        request: Request<LintClientsRequest>,
+    ) -> Result<Response<LintClientsResponse>, Status> {
+        let judged = lint::clients(&self.services, request.into_inner()).await?;
+        Ok(Response::new(judged))
     }
 
     async fn attest_process(

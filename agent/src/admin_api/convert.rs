@@ -1,13 +1,16 @@
 //! Between the admin messages and the registry's types.
 
+use super::lint;
 use crate::{
     clock::unix_seconds,
+    lint::of_client,
     registry::{Client, ClientDraft, ClientName, ClientState},
 };
 use std::{
     str::FromStr as _,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use symbolon_attestors::Kind;
 use symbolon_proto::admin;
 use tonic::Status;
 
@@ -35,6 +38,20 @@ pub(super) fn draft(spec: Option<admin::ClientSpec>) -> Result<ClientDraft, Stat
         hint: non_empty(spec.hint),
         dns_names: spec.dns_names,
         expires_at,
+        forbid_inheritable: spec.forbid_inheritable,
+        allow_foreign_user_namespaces: spec.allow_foreign_user_namespaces,
+        required_attestors: kinds(&spec.required_attestors)?,
+        // The agent's own to say, not the request's.
+        accepted_weaknesses: None,
+    })
+}
+
+fn kinds(names: &[String]) -> Result<Vec<Kind>, Status> {
+    let kind = |name: &String| Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
+    let known: Option<Vec<_>> = names.iter().map(kind).collect();
+    known.ok_or_else(|| {
+        let all = Kind::ALL.map(Kind::as_str).join(", ");
+        Status::invalid_argument(format!("required_attestors takes {all}"))
     })
 }
 
@@ -50,7 +67,7 @@ fn seconds(seconds: u64) -> Option<Duration> {
 pub(super) fn client(client: &Client, state: ClientState, processes: usize) -> admin::Client {
     let version = client.version();
     let change = client.state_change();
-    let warnings = client.warnings();
+    let findings = of_client(client.spec());
     admin::Client {
         name: client.name().to_string(),
         state: state.as_str().to_owned(),
@@ -62,8 +79,9 @@ pub(super) fn client(client: &Client, state: ClientState, processes: usize) -> a
         created_at: timestamp(client.created_at()),
         updated_at: timestamp(version.at),
         spec: Some(spec(client)),
-        warnings: warnings.iter().map(ToString::to_string).collect(),
+        warnings: findings.iter().map(|f| f.explanation.clone()).collect(),
         processes: u64::try_from(processes).unwrap_or(u64::MAX),
+        findings: lint::findings(&findings),
     }
 }
 
@@ -84,6 +102,14 @@ fn spec(client: &Client) -> admin::ClientSpec {
         hint: spec.hint().map(ToString::to_string).unwrap_or_default(),
         dns_names: spec.dns_names().iter().map(ToString::to_string).collect(),
         expires_at: spec.expires_at().map_or(0, timestamp),
+        forbid_inheritable: !spec.accepts_inheritable(),
+        allow_foreign_user_namespaces: spec.allows_foreign_user_namespaces(),
+        required_attestors: spec
+            .required_attestors()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        accepted_weaknesses: spec.accepted_weaknesses().map(lint::accepted),
     }
 }
 

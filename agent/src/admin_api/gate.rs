@@ -42,8 +42,13 @@ pub struct Operator {
 
 impl server::Caller for Operator {
     type Place = ();
+    type Turn = ();
 
     fn enter(&self) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    async fn turn(&self) -> Result<(), Refused> {
         Ok(())
     }
 

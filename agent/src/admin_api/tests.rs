@@ -1,13 +1,20 @@
 use super::{AdminApi, AdminServices, AgentFacts, Authorities, OperatorGate, OperatorPolicy};
 use crate::{
+    lint::Linter,
     server::Admit as _,
     supervisor::Supervisor,
     telemetry::{Metrics, Readiness},
-    workloads::testing::{Scene, draft, until},
+    workloads::{
+        Asked,
+        testing::{Scene, draft, until},
+    },
 };
+use prost::Message as _;
 use std::{sync::Arc, time::UNIX_EPOCH};
 use symbolon_proto::admin::{
-    ChangeStateRequest, ClientSpec, RegisterClientRequest, SelectorSet, admin_server::Admin as _,
+    AttestProcessRequest, ChangeStateRequest, ClientSpec, LintClientsRequest,
+    RegisterClientRequest, SelectorSet, UpdateClientRequest, WeakRegistration,
+    admin_server::Admin as _,
 };
 use tokio::{net::UnixStream, runtime::Handle, sync::watch};
 use tonic::{Code, Request};
@@ -27,6 +34,10 @@ fn api(scene: &Scene) -> AdminApi {
         registry: Arc::clone(&scene.registry),
         workloads: Arc::clone(&scene.workloads),
         attestor: scene.attestor(),
+        linter: Arc::new(Linter::new(
+            scene.attestor(),
+            Arc::<crate::clock::ManualClock>::clone(&scene.clock),
+        )),
         trail: scene.trail.clone(),
         metrics: Metrics::new("test").registry,
         supervisor: Supervisor::new(Handle::current()),
@@ -62,8 +73,19 @@ fn registration(name: &str) -> RegisterClientRequest {
             selector_sets: sets.map(|selectors| SelectorSet { selectors }).collect(),
             ..ClientSpec::default()
         }),
+        // The test's user is root, or somebody who logs in.
+        accept_weak: "a test".to_owned(),
         ..RegisterClientRequest::default()
     }
+}
+
+/// A registration without a reason for anything.
+fn unaccepted(name: &str, selectors: &[&str]) -> RegisterClientRequest {
+    let mut request = registration(name);
+    let selectors = selectors.iter().map(ToString::to_string).collect();
+    request.spec.as_mut().unwrap().selector_sets = vec![SelectorSet { selectors }];
+    request.accept_weak.clear();
+    request
 }
 
 fn state_change(name: &str) -> ChangeStateRequest {
@@ -111,4 +133,195 @@ async fn request_without_an_operator_changes_nothing() {
     let refused = api.register_client(Request::new(registration("a"))).await;
     assert_eq!(refused.unwrap_err().code(), Code::Internal);
     assert!(scene.registry.snapshot().is_empty());
+}
+
+fn update(client: &symbolon_proto::admin::Client, selectors: &[&str]) -> UpdateClientRequest {
+    let mut spec = client.spec.clone().unwrap();
+    spec.jwt_ttl += 60;
+    if !selectors.is_empty() {
+        let selectors = selectors.iter().map(ToString::to_string).collect();
+        spec.selector_sets = vec![SelectorSet { selectors }];
+    }
+    UpdateClientRequest {
+        name: client.name.clone(),
+        spec: Some(spec),
+        ..UpdateClientRequest::default()
+    }
+}
+
+fn ids(findings: &[symbolon_proto::admin::Finding]) -> Vec<&str> {
+    findings.iter().map(|finding| finding.id.as_str()).collect()
+}
+
+const OPEN: &str = "unix:path:/usr/bin/node";
+
+#[tokio::test]
+async fn a_weak_registration_is_refused_and_the_refusal_recorded() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let refused = api
+        .register_client(request(&scene, unaccepted("a", &[OPEN])))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let details = WeakRegistration::decode(refused.details()).unwrap();
+    assert_eq!(ids(&details.findings), ["anybody-runs-it", "interpreter"]);
+    assert!(scene.registry.snapshot().is_empty());
+    assert_eq!(scene.events(), ["refused"]);
+    let line = &scene.lines()[0];
+    assert_eq!(
+        line["reason"],
+        "a: the registration is weak: anybody-runs-it, interpreter"
+    );
+}
+
+#[tokio::test]
+async fn what_is_accepted_is_part_of_the_version_and_of_its_event() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let mut registration = unaccepted("a", &[OPEN]);
+    registration.accept_weak = "the machine is mine".to_owned();
+    let registered = api.register_client(request(&scene, registration)).await;
+    let client = registered.unwrap().into_inner();
+    assert!(ids(&client.findings).contains(&"interpreter"));
+    let spec = client.spec.as_ref().unwrap();
+    let accepted = spec.accepted_weaknesses.as_ref().unwrap();
+    assert_eq!(accepted.findings, ["anybody-runs-it", "interpreter"]);
+    let line = &scene.lines()[0]["accepted_weaknesses"];
+    assert_eq!(line["reason"], "the machine is mine");
+    assert_eq!(line["findings"][1], "interpreter");
+}
+
+#[tokio::test]
+async fn what_was_accepted_holds_for_the_same_selectors() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let mut registration = unaccepted("a", &[OPEN]);
+    registration.accept_weak = "one".to_owned();
+    let registered = api.register_client(request(&scene, registration)).await;
+    let client = registered.unwrap().into_inner();
+    let update = async |selectors: &[&str], accept_weak: &str| {
+        let mut update = update(&client, selectors);
+        update.accept_weak = accept_weak.to_owned();
+        let updated = api.update_client(request(&scene, update)).await;
+        let accepted = |client: symbolon_proto::admin::Client| {
+            client
+                .spec
+                .unwrap()
+                .accepted_weaknesses
+                .map(|accepted| accepted.reason)
+        };
+        updated.map(|updated| accepted(updated.into_inner()))
+    };
+    assert_eq!(update(&[], "").await.unwrap().as_deref(), Some("one"));
+    let other = update(&["unix:path:/usr/bin/cat"], "").await;
+    assert_eq!(other.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(update(&[], "two").await.unwrap().as_deref(), Some("two"));
+    assert_eq!(update(&["unix:uid:998"], "unneeded").await.unwrap(), None);
+    let blank = update(&[OPEN], " ").await;
+    assert_eq!(blank.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_request_cannot_say_itself_what_was_accepted() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let mut registration = unaccepted("a", &[OPEN]);
+    registration.spec.as_mut().unwrap().accepted_weaknesses =
+        Some(symbolon_proto::admin::AcceptedWeaknesses {
+            findings: vec!["anybody-runs-it".into(), "interpreter".into()],
+            reason: "smuggled".into(),
+        });
+    let refused = api.register_client(request(&scene, registration)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn lint_goes_through_all_that_may_hold_identities() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    for name in ["a", "b", "c"] {
+        scene.register(name).await;
+    }
+    scene.suspend("c").await;
+    let reason = "gone".parse().unwrap();
+    let revoked = scene
+        .registry
+        .revoke("b".parse().unwrap(), "uid:0".parse().unwrap(), reason);
+    revoked.await.unwrap();
+    let lint = async |name: &str, after: &str| {
+        let lint = LintClientsRequest {
+            name: name.to_owned(),
+            after: after.to_owned(),
+            limit: 2,
+        };
+        let answer = api.lint_clients(request(&scene, lint)).await;
+        answer.map(tonic::Response::into_inner)
+    };
+    let first = lint("", "").await.unwrap();
+    assert_eq!((first.judged, first.more, &*first.last), (1, true, "b"));
+    let second = lint("", &first.last).await.unwrap();
+    assert_eq!((second.judged, second.more, &*second.last), (1, false, "c"));
+    assert_eq!(lint("b", "").await.unwrap().clients[0].state, "revoked");
+    assert_eq!(lint("z", "").await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn attest_tells_what_is_unknown_from_what_is_not_so() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let uid = format!("unix:uid:{}", rustix::process::geteuid().as_raw());
+    let draft = crate::registry::ClientDraft {
+        selector_sets: vec![vec![uid.clone(), "unix:gid:4711".into()]],
+        ..draft()
+    };
+    scene.register_as("other", draft).await;
+    let strict = crate::registry::ClientDraft {
+        forbid_inheritable: true,
+        ..crate::workloads::testing::draft()
+    };
+    scene.register_as("strict", strict).await;
+    let attest = AttestProcessRequest {
+        pid: i32::try_from(std::process::id()).unwrap(),
+        client: String::new(),
+    };
+    let seen = api.attest_process(request(&scene, attest)).await;
+    let seen = seen.unwrap().into_inner();
+    let [strict, other] = seen.clients.as_slice() else {
+        panic!("{seen:?}");
+    };
+    assert!(strict.entitled && strict.obstacles.is_empty());
+    assert!(strict.conditions[0].contains("close-on-exec"));
+    assert_eq!(other.sets[0].missing, ["unix:gid:4711"]);
+    assert!(other.sets[0].unknown.is_empty());
+    let proposal = seen.proposal.unwrap();
+    assert!(proposal.selectors.iter().any(|p| p.selector == uid));
+    assert!(proposal.selectors.iter().all(|p| !p.reason.is_empty()));
+}
+
+#[tokio::test]
+async fn attest_tells_what_was_proved_of_open_connections() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    scene.register_as("a", draft()).await;
+    let attest = async || {
+        let attest = AttestProcessRequest {
+            pid: i32::try_from(std::process::id()).unwrap(),
+            client: String::new(),
+        };
+        let seen = api.attest_process(request(&scene, attest)).await;
+        seen.unwrap().into_inner().connections
+    };
+    let callers = [scene.own(), scene.own(), scene.own()];
+    assert!(attest().await.is_empty(), "nothing is proved yet");
+    for caller in &callers[..2] {
+        let served = scene.workloads.x509(caller, Asked::ByCall).await;
+        assert_eq!(served.unwrap().len(), 1);
+    }
+    let seen = attest().await;
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!((&*seen[0].held, seen[0].open), ("close-on-exec", 2));
+    assert_eq!(seen[0].answered, "unasked");
+    drop(callers);
+    assert!(attest().await.is_empty());
 }

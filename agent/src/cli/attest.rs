@@ -1,5 +1,8 @@
 //! `symbolon attest`: what the agent sees of a process, and which clients it fits.
 
+mod facts;
+mod suggestion;
+
 use super::{
     console::Console,
     failure::Failure,
@@ -9,11 +12,15 @@ use super::{
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
-use symbolon_proto::admin::{AttestProcessRequest, AttestProcessResponse, ClientFit};
+use symbolon_proto::admin::{AttestProcessRequest, AttestProcessResponse, ClientFit, UnknownFact};
 
-/// Explain a process: what is seen of it and which clients it fits
+pub(super) use suggestion::Suggestion;
+
+/// Explain a process: what is seen of it, which clients it fits, how to register it
 ///
-/// For a client that it does not fit, the selectors that are missing are shown.
+/// Every attestor is asked, whether or not a registration needs it. For a client that the process does not fit, the
+/// selectors are shown that it lacks, and those that cannot be known with the reason; for one that it fits, what is in the
+/// way of an identity all the same.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -57,7 +64,17 @@ struct Seen {
     selectors: Vec<String>,
     unknown: Vec<Unknown>,
     clients: Vec<Fit>,
+    proposal: Option<Suggestion>,
+    connections: Vec<Connection>,
     evidence: Value,
+}
+
+/// What was proved about connections.
+#[derive(Debug, Serialize)]
+struct Connection {
+    held: String,
+    answered: String,
+    open: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,27 +91,42 @@ struct Fit {
     entitled: bool,
     fits: bool,
     sets: Vec<Set>,
+    obstacles: Vec<String>,
+    conditions: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct Set {
     present: Vec<String>,
     missing: Vec<String>,
+    unknown: Vec<Unknown>,
+}
+
+impl From<UnknownFact> for Unknown {
+    fn from(fact: UnknownFact) -> Self {
+        Self {
+            selector: fact.selector,
+            reason: fact.reason,
+        }
+    }
 }
 
 impl From<AttestProcessResponse> for Seen {
     fn from(seen: AttestProcessResponse) -> Self {
-        let unknown = seen.unknown.into_iter().map(|fact| Unknown {
-            selector: fact.selector,
-            reason: fact.reason,
+        let connections = seen.connections.into_iter().map(|connection| Connection {
+            held: connection.held,
+            answered: connection.answered,
+            open: connection.open,
         });
         Self {
             pid: seen.pid,
             attestation_id: seen.attestation_id,
             pinned_by: seen.pinned_by,
             selectors: seen.selectors,
-            unknown: unknown.collect(),
+            unknown: seen.unknown.into_iter().map(Unknown::from).collect(),
             clients: seen.clients.into_iter().map(Fit::from).collect(),
+            proposal: seen.proposal.map(Suggestion::from),
+            connections: connections.collect(),
             evidence: serde_json::from_str(&seen.evidence_json).unwrap_or(Value::Null),
         }
     }
@@ -105,6 +137,7 @@ impl From<ClientFit> for Fit {
         let sets = fit.sets.into_iter().map(|set| Set {
             present: set.present,
             missing: set.missing,
+            unknown: set.unknown.into_iter().map(Unknown::from).collect(),
         });
         Self {
             name: fit.name,
@@ -113,6 +146,8 @@ impl From<ClientFit> for Fit {
             entitled: fit.entitled,
             fits: fit.fits,
             sets: sets.collect(),
+            obstacles: fit.obstacles,
+            conditions: fit.conditions,
         }
     }
 }
@@ -125,20 +160,31 @@ impl View for Seen {
             format!("{}, pinned by {}", self.pid, self.pinned_by),
         );
         fields.add("Attestation", &self.attestation_id);
-        fields.list("Selectors", &self.selectors);
-        let unknown: Vec<String> = self
-            .unknown
-            .iter()
-            .map(|fact| format!("{}: {}", fact.selector, fact.reason))
+        let connections = self.connections.iter();
+        let connections: Vec<String> = connections
+            .map(|connection| {
+                let Connection {
+                    held,
+                    answered,
+                    open,
+                } = connection;
+                format!("{open}: held {held}, answered {answered}")
+            })
             .collect();
-        fields.list("Unknown", &unknown);
+        fields.list("Connections", &connections);
         let mut out = fields.render();
+        out.push('\n');
+        facts::table(&self.selectors, &self.unknown, &mut out);
         out.push('\n');
         if self.clients.is_empty() {
             out.push_str("No client is registered that could fit.\n");
         }
         for client in &self.clients {
             client.explain(&mut out);
+        }
+        if let Some(proposal) = &self.proposal {
+            out.push('\n');
+            proposal.table(&mut out);
         }
         out
     }
@@ -147,20 +193,12 @@ impl View for Seen {
 impl Fit {
     fn explain(&self, out: &mut String) {
         let name = printable(&self.name);
-        if self.entitled {
-            out.push_str(&format!(
-                "{name}: fits, gets {}\n",
-                printable(&self.spiffe_id)
-            ));
-            return;
+        out.push_str(&format!("{name}: {}\n", self.verdict()));
+        for (mark, lines) in [("refused", &self.obstacles), ("demands", &self.conditions)] {
+            for line in lines {
+                out.push_str(&format!("  {mark}  {}\n", printable(line)));
+            }
         }
-        let state = printable(&self.state);
-        let why = match (self.fits, self.state.as_str()) {
-            (true, _) => format!("fits, but is {state}"),
-            (false, "active") => "does not fit".to_owned(),
-            (false, _) => format!("is {state}, and does not fit by"),
-        };
-        out.push_str(&format!("{name}: {why}\n"));
         if self.fits {
             return;
         }
@@ -168,11 +206,34 @@ impl Fit {
             if index > 0 {
                 out.push_str("  or\n");
             }
-            for (mark, selectors) in [("has    ", &set.present), ("missing", &set.missing)] {
-                for selector in selectors {
-                    out.push_str(&format!("  {mark}  {}\n", printable(selector)));
-                }
+            set.explain(out);
+        }
+    }
+
+    fn verdict(&self) -> String {
+        if self.entitled {
+            return format!("fits, gets {}", printable(&self.spiffe_id));
+        }
+        let state = printable(&self.state);
+        match (self.fits, self.state.as_str()) {
+            (true, "active") => "fits, but is refused all the same".to_owned(),
+            (true, _) => format!("fits, but is {state}"),
+            (false, "active") => "does not fit".to_owned(),
+            (false, _) => format!("is {state}, and does not fit by"),
+        }
+    }
+}
+
+impl Set {
+    fn explain(&self, out: &mut String) {
+        for (mark, selectors) in [("has    ", &self.present), ("missing", &self.missing)] {
+            for selector in selectors {
+                out.push_str(&format!("  {mark}  {}\n", printable(selector)));
             }
+        }
+        for Unknown { selector, reason } in &self.unknown {
+            let (selector, reason) = (printable(selector), printable(reason));
+            out.push_str(&format!("  unknown  {selector}: {reason}\n"));
         }
     }
 }

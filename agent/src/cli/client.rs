@@ -6,7 +6,8 @@
 //! The agent checks every value; here only their form is read, so that there
 //! is one truth about what is allowed.
 
-mod proposal;
+mod apply;
+mod lint;
 mod register;
 mod spec;
 mod update;
@@ -15,6 +16,7 @@ mod view;
 use super::{
     console::Console,
     failure::{Exit, Failure},
+    finding::FindingView,
     output::printable,
     socket::{AdminArgs, Link},
 };
@@ -42,8 +44,10 @@ pub(super) struct ClientArgs {
 #[derive(Debug, Subcommand)]
 enum ClientCommand {
     Register(register::RegisterArgs),
+    Apply(apply::ApplyArgs),
     Show(ShowArgs),
     List(ListArgs),
+    Lint(lint::LintArgs),
     Update(update::UpdateArgs),
     Suspend(SuspendArgs),
     Resume(ResumeArgs),
@@ -113,9 +117,11 @@ impl ClientArgs {
         };
         let done = match self.command {
             ClientCommand::Register(args) => args.run(&mut admin, console).await,
+            ClientCommand::Apply(args) => args.run(&mut admin, console).await,
             ClientCommand::Update(args) => args.run(&mut admin, console).await,
             ClientCommand::Show(args) => args.run(&mut admin, console).await,
             ClientCommand::List(args) => args.run(&mut admin, console).await,
+            ClientCommand::Lint(args) => args.run(&mut admin, console).await,
             ClientCommand::Suspend(args) => args.run(&mut admin, console).await,
             ClientCommand::Resume(args) => args.run(&mut admin, console).await,
             ClientCommand::Revoke(args) => args.run(&mut admin, console).await,
@@ -215,8 +221,14 @@ fn done(console: &mut Console, client: Client, what: &str) -> Result<(), Failure
 
 /// The same for a new version, with what makes it weak.
 fn put_in_force(console: &mut Console, client: Client, what: &str) -> Result<(), Failure> {
-    for warning in &client.warnings {
-        console.tell(&printable(&format!("weak: {warning}")));
+    for finding in FindingView::all(client.findings.clone()) {
+        // A serious one is in force because somebody accepted it.
+        let how = if finding.is_serious() {
+            "weak, accepted"
+        } else {
+            "weak"
+        };
+        console.tell(&format!("{how}: {}", finding.line()));
     }
     done(console, client, what)
 }

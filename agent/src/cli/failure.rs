@@ -3,13 +3,15 @@
 //! The only place that maps a gRPC status to either. The status message is the
 //! agent's own sentence; the advice depends on which socket was asked.
 
-use super::{output::printable, socket::Door};
+use super::{finding::FindingView, output::printable, socket::Door};
+use prost::Message as _;
 use std::{
     borrow::Cow,
     fmt::{self, Display, Formatter},
     io,
     process::ExitCode,
 };
+use symbolon_proto::admin::WeakRegistration;
 use tonic::{Code, Status};
 
 /// The exit codes that scripts rely on.
@@ -41,12 +43,17 @@ pub(super) enum Failure {
 #[derive(Debug)]
 pub(super) struct Told {
     sentence: String,
+    /// What the sentence sums up, one a line.
+    details: Vec<String>,
     advice: Option<Cow<'static, str>>,
 }
 
 impl Display for Told {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}", printable(&self.sentence))?;
+        for detail in &self.details {
+            write!(f, "\n  {}", printable(detail))?;
+        }
         match &self.advice {
             Some(advice) => write!(f, "\n  {}", printable(advice)),
             None => Ok(()),
@@ -61,6 +68,7 @@ impl Failure {
             exit,
             told: Told {
                 sentence,
+                details: Vec::new(),
                 advice: None,
             },
         }
@@ -70,6 +78,13 @@ impl Failure {
     pub(super) fn advise(mut self, next: impl Into<Cow<'static, str>>) -> Self {
         if let Self::Told { told, .. } = &mut self {
             told.advice = Some(next.into());
+        }
+        self
+    }
+
+    fn detailed(mut self, details: Vec<String>) -> Self {
+        if let Self::Told { told, .. } = &mut self {
+            told.details = details;
         }
         self
     }
@@ -93,6 +108,14 @@ impl Failure {
         self
     }
 
+    /// The same, said of this place in a file.
+    pub(super) fn at(mut self, place: &str) -> Self {
+        if let Self::Told { told, .. } = &mut self {
+            told.sentence = format!("{place}: {}", told.sentence);
+        }
+        self
+    }
+
     /// What the agent answered instead of a result.
     pub(super) fn of_status(status: &Status, door: Door) -> Self {
         let (exit, prefix) = judge(status.code());
@@ -101,11 +124,27 @@ impl Failure {
             message => message,
         };
         let failure = Self::new(exit, format!("{prefix}{message}"));
+        if let Some(findings) = weaknesses(status) {
+            return failure.detailed(findings).advise(
+                "Use other selectors, or say with --accept-weak REASON why these will do: it is \
+                 recorded. agent/doc/lint.md explains each finding.",
+            );
+        }
         match advice(status.code(), door) {
             Some(advice) => failure.advise(advice),
             None => failure,
         }
     }
+}
+
+/// What makes a registration too weak, where that is what the status says.
+fn weaknesses(status: &Status) -> Option<Vec<String>> {
+    if status.code() != Code::FailedPrecondition || status.details().is_empty() {
+        return None;
+    }
+    let weak = WeakRegistration::decode(status.details()).ok()?;
+    let findings = FindingView::all(weak.findings);
+    (!findings.is_empty()).then(|| findings.iter().map(FindingView::line).collect())
 }
 
 /// Exit code and the words before the agent's own.

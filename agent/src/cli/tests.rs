@@ -1,6 +1,7 @@
 //! The command line against an agent of canned answers, over real sockets.
 
 mod agent;
+mod apply;
 mod client;
 mod contract;
 mod failures;

@@ -14,7 +14,7 @@ use super::{
 };
 use spiffe::{SpiffeId, TrustDomain};
 use std::{collections::HashSet, hash::Hash, sync::Arc};
-use symbolon_attestors::Selector;
+use symbolon_attestors::{Kinds, Selector};
 
 /// All clients at one revision of the store.
 #[derive(Clone, Debug)]
@@ -78,6 +78,11 @@ impl Book {
     /// The clients in good standing that fit, whether expired or not.
     pub(super) fn matching(&self, present: &[Selector]) -> Vec<Arc<Client>> {
         self.index.matching(present)
+    }
+
+    /// The attestors that have to be asked for any active client.
+    pub(super) fn kinds(&self) -> Kinds {
+        self.index.kinds()
     }
 
     /// Applies the record that follows; says what the client was before, and what it is now.

@@ -10,7 +10,7 @@
 //! clock is set back, goes without anybody acting. So it is asked for with the
 //! time ([`Client::state_at`]) and never stored.
 
-use super::{Actor, ClientName, ClientSpec, Digest, Reason, Warning};
+use super::{Actor, ClientName, ClientSpec, Digest, Reason};
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc, time::SystemTime};
 use symbolon_attestors::Selector;
@@ -197,12 +197,6 @@ impl Client {
         self.created_at
     }
 
-    /// What makes its registration weak.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<Warning> {
-        self.spec().warnings()
-    }
-
     /// Whether one of its selector sets is among `present`, which must be sorted.
     #[must_use]
     pub fn fits(&self, present: &[Selector]) -> bool {
@@ -210,6 +204,14 @@ impl Client {
             .selector_sets()
             .iter()
             .any(|set| set.holds(present))
+    }
+
+    /// Whether one of its selector sets has all that `wider` has, and so fits no other processes.
+    #[must_use]
+    pub fn fits_within(&self, wider: &super::SelectorSet) -> bool {
+        let sets = self.spec().selector_sets().iter();
+        let mut sets = sets.map(super::SelectorSet::selectors);
+        sets.any(|set| wider.holds(set))
     }
 
     /// For each selector set, which of its selectors are among `present` (sorted) and which are not.

@@ -31,6 +31,8 @@ pub const AUDIENCES: usize = 256;
 pub const AUDIENCES_PER_TOKEN: u32 = 16;
 /// DNS names of a client: each lengthens every certificate of it.
 pub const DNS_NAMES: usize = 32;
+/// Accepted weaknesses of a client: more than there are kinds of.
+pub const ACCEPTED_WEAKNESSES: usize = 64;
 /// Bytes of one stored record: what all of the above may come to together.
 pub const RECORD_BYTES: usize = 256 * 1_024;
 /// Latest time, in seconds since 1970: the end of 9999, the last that RFC 3339 can write.

@@ -118,6 +118,32 @@ text!(
 );
 
 text!(
+    /// Why a weak registration is put in force all the same.
+    WeaknessReason,
+    "the reason for accepting a weak registration",
+    |text| {
+        if text.trim().is_empty() {
+            return Err("must not be empty");
+        }
+        printable(text, limits::REASON_BYTES, "has at most 1,024 bytes")
+    }
+);
+
+text!(
+    /// The stable word for a kind of weakness.
+    FindingId,
+    "the identifier of a finding",
+    |text| {
+        let ok = |b: u8| b.is_ascii_lowercase() || b == b'-';
+        if (1..=limits::NAME_BYTES).contains(&text.len()) && text.bytes().all(ok) {
+            Ok(())
+        } else {
+            Err("has 1 to 63 of the characters a-z and '-'")
+        }
+    }
+);
+
+text!(
     /// Who made a change: an operator, as the admin socket knows it.
     Actor,
     "an operator's name",

@@ -17,7 +17,7 @@ use super::{Client, ClientName, ClientState, book::Book};
 use crate::clock::SharedClock;
 use spiffe::SpiffeId;
 use std::sync::Arc;
-use symbolon_attestors::Selector;
+use symbolon_attestors::{Kinds, Selector};
 
 /// All clients at one revision.
 #[derive(Debug)]
@@ -64,6 +64,12 @@ impl Snapshot {
             clients.retain(|client| client.is_active_at(now));
         }
         clients
+    }
+
+    /// The attestors that have to be asked for any client that may hold identities.
+    #[must_use]
+    pub fn kinds(&self) -> Kinds {
+        self.book.kinds()
     }
 
     /// The client of this name.

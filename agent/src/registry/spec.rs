@@ -17,9 +17,11 @@
 
 mod draft;
 
-pub use draft::{ClientDraft, SpecRules};
+pub use draft::{Acceptance, ClientDraft, SpecRules};
 
-use super::{Audience, DnsName, Hint, Owner, Purpose, TextError, limits, wire};
+use super::{
+    Audience, DnsName, FindingId, Hint, Owner, Purpose, TextError, WeaknessReason, limits, wire,
+};
 use serde::{Deserialize, Serialize};
 use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 use std::{
@@ -27,7 +29,7 @@ use std::{
     num::NonZeroU32,
     time::{Duration, SystemTime},
 };
-use symbolon_attestors::{Selector, SelectorError};
+use symbolon_attestors::{Kind, Kinds, Selector, SelectorError};
 
 /// What every client's default path begins with; its name follows.
 pub(super) const DEFAULT_PATH: &str = "/mcp/client/";
@@ -130,12 +132,32 @@ pub struct SelectorSet(Box<[Selector]>);
 #[serde(transparent)]
 pub struct ClientSpec(Fields);
 
-/// What makes a registration weak, without being forbidden.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Warning {
-    /// The audience `*`.
-    #[error("audience * lets the client obtain JWT-SVIDs for any audience")]
-    AnyAudience,
+/// Serious weaknesses that an operator accepted, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptedWeaknesses {
+    findings: Box<[FindingId]>,
+    reason: WeaknessReason,
+}
+
+impl AcceptedWeaknesses {
+    /// What was found and accepted, sorted.
+    #[must_use]
+    pub fn findings(&self) -> &[FindingId] {
+        &self.findings
+    }
+
+    /// Why.
+    #[must_use]
+    pub const fn reason(&self) -> &WeaknessReason {
+        &self.reason
+    }
+
+    /// Whether this kind of weakness is among them.
+    #[must_use]
+    pub fn covers(&self, id: &str) -> bool {
+        self.findings.iter().any(|finding| finding.as_str() == id)
+    }
 }
 
 /// The content, typed; what a stored record carries under `spec`.
@@ -157,6 +179,15 @@ pub(super) struct Fields {
     dns_names: Box<[DnsName]>,
     #[serde(with = "wire::optional_time")]
     expires_at: Option<SystemTime>,
+    /// What follows is left out where it says nothing, so that older versions keep their digest.
+    #[serde(default, skip_serializing_if = "is_false")]
+    forbid_inheritable: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    allow_foreign_user_namespaces: bool,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    required_attestors: Box<[Kind]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    accepted_weaknesses: Option<AcceptedWeaknesses>,
 }
 
 impl SelectorSet {
@@ -193,6 +224,12 @@ impl Fields {
         }
         check_list("audiences", &self.audiences, limits::AUDIENCES)?;
         check_list("DNS names", &self.dns_names, limits::DNS_NAMES)?;
+        let required = &self.required_attestors;
+        check_list("required attestors", required, Kind::ALL.len())?;
+        if let Some(accepted) = &self.accepted_weaknesses {
+            let limit = limits::ACCEPTED_WEAKNESSES;
+            check_list("accepted weaknesses", &accepted.findings, limit)?;
+        }
         if !(1..=limits::AUDIENCES_PER_TOKEN).contains(&self.max_audiences) {
             return Err(SpecError::MaxAudiences {
                 limit: limits::AUDIENCES_PER_TOKEN,
@@ -286,11 +323,55 @@ impl ClientSpec {
         self.0.expires_at
     }
 
-    /// What makes this registration weak.
+    /// Whether both say the same, whatever weaknesses were accepted with it.
     #[must_use]
-    pub fn warnings(&self) -> Vec<Warning> {
-        let any = self.0.audiences.iter().any(Audience::is_any);
-        any.then_some(Warning::AnyAudience).into_iter().collect()
+    pub fn says_what(&self, other: &Self) -> bool {
+        let plain = |spec: &Self| Fields {
+            accepted_weaknesses: None,
+            ..spec.0.clone()
+        };
+        plain(self) == plain(other)
+    }
+
+    /// Whether a connection whose descriptor may have come through an `execve` will do.
+    #[must_use]
+    pub const fn accepts_inheritable(&self) -> bool {
+        !self.0.forbid_inheritable
+    }
+
+    /// Whether processes will do that are in a PID namespace of another user namespace's.
+    #[must_use]
+    pub const fn allows_foreign_user_namespaces(&self) -> bool {
+        self.0.allow_foreign_user_namespaces
+    }
+
+    /// Attestors that must have found something out, sorted.
+    #[must_use]
+    pub fn required_attestors(&self) -> &[Kind] {
+        &self.0.required_attestors
+    }
+
+    /// The attestors that have to be asked for this client.
+    #[must_use]
+    pub fn kinds(&self) -> Kinds {
+        let sets = self.selector_sets().iter();
+        let selectors = sets.flat_map(|set| set.selectors());
+        selectors
+            .filter_map(Kind::of)
+            .chain(self.required_attestors().iter().copied())
+            .collect()
+    }
+
+    /// Whether JWT-SVIDs for every audience may be issued.
+    #[must_use]
+    pub fn allows_any_audience(&self) -> bool {
+        self.0.audiences.iter().any(Audience::is_any)
+    }
+
+    /// The serious weaknesses that an operator accepted.
+    #[must_use]
+    pub const fn accepted_weaknesses(&self) -> Option<&AcceptedWeaknesses> {
+        self.0.accepted_weaknesses.as_ref()
     }
 }
 
@@ -310,6 +391,14 @@ impl From<ClientSpec> for Fields {
     fn from(spec: ClientSpec) -> Self {
         spec.0
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn from_seconds(seconds: NonZeroU32) -> Duration {

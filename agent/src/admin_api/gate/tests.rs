@@ -72,7 +72,7 @@ async fn refusal_is_in_the_trail_before_the_next_connection() {
     scene.register("a").await;
     let caller = scene.own();
     let asked = crate::workloads::Asked::ByCall;
-    scene.workloads.x509(caller.process(), asked).await.unwrap();
+    scene.workloads.x509(&caller, asked).await.unwrap();
     assert_eq!(scene.events()[0], "refused");
 }
 

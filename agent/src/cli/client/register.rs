@@ -1,7 +1,8 @@
 //! `symbolon client register`.
 
-use super::{Admin, proposal::Proposal, put_in_force, spec::SpecArgs};
+use super::{Admin, put_in_force, spec::SpecArgs};
 use crate::cli::{
+    attest::Suggestion,
     console::Console,
     failure::{Exit, Failure},
 };
@@ -11,9 +12,12 @@ use symbolon_proto::admin::{AttestProcessRequest, ClientSpec, RegisterClientRequ
 /// Register a client
 ///
 /// A process gets the client's identity when every selector holds of it. With
-/// --from-pid the agent attests a running process and proposes selectors: who
-/// runs it and which program it is, by digest. They are shown and asked about
-/// before anything is registered.
+/// --from-pid the agent attests a running process and proposes selectors: where
+/// it runs (the container's image or the unit), who runs it and which program it
+/// is, by digest. They are shown and asked about before anything is registered.
+///
+/// Selectors that others than the meant process can have are refused, with the
+/// reason and what to use instead, unless --accept-weak says why they will do.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Selectors:
@@ -24,6 +28,7 @@ Selectors:
   unix:path:/usr/bin/app     the program's path on this host
   unix:sha256:HEX            the program's digest
   cgroup:path:/system.slice/app.service
+Which others hold of a process: symbolon attest --pid 4711
 
 Examples:
   symbolon client register payments --owner alice --from-pid 4711 --audience https://mcp.example.org
@@ -67,6 +72,7 @@ impl RegisterArgs {
             )
             .advise("Give at least one --selector TYPE:VALUE, or --from-pid PID."));
         }
+        let accept_weak = self.spec.accept_weak.take().unwrap_or_default();
         let mut spec = ClientSpec {
             owner: self.owner,
             spiffe_id: self.spiffe_id.unwrap_or_default(),
@@ -77,6 +83,7 @@ impl RegisterArgs {
             name: self.name,
             spec: Some(spec),
             reason: self.reason,
+            accept_weak,
         };
         let client = admin
             .link
@@ -111,11 +118,12 @@ impl RegisterArgs {
         let seen = seen.map_err(|failure| {
             failure.advise_if(Exit::NotFound, "Name a process that is running now.")
         })?;
-        let proposal = Proposal::of(&seen);
-        console.explain(&proposal.explanation(pid));
-        for selector in proposal.selectors {
-            if !self.spec.selectors.contains(&selector) {
-                self.spec.selectors.push(selector);
+        let proposal = Suggestion::from(seen.proposal.unwrap_or_default());
+        console.explain(&format!("Of process {pid} these are proposed:\n"));
+        console.explain(&proposal.why("  "));
+        for proposed in proposal.selectors {
+            if !self.spec.selectors.contains(&proposed.selector) {
+                self.spec.selectors.push(proposed.selector);
             }
         }
         let question = format!(

@@ -35,6 +35,18 @@ pub(super) struct SpecArgs {
     /// When the registration ends: 2027-01-31T12:00:00Z, 2027-01-31 or 90d from now
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     pub(super) expires_at: Option<Moment>,
+    /// Refuse connections whose descriptor may have come through an execve
+    #[arg(long)]
+    pub(super) forbid_inheritable: bool,
+    /// Admit processes in PID namespaces that belong to another user namespace
+    #[arg(long)]
+    pub(super) allow_foreign_user_namespaces: bool,
+    /// An attestor that must have found something out, repeated for more: code, container, process, systemd
+    #[arg(long = "require-attestor", value_name = "NAME", value_parser = ["code", "container", "process", "systemd"])]
+    pub(super) required_attestors: Vec<String>,
+    /// Put it in force although it is seriously weak, for this reason, which is recorded
+    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) accept_weak: Option<String>,
 }
 
 impl SpecArgs {
@@ -55,6 +67,12 @@ impl SpecArgs {
             &mut spec.expires_at,
             self.expires_at.map(|at| at.resolve(now)),
         );
+        spec.forbid_inheritable |= self.forbid_inheritable;
+        spec.allow_foreign_user_namespaces |= self.allow_foreign_user_namespaces;
+        let mut required = self.required_attestors;
+        required.sort_unstable();
+        required.dedup();
+        replace_all(&mut spec.required_attestors, required);
     }
 }
 

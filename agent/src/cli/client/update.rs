@@ -13,7 +13,8 @@ use symbolon_proto::admin::{Client, ClientSpec, UpdateClientRequest};
 /// Change a client
 ///
 /// Adds a version with the given values; what is not named stays. --selector and --audience replace all that there
-/// were; --add-audience and --remove-audience change one.
+/// were; --add-audience and --remove-audience change one. What was accepted with --accept-weak stays accepted while the
+/// selectors stay the same.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -51,15 +52,19 @@ enum Clear {
     Hint,
     DnsNames,
     ExpiresAt,
+    ForbidInheritable,
+    AllowForeignUserNamespaces,
+    RequiredAttestors,
 }
 
 impl UpdateArgs {
     pub(super) async fn run(self, admin: &mut Admin, console: &mut Console) -> Result<(), Failure> {
         let old = admin.show(&self.name).await?;
         let (name, reason) = (self.name.clone(), self.reason.clone());
+        let accept_weak = self.spec.accept_weak.clone().unwrap_or_default();
         let mut spec = old.spec.clone().unwrap_or_default();
         self.apply(&mut spec, console.now())?;
-        if Some(&spec) == old.spec.as_ref() {
+        if Some(&spec) == old.spec.as_ref() && accept_weak.is_empty() {
             return done(console, old, "is so already: nothing changed");
         }
         let request = UpdateClientRequest {
@@ -67,6 +72,7 @@ impl UpdateArgs {
             spec: Some(spec),
             reason,
             expected_version: old.version,
+            accept_weak,
         };
         let new = admin.link.ask(admin.client.update_client(request)).await?;
         if console.is_table() {
@@ -88,6 +94,9 @@ impl UpdateArgs {
                 Clear::Hint => spec.hint.clear(),
                 Clear::DnsNames => spec.dns_names.clear(),
                 Clear::ExpiresAt => spec.expires_at = 0,
+                Clear::ForbidInheritable => spec.forbid_inheritable = false,
+                Clear::AllowForeignUserNamespaces => spec.allow_foreign_user_namespaces = false,
+                Clear::RequiredAttestors => spec.required_attestors.clear(),
             }
         }
         if let Some(owner) = self.owner {

@@ -1,6 +1,7 @@
 //! A client as the command line shows it.
 
 use crate::cli::{
+    finding::{AcceptedView, FindingView},
     moment::{duration, exact, relative},
     output::{Fields, Look, Table, View, count, or_dash, some},
 };
@@ -30,7 +31,12 @@ pub(super) struct ClientView {
     hint: Option<String>,
     dns_names: Vec<String>,
     expires_at: Option<String>,
-    pub(super) warnings: Vec<String>,
+    forbid_inheritable: bool,
+    allow_foreign_user_namespaces: bool,
+    required_attestors: Vec<String>,
+    accepted_weaknesses: Option<AcceptedView>,
+    findings: Vec<FindingView>,
+    warnings: Vec<String>,
     processes: u64,
     #[serde(skip)]
     times: Times,
@@ -46,7 +52,7 @@ struct Times {
 
 impl ClientView {
     /// The fields that a version holds and `update` can change.
-    pub(super) const CONTENT: [&'static str; 11] = [
+    pub(super) const CONTENT: [&'static str; 15] = [
         "owner",
         "purpose",
         "spiffe_id",
@@ -58,6 +64,10 @@ impl ClientView {
         "hint",
         "dns_names",
         "expires_at",
+        "forbid_inheritable",
+        "allow_foreign_user_namespaces",
+        "required_attestors",
+        "accepted_weaknesses",
     ];
 }
 
@@ -90,6 +100,11 @@ impl From<Client> for ClientView {
             hint: some(spec.hint),
             dns_names: spec.dns_names,
             expires_at: exact(spec.expires_at),
+            forbid_inheritable: spec.forbid_inheritable,
+            allow_foreign_user_namespaces: spec.allow_foreign_user_namespaces,
+            required_attestors: spec.required_attestors,
+            accepted_weaknesses: spec.accepted_weaknesses.map(AcceptedView::from),
+            findings: FindingView::all(client.findings),
             warnings: client.warnings,
             processes: client.processes,
             times: Times {
@@ -128,15 +143,34 @@ impl View for ClientView {
         if self.times.expires != 0 {
             fields.add("Expires", relative(self.times.expires, look.now));
         }
+        if self.forbid_inheritable {
+            fields.add("Connection", "never inheritable");
+        }
+        if self.allow_foreign_user_namespaces {
+            fields.add("Namespaces", "foreign user namespaces are admitted");
+        }
+        fields.add("Demands", self.required_attestors.join(", "));
         fields.add("Version", self.version_line(look.now));
         fields.add("Digest", &self.digest);
         fields.add("Held by", count(self.processes, "process", "processes"));
-        fields.list("Weak", &self.warnings);
+        let weak: Vec<_> = self.findings.iter().map(FindingView::sentence).collect();
+        fields.list("Weak", &weak);
+        if let Some(accepted) = &self.accepted_weaknesses {
+            fields.add("Accepted", accepted.line());
+        }
         fields.render()
     }
 }
 
 impl ClientView {
+    /// The words for what is weak about it.
+    fn weaknesses(&self) -> String {
+        let mut ids: Vec<_> = self.findings.iter().map(|f| f.id.as_str()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.join(", ")
+    }
+
     fn state_line(&self, now: i64) -> String {
         let mut line = self.state.clone();
         if self.times.state_changed != 0 && self.state != "active" {
@@ -182,7 +216,7 @@ impl View for ClientList {
                 client.spiffe_id.clone(),
                 client.processes.to_string(),
                 relative(client.times.expires, look.now),
-                or_dash(&client.warnings.join(" ")).to_owned(),
+                or_dash(&client.weaknesses()).to_owned(),
             ]);
         }
         table.render(look.width)

@@ -28,7 +28,7 @@ use tonic_health::ServingStatus;
 use tower::Service;
 use workload::FakeWorkload;
 
-pub(super) use admin::{client, spec};
+pub(super) use admin::{accepted, client, interpreter, spec};
 pub(super) use workload::{Push, issued, jwt};
 
 /// What the agent holds and was asked.

@@ -1,15 +1,18 @@
 use super::{
-    agent::{Agent, State, client, spec},
+    agent::{Agent, State, accepted, client, interpreter, spec},
     golden, symbolon_on,
 };
-use symbolon_proto::admin::{Client, ClientSpec};
-use tonic::Status;
+use prost::Message as _;
+use std::process::ExitCode;
+use symbolon_proto::admin::{Client, ClientSpec, WeakRegistration};
+use tonic::{Code, Status};
 
 fn registered() -> Agent {
     let mut suspended = client("reports", ClientSpec::default());
     suspended.state = "suspended".into();
     suspended.state_reason = "leaked\u{1b}[2J".into();
     suspended.warnings.clear();
+    suspended.findings.clear();
     Agent::new(State {
         clients: vec![
             client("billing", spec()),
@@ -90,6 +93,23 @@ fn register_sends_what_the_flags_say() {
 }
 
 #[test]
+fn register_sends_what_connections_must_prove_and_what_is_accepted() {
+    let agent = registered();
+    let flags = "client register new --owner bob --selector unix:uid:5 --forbid-inheritable \
+                 --allow-foreign-user-namespaces --require-attestor systemd \
+                 --require-attestor code --accept-weak new";
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    agent.admin(&flags).done();
+    let spec = stored(&agent, "new").unwrap().spec.unwrap();
+    assert!(spec.forbid_inheritable && spec.allow_foreign_user_namespaces);
+    assert_eq!(spec.required_attestors, ["code", "systemd"]);
+    let request = agent.state.lock().requests[0].clone();
+    assert!(request.contains(r#"accept_weak: "new""#), "{request}");
+    let unknown = ["--require-attestor", "docker"];
+    agent.admin(&[&flags[..], &unknown].concat()).refused(2);
+}
+
+#[test]
 fn a_client_that_fits_no_process_is_wrong_usage() {
     let refusal = registered()
         .admin(&["client", "register", "new", "--owner", "bob"])
@@ -110,7 +130,10 @@ fn weaknesses_are_told_at_registration() {
         "--audience",
         "*",
     ]);
-    assert_eq!(out.err, "symbolon: weak: The audience `*` allows any.\n");
+    assert_eq!(
+        out.err,
+        "symbolon: weak: any-audience: the audience * allows any. List them.\n"
+    );
     out.done();
 }
 
@@ -124,24 +147,21 @@ const FROM_PID: [&str; 7] = [
     "4711",
 ];
 
+const PROPOSED: [&str; 3] = ["unix:uid:1000", "unix:sha256:ab", "unix:path:/tmp/it's"];
+
 #[test]
 fn a_proposal_is_shown_and_taken_on_a_yes() {
     let agent = registered();
     let outcome = agent.answering("y\n", &FROM_PID);
-    assert!(
-        outcome.err.contains("  * unix:sha256:ab\n"),
-        "{}",
-        outcome.err
-    );
-    assert!(
-        outcome.err.contains("    unix:path:/usr/bin/node\n"),
-        "{}",
-        outcome.err
-    );
-    assert!(outcome.err.contains("node runs scripts"), "{}", outcome.err);
+    for told in [
+        "  unix:sha256: exactly this program\n",
+        "  weak, serious: interpreter: /usr/bin/node runs scripts.",
+    ] {
+        assert!(outcome.err.contains(told), "{}", outcome.err);
+    }
     outcome.done();
     let sets = stored(&agent, "new").unwrap().spec.unwrap().selector_sets;
-    assert_eq!(sets[0].selectors, ["unix:sha256:ab", "unix:uid:1000"]);
+    assert_eq!(sets[0].selectors, PROPOSED);
 }
 
 #[test]
@@ -162,10 +182,7 @@ fn a_script_has_to_agree_beforehand() {
         .admin(&[&FROM_PID[..], &["--yes", "--selector", "unix:gid:5"]].concat())
         .done();
     let sets = stored(&agent, "new").unwrap().spec.unwrap().selector_sets;
-    assert_eq!(
-        sets[0].selectors,
-        ["unix:gid:5", "unix:sha256:ab", "unix:uid:1000"]
-    );
+    assert_eq!(sets[0].selectors, [&["unix:gid:5"][..], &PROPOSED].concat());
 }
 
 #[test]
@@ -264,6 +281,87 @@ fn update_changes_what_is_named_and_nothing_else() {
             ..spec()
         }
     );
+}
+
+#[test]
+fn update_demands_more_and_less_of_a_connection() {
+    let agent = registered();
+    let update = |options: &[&str]| {
+        let out = agent.admin(&[&["client", "update", "payments"][..], options].concat());
+        let spec = stored(&agent, "payments").unwrap().spec.unwrap();
+        let demands = (spec.forbid_inheritable, spec.allow_foreign_user_namespaces);
+        (out.done(), demands, spec.required_attestors)
+    };
+    let more = ["--forbid-inheritable", "--require-attestor", "systemd"];
+    let (out, demands, required) = update(&more);
+    assert!(out.contains("forbid_inheritable: false -> true\n"), "{out}");
+    assert_eq!((demands, required.len()), ((true, false), 1));
+    let (_, demands, required) = update(&["--allow-foreign-user-namespaces"]);
+    assert_eq!((demands, required.len()), ((true, true), 1));
+    let less = [
+        "--clear",
+        "forbid-inheritable",
+        "--clear",
+        "allow-foreign-user-namespaces",
+        "--clear",
+        "required-attestors",
+    ];
+    let (_, demands, required) = update(&less);
+    assert_eq!((demands, required.len()), ((false, false), 0));
+}
+
+#[test]
+fn a_weak_registration_is_refused_with_its_findings() {
+    let agent = registered();
+    let details = WeakRegistration {
+        findings: vec![interpreter()],
+    };
+    agent.state.lock().refusal = Some(Status::with_details(
+        Code::FailedPrecondition,
+        "the registration is weak: interpreter",
+        details.encode_to_vec().into(),
+    ));
+    let arguments = [
+        "client",
+        "register",
+        "new",
+        "--owner",
+        "bob",
+        "--selector",
+        "unix:uid:5",
+    ];
+    golden("weak.txt", &agent.admin(&arguments).refused(1));
+    agent
+        .admin(&[&arguments[..], &["--accept-weak", ""]].concat())
+        .refused(2);
+}
+
+#[test]
+fn lint_says_what_is_weak_and_fails_where_it_is_serious() {
+    let agent = registered();
+    let lint = |arguments: &[&str]| agent.admin(&[&["client", "lint"][..], arguments].concat());
+    assert_eq!(lint(&[]).code, ExitCode::SUCCESS);
+    if let Some(client) = agent
+        .state
+        .lock()
+        .clients
+        .iter_mut()
+        .find(|c| c.name == "payments")
+    {
+        client.findings.insert(0, interpreter());
+        client.spec.as_mut().unwrap().accepted_weaknesses = Some(accepted());
+    }
+    let table = lint(&[]);
+    assert_eq!(table.code, ExitCode::from(1), "{table:?}");
+    golden("client-lint.txt", &format!("{}{}", table.out, table.err));
+    let json = lint(&["-o", "json"]);
+    assert_eq!(json.code, ExitCode::from(1));
+    golden("client-lint.json", &json.out);
+    lint(&["--ignore-accepted"]).done();
+    lint(&["billing"]).done();
+    let shown = agent.admin(&["client", "show", "payments"]).done();
+    let accepted = "Accepted   interpreter: moves to a unit in May\n";
+    assert!(shown.contains(accepted), "{shown}");
 }
 
 #[test]

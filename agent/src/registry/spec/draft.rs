@@ -5,7 +5,9 @@
 //! is or refused. Counts are checked before anything is parsed, and errors repeat
 //! only the beginning of a refused text.
 
-use super::{ClientSpec, DEFAULT_PATH, Fields, SelectorSet, SpecError, at_most};
+use super::{
+    AcceptedWeaknesses, ClientSpec, DEFAULT_PATH, Fields, SelectorSet, SpecError, at_most,
+};
 use crate::registry::{ClientName, TextError, limits, wire};
 use spiffe::{SpiffeId, TrustDomain};
 use std::{
@@ -14,7 +16,7 @@ use std::{
     str::FromStr,
     time::{Duration, SystemTime},
 };
-use symbolon_attestors::Selector;
+use symbolon_attestors::{Kind, Kinds, Selector};
 
 /// Characters of a refused text that an error repeats.
 const SHOWN: usize = 80;
@@ -44,6 +46,23 @@ pub struct ClientDraft {
     pub dns_names: Vec<String>,
     /// When the client's identities end, in whole seconds; `None`: never.
     pub expires_at: Option<SystemTime>,
+    /// Refuses connections whose descriptor may have come through an `execve`.
+    pub forbid_inheritable: bool,
+    /// Admits processes in PID namespaces of another user namespace's.
+    pub allow_foreign_user_namespaces: bool,
+    /// Attestors that must have found something out.
+    pub required_attestors: Vec<Kind>,
+    /// Serious weaknesses that are accepted; `None` where there are none.
+    pub accepted_weaknesses: Option<Acceptance>,
+}
+
+/// Serious weaknesses that an operator accepts, not yet checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acceptance {
+    /// Which.
+    pub findings: Vec<String>,
+    /// Why.
+    pub reason: String,
 }
 
 /// What every specification of this agent must keep to.
@@ -85,6 +104,10 @@ impl ClientDraft {
                 .expires_at
                 .map(|at| check_expiry(at, now))
                 .transpose()?,
+            forbid_inheritable: self.forbid_inheritable,
+            allow_foreign_user_namespaces: self.allow_foreign_user_namespaces,
+            required_attestors: sorted(&self.required_attestors),
+            accepted_weaknesses: self.accepted_weaknesses()?,
         }
         .check(&rules.trust_domain)
     }
@@ -98,7 +121,22 @@ impl ClientDraft {
         })
     }
 
-    fn selector_sets(&self) -> Result<Box<[SelectorSet]>, SpecError> {
+    fn accepted_weaknesses(&self) -> Result<Option<AcceptedWeaknesses>, SpecError> {
+        let Some(accepted) = &self.accepted_weaknesses else {
+            return Ok(None);
+        };
+        let limit = limits::ACCEPTED_WEAKNESSES;
+        Ok(Some(AcceptedWeaknesses {
+            findings: parse_all("accepted weaknesses", &accepted.findings, limit)?,
+            reason: accepted.reason.parse()?,
+        }))
+    }
+
+    /// The selector sets, sorted.
+    ///
+    /// # Errors
+    /// The first rule that they break.
+    pub fn selector_sets(&self) -> Result<Box<[SelectorSet]>, SpecError> {
         at_most(
             "selector sets",
             self.selector_sets.len(),
@@ -116,7 +154,11 @@ impl ClientDraft {
 }
 
 impl SelectorSet {
-    fn parse(texts: &[String]) -> Result<Self, SpecError> {
+    /// The set of these selectors, sorted and free of repetitions.
+    ///
+    /// # Errors
+    /// Where one is no selector, or there are too many.
+    pub fn parse(texts: &[String]) -> Result<Self, SpecError> {
         at_most("selectors in a set", texts.len(), limits::SELECTORS_PER_SET)?;
         let mut selectors = texts
             .iter()
@@ -167,6 +209,11 @@ fn parse_all<T: FromStr<Err = TextError> + Ord>(
     all.sort_unstable();
     all.dedup();
     Ok(all.into())
+}
+
+/// A list, sorted, without repetitions.
+fn sorted(kinds: &[Kind]) -> Box<[Kind]> {
+    kinds.iter().copied().collect::<Kinds>().iter().collect()
 }
 
 /// The beginning of `text`: an error is no place for a megabyte.

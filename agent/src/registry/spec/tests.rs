@@ -1,6 +1,6 @@
 //! What a draft may say.
 
-use super::{ClientDraft, ClientSpec, SpecError, SpecRules};
+use super::{Acceptance, ClientDraft, ClientSpec, SpecError, SpecRules};
 use crate::registry::{ClientName, limits};
 use spiffe::TrustDomain;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -308,8 +308,7 @@ fn audiences_are_allowed_exactly() {
     }
     assert!(!with(&[]).allows_audience("a"));
     assert!(with(&["*"]).allows_audience("a"));
-    assert!(spec.warnings().is_empty());
-    assert_eq!(with(&["*"]).warnings().len(), 1);
+    assert!(!spec.allows_any_audience() && with(&["*"]).allows_any_audience());
 }
 
 #[test]
@@ -332,5 +331,35 @@ fn errors_do_not_repeat_what_is_long() {
     ];
     for refused in refused {
         assert!(refused.unwrap_err().to_string().len() < 300);
+    }
+}
+
+#[test]
+fn accepted_weaknesses_are_checked_and_left_out_where_there_are_none() {
+    let with = |findings: &[&str], reason: &str| {
+        check(&ClientDraft {
+            accepted_weaknesses: Some(Acceptance {
+                findings: findings.iter().map(ToString::to_string).collect(),
+                reason: reason.into(),
+            }),
+            ..draft()
+        })
+    };
+    let spec = with(&["own-binary", "interpreter", "interpreter"], "a reason").unwrap();
+    let json = serde_json::to_value(&spec).unwrap();
+    let expected = serde_json::json!({
+        "findings": ["interpreter", "own-binary"],
+        "reason": "a reason",
+    });
+    assert_eq!(json["accepted_weaknesses"], expected);
+    assert!(spec.accepted_weaknesses().unwrap().covers("own-binary"));
+    let none = serde_json::to_value(check(&draft()).unwrap()).unwrap();
+    assert!(none.get("accepted_weaknesses").is_none());
+    for (findings, reason) in [
+        (&["interpreter"][..], " "),
+        (&["Not a word"], "a reason"),
+        (&[""], "a reason"),
+    ] {
+        with(findings, reason).unwrap_err();
     }
 }

@@ -40,6 +40,7 @@ async fn records_have_their_golden_form() {
         hint: Some("internal".into()),
         dns_names: vec!["B.example".into(), "a.example".into()],
         expires_at: Some(*START + Duration::from_millis(10_999)),
+        ..ClientDraft::default()
     };
     running.register("web", full).await.unwrap();
     running.update("web", draft(&["unix:uid:2"])).await.unwrap();

@@ -3,11 +3,12 @@ use crate::cli::tests::NOW;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use symbolon_proto::admin::{
-    AttestProcessRequest, AttestProcessResponse, AuthorityInfo, ChangeStateRequest, Client,
-    ClientFit, ClientSpec, GetBundleRequest, GetBundleResponse, GetClientRequest, GetInfoRequest,
-    GetInfoResponse, ListClientsRequest, ListClientsResponse, RegisterClientRequest, SelectorSet,
-    SetFit, TailAuditRequest, TailAuditResponse, UnknownFact, UpdateClientRequest,
-    admin_server::Admin,
+    AcceptedWeaknesses, AttestProcessRequest, AttestProcessResponse, AuthorityInfo,
+    ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec, Connection, Finding,
+    GetBundleRequest, GetBundleResponse, GetClientRequest, GetInfoRequest, GetInfoResponse,
+    LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse, Proposal,
+    ProposedSelector, RegisterClientRequest, SelectorSet, SetFit, TailAuditRequest,
+    TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin,
 };
 use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
@@ -87,14 +88,11 @@ impl Admin for FakeAdmin {
             )));
         }
         let mut client = client(&request.name, request.spec.unwrap());
-        client.warnings.retain(|_| {
-            client
-                .spec
-                .as_ref()
-                .unwrap()
-                .audiences
-                .contains(&"*".to_owned())
-        });
+        let spec = client.spec.as_ref().unwrap();
+        if !spec.audiences.contains(&"*".to_owned()) {
+            client.warnings.clear();
+            client.findings.clear();
+        }
         state.clients.push(client.clone());
         Ok(Response::new(client))
     }
@@ -131,6 +129,34 @@ impl Admin for FakeAdmin {
         }))
     }
 
+    async fn lint_clients(
+        &self,
+        request: Request<LintClientsRequest>,
+    ) -> Answer<LintClientsResponse> {
+        let request = self.hear(request)?;
+        let clients = self.0.lock().clients.clone();
+        let mut rest = clients
+            .into_iter()
+            .filter(|client| client.name > request.after)
+            .filter(|client| request.name.is_empty() || client.name == request.name);
+        let page: Vec<Client> = rest.by_ref().take(PAGE).collect();
+        let findings = |client: Client| ClientFindings {
+            name: client.name,
+            state: client.state,
+            findings: client.findings,
+            accepted_weaknesses: client.spec.unwrap().accepted_weaknesses,
+        };
+        Ok(Response::new(LintClientsResponse {
+            last: page
+                .last()
+                .map(|client| client.name.clone())
+                .unwrap_or_default(),
+            judged: page.len().try_into().unwrap(),
+            clients: page.into_iter().map(findings).collect(),
+            more: rest.next().is_some(),
+        }))
+    }
+
     async fn suspend_client(&self, request: Request<ChangeStateRequest>) -> Answer<Client> {
         self.change(request, "suspended")
     }
@@ -155,10 +181,19 @@ impl Admin for FakeAdmin {
             fits: sets.is_empty(),
             entitled: state == "active" && sets.is_empty(),
             sets,
+            ..ClientFit::default()
         };
         let lacking = SetFit {
             present: vec!["unix:uid:1000".into()],
             missing: vec!["unix:path:/opt/other".into()],
+            unknown: vec![UnknownFact {
+                selector: "cgroup:path:/system.slice/billing.service".into(),
+                reason: "no cgroup is mounted".into(),
+            }],
+        };
+        let propose = |selector: &str, reason: &str| ProposedSelector {
+            selector: selector.into(),
+            reason: reason.into(),
         };
         Ok(Response::new(AttestProcessResponse {
             pid: request.pid,
@@ -175,6 +210,19 @@ impl Admin for FakeAdmin {
                 fit("reports", "suspended", vec![]),
             ],
             evidence_json: r#"{"pid":4711,"uid":1000}"#.into(),
+            proposal: Some(Proposal {
+                selectors: vec![
+                    propose("unix:uid:1000", "the user that runs it"),
+                    propose("unix:sha256:ab", "exactly this program"),
+                    propose("unix:path:/tmp/it's", "its path"),
+                ],
+                findings: vec![interpreter()],
+            }),
+            connections: vec![Connection {
+                held: "close-on-exec".into(),
+                answered: "stamped".into(),
+                open: 2,
+            }],
         }))
     }
 
@@ -227,6 +275,26 @@ pub(in crate::cli::tests) fn spec() -> ClientSpec {
         hint: "internal".into(),
         dns_names: vec!["payments.example.org".into()],
         expires_at: NOW + 90 * 86_400,
+        ..ClientSpec::default()
+    }
+}
+
+/// A serious finding.
+pub(in crate::cli::tests) fn interpreter() -> Finding {
+    Finding {
+        id: "interpreter".into(),
+        severity: "serious".into(),
+        selectors: vec!["unix:sha256:ab".into(), "unix:uid:1000".into()],
+        explanation: "/usr/bin/node runs scripts".into(),
+        instead: "Give the script a unit.".into(),
+    }
+}
+
+/// What an operator accepted.
+pub(in crate::cli::tests) fn accepted() -> AcceptedWeaknesses {
+    AcceptedWeaknesses {
+        findings: vec!["interpreter".into()],
+        reason: "moves to a unit in May".into(),
     }
 }
 
@@ -246,7 +314,14 @@ pub(in crate::cli::tests) fn client(name: &str, mut spec: ClientSpec) -> Client 
         created_at: NOW - 864_000,
         updated_at: NOW - 3_600,
         spec: Some(spec),
-        warnings: vec!["The audience `*` allows any.".into()],
+        warnings: vec!["the audience * allows any".into()],
         processes: 1,
+        findings: vec![Finding {
+            id: "any-audience".into(),
+            severity: "notice".into(),
+            selectors: vec![],
+            explanation: "the audience * allows any".into(),
+            instead: "List them.".into(),
+        }],
     }
 }

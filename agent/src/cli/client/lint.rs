@@ -1,0 +1,143 @@
+//! `symbolon client lint`.
+
+use super::{Admin, PAGE};
+use crate::cli::{
+    console::Console,
+    failure::{Exit, Failure},
+    finding::{AcceptedView, FindingView},
+    output::{Look, View, count, printable},
+};
+use clap::Args;
+use serde::Serialize;
+use symbolon_proto::admin::{ClientFindings, LintClientsRequest};
+
+/// Judge registrations: who else could have their identities
+///
+/// Each selector set is judged in itself, against this machine (users, files, known interpreters, running processes) and
+/// against the other clients. The exit code is 1 where a finding is serious.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  symbolon client lint
+  symbolon client lint payments
+  symbolon client lint --ignore-accepted -o json | jq -r '.clients[].name'")]
+pub(super) struct LintArgs {
+    /// Judge only this client
+    #[arg(default_value = "", hide_default_value = true)]
+    name: String,
+    /// Serious findings that were accepted with --accept-weak do not count
+    #[arg(long)]
+    ignore_accepted: bool,
+}
+
+impl LintArgs {
+    pub(super) async fn run(self, admin: &mut Admin, console: &mut Console) -> Result<(), Failure> {
+        let mut request = LintClientsRequest {
+            name: self.name,
+            after: String::new(),
+            limit: PAGE,
+        };
+        let mut report = Report::default();
+        loop {
+            let call = admin.client.lint_clients(request.clone());
+            let page = admin.link.ask(call).await?;
+            report.judged += page.judged;
+            let clients = page.clients.into_iter().map(Judged::from);
+            report.clients.extend(clients);
+            if !page.more {
+                break;
+            }
+            request.after = page.last;
+        }
+        console.show(&report)?;
+        let ignore = self.ignore_accepted;
+        let serious = report
+            .clients
+            .iter()
+            .filter(|client| client.is_serious(ignore));
+        match u64::try_from(serious.count()).unwrap_or(u64::MAX) {
+            0 => Ok(()),
+            serious => Err(Failure::new(
+                Exit::Failed,
+                format!(
+                    "{} seriously weak",
+                    count(serious, "registration is", "registrations are")
+                ),
+            )
+            .advise("agent/doc/lint.md explains each finding.")),
+        }
+    }
+}
+
+/// All that was found; `agent/doc/cli.md` documents the fields.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    judged: u64,
+    clients: Vec<Judged>,
+}
+
+#[derive(Debug, Serialize)]
+struct Judged {
+    name: String,
+    state: String,
+    findings: Vec<FindingView>,
+    accepted_weaknesses: Option<AcceptedView>,
+}
+
+impl From<ClientFindings> for Judged {
+    fn from(client: ClientFindings) -> Self {
+        Self {
+            name: client.name,
+            state: client.state,
+            findings: FindingView::all(client.findings),
+            accepted_weaknesses: client.accepted_weaknesses.map(AcceptedView::from),
+        }
+    }
+}
+
+impl Judged {
+    fn is_serious(&self, ignore_accepted: bool) -> bool {
+        let accepted = self.accepted_weaknesses.as_ref();
+        let mut findings = self.findings.iter();
+        findings.any(|finding| {
+            let ignored = ignore_accepted && accepted.is_some_and(|a| a.covers(finding));
+            finding.is_serious() && !ignored
+        })
+    }
+
+    fn explain(&self, out: &mut String) {
+        let (name, state) = (printable(&self.name), printable(&self.state));
+        match state.as_str() {
+            "active" => out.push_str(&format!("{name}\n")),
+            _ => out.push_str(&format!("{name} ({state})\n")),
+        }
+        let mut last: Option<&[String]> = None;
+        for finding in &self.findings {
+            if last != Some(&finding.selectors) && !finding.selectors.is_empty() {
+                let set = finding.selectors.join(", ");
+                out.push_str(&format!("  {}\n", printable(&set)));
+            }
+            last = Some(&finding.selectors);
+            out.push_str(&finding.lines("    "));
+        }
+        if let Some(accepted) = &self.accepted_weaknesses {
+            out.push_str(&format!("  accepted  {}\n", printable(&accepted.line())));
+        }
+    }
+}
+
+impl View for Report {
+    fn table(&self, _: &Look) -> String {
+        let mut out = String::new();
+        for client in self.clients.iter().filter(|c| !c.findings.is_empty()) {
+            client.explain(&mut out);
+        }
+        let judged = count(self.judged, "client", "clients");
+        let weak = self.clients.iter().filter(|c| !c.findings.is_empty());
+        out.push_str(&match weak.count() {
+            0 => format!("Nothing was found about {judged}.\n"),
+            weak => format!("{judged} judged, {weak} with findings.\n"),
+        });
+        out
+    }
+}

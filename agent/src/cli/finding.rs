@@ -1,0 +1,80 @@
+//! What makes a registration weak, as the command line shows it.
+
+use super::output::printable;
+use serde::Serialize;
+use symbolon_proto::admin::{AcceptedWeaknesses, Finding};
+
+/// One finding; `agent/doc/lint.md` has a section for each identifier.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct FindingView {
+    pub(super) id: String,
+    pub(super) severity: String,
+    pub(super) selectors: Vec<String>,
+    explanation: String,
+    instead: String,
+}
+
+/// What an operator accepted.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct AcceptedView {
+    findings: Vec<String>,
+    reason: String,
+}
+
+impl From<Finding> for FindingView {
+    fn from(finding: Finding) -> Self {
+        Self {
+            id: finding.id,
+            severity: finding.severity,
+            selectors: finding.selectors,
+            explanation: finding.explanation,
+            instead: finding.instead,
+        }
+    }
+}
+
+impl From<AcceptedWeaknesses> for AcceptedView {
+    fn from(accepted: AcceptedWeaknesses) -> Self {
+        Self {
+            findings: accepted.findings,
+            reason: accepted.reason,
+        }
+    }
+}
+
+impl FindingView {
+    pub(super) fn all(findings: Vec<Finding>) -> Vec<Self> {
+        findings.into_iter().map(Self::from).collect()
+    }
+
+    pub(super) fn is_serious(&self) -> bool {
+        self.severity == "serious"
+    }
+
+    /// What is wrong.
+    pub(super) fn sentence(&self) -> String {
+        format!("{}: {}", self.id, self.explanation)
+    }
+
+    /// What is wrong and what to do, in one line.
+    pub(super) fn line(&self) -> String {
+        printable(&format!("{}. {}", self.sentence(), self.instead))
+    }
+
+    /// The same in two, the second one further in.
+    pub(super) fn lines(&self, indent: &str) -> String {
+        let (id, severity) = (printable(&self.id), printable(&self.severity));
+        let (explanation, instead) = (printable(&self.explanation), printable(&self.instead));
+        format!("{indent}{severity:<7}  {id}: {explanation}\n{indent}         {instead}\n")
+    }
+}
+
+impl AcceptedView {
+    pub(super) fn covers(&self, finding: &FindingView) -> bool {
+        self.findings.contains(&finding.id)
+    }
+
+    pub(super) fn line(&self) -> String {
+        format!("{}: {}", self.findings.join(", "), self.reason)
+    }
+}
