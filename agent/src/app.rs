@@ -13,6 +13,7 @@ mod demo;
 mod endpoints;
 mod lifecycle;
 mod prepare;
+mod registrations;
 mod subsystems;
 
 pub use demo::run_demo;
@@ -52,6 +53,10 @@ enum RunError {
     Store(#[from] StoreError),
     #[error("attestation: {0}")]
     Attestation(#[from] symbolon_attestors::SetupError),
+    #[error(
+        "attestation.require: {0:?} cannot be proved on this machine; take it out, or see SECURITY.md"
+    )]
+    Unprovable(&'static str),
     #[error("log: {0}")]
     Log(#[from] tracing::subscriber::SetGlobalDefaultError),
     #[error("{0}")]

@@ -43,7 +43,7 @@ pub mod units;
 mod workload_api;
 
 pub use admin_api::AdminApi;
-pub use attestation::Attestation;
+pub use attestation::{Attestation, Requirements};
 pub use audit::{Audit, Durability};
 pub use authority::{Authority, OperatorCa};
 pub use directories::Directories;
@@ -207,10 +207,11 @@ impl Config {
             return;
         };
         let operator_ca = self.authority.operator_ca.as_ref();
-        let private: [(&'static Key, Option<&Path>); 3] = [
+        let private: [(&'static Key, Option<&Path>); 4] = [
             (&DATA_DIR, Some(&self.data_dir)),
             (&admin_api::SOCKET, Some(&self.admin_api.socket)),
             (&authority::KEY_FILE, operator_ca.map(|ca| &*ca.key_file)),
+            (&registry::APPLY_DIR, self.registry.apply_dir.as_deref()),
         ];
         for (key, path) in private {
             let Some(path) = path else { continue };

@@ -15,6 +15,8 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod issuance;
+pub mod lint;
+pub mod registrations;
 pub mod registry;
 pub mod server;
 pub mod supervisor;

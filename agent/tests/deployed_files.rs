@@ -174,9 +174,9 @@ fn systemd_takes_the_unit_without_a_warning() {
     assert!(!said.contains("symbolon"), "{said}");
 }
 
-/// The exposure that the exceptions in the unit leave, in tenths: systemd 252 counts 22, other
+/// The exposure that the exceptions in the unit leave, in tenths: systemd 252 counts 28, other
 /// releases a little more or less. A higher figure means that something was opened.
-const MOST_EXPOSURE: &str = "25";
+const MOST_EXPOSURE: &str = "30";
 
 #[test]
 fn the_unit_stays_closed() {

@@ -5,12 +5,12 @@ use crate::{
     admin_api::{
         AdminApi, AdminRoutes, AdminServices, AgentFacts, Authorities, OperatorGate, OperatorPolicy,
     },
-    config::Config,
+    config::{self, Config},
     http::{self, Telemetry},
     server::{self, BoundSocket, HealthApi, HttpLimits, Ownership, SideServices, SocketSpec},
     telemetry::Readiness,
     workload_api::{WorkloadApi, WorkloadRoutes},
-    workloads::{AdmissionLimits, WorkloadGate},
+    workloads::{QuotaLimits, WorkloadGate},
 };
 use std::{net::TcpListener, sync::Arc};
 use tokio::{net::UnixListener, sync::watch, task::JoinSet};
@@ -45,10 +45,11 @@ pub(super) fn bind(config: &Config) -> Result<Sockets, RunError> {
         None => Ownership::Owner,
         Some(group) => Ownership::Group(group_id(group)?),
     };
-    let socket = |path: &std::path::Path, ownership| {
+    let socket = |path: &std::path::Path, ownership, stamped| {
         BoundSocket::bind(&SocketSpec {
             path: path.to_owned(),
             ownership,
+            stamped,
         })
     };
     let telemetry = config.telemetry.address.map(|address| {
@@ -57,8 +58,8 @@ pub(super) fn bind(config: &Config) -> Result<Sockets, RunError> {
     });
     Ok(Sockets {
         telemetry: telemetry.transpose()?,
-        workload: socket(&config.workload_api.socket, Ownership::Everybody)?,
-        admin: socket(&config.admin_api.socket, admin)?,
+        workload: socket(&config.workload_api.socket, Ownership::Everybody, true)?,
+        admin: socket(&config.admin_api.socket, admin, false)?,
     })
 }
 
@@ -117,6 +118,18 @@ pub(super) fn serve(
     })
 }
 
+fn quota_limits(limits: &config::Limits) -> QuotaLimits {
+    QuotaLimits {
+        max_connections: limits.max_connections,
+        max_connections_per_uid: limits.max_connections_per_uid,
+        max_connections_per_cgroup: limits.max_connections_per_cgroup,
+        max_handshakes: limits.max_handshakes,
+        max_handshakes_per_payer: limits.max_handshakes_per_uid,
+        calls_per_second: limits.calls_per_second_per_uid,
+        connections_per_second: limits.connections_per_second_per_uid,
+    }
+}
+
 /// What every endpoint is made of.
 struct Endpoints<'a> {
     config: &'a Config,
@@ -132,10 +145,7 @@ impl Endpoints<'_> {
         let workloads = &self.subsystems.workloads;
         let gate = Arc::new(WorkloadGate::new(
             Arc::clone(workloads),
-            AdmissionLimits {
-                max_connections: limits.max_connections,
-                max_connections_per_uid: limits.max_connections_per_uid,
-            },
+            quota_limits(limits),
         ));
         let routes = WorkloadRoutes::new(
             WorkloadApi::new(Arc::clone(workloads)),
@@ -222,11 +232,12 @@ fn admin_api(
             workload_socket: config.workload_api.socket.display().to_string(),
             admin_socket: config.admin_api.socket.display().to_string(),
             started_at: subsystems.clock.now(),
-            limitations: subsystems.attestor.limitations().to_vec(),
+            limitations: subsystems.limitations(),
         },
         registry: Arc::clone(&subsystems.registry),
         workloads: Arc::clone(&subsystems.workloads),
         attestor: Arc::clone(&subsystems.attestor),
+        linter: Arc::clone(&subsystems.linter),
         trail: subsystems.trail.clone(),
         metrics: subsystems.metrics.registry.clone(),
         supervisor: subsystems.supervisor.clone(),

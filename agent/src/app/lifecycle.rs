@@ -3,6 +3,7 @@
 use super::{
     RunError,
     endpoints::{self, Serving, Sockets},
+    registrations,
     subsystems::{self, Subsystems},
 };
 use crate::{
@@ -45,6 +46,7 @@ pub(super) async fn run(
         subsystems.trail.health(),
         readiness.clone(),
     ));
+    registrations::load(&config, &subsystems, &readiness).await;
     let serving = endpoints::serve(&config, sockets, &subsystems, &readiness)?;
     let started = Event::new(Kind::Started).reason(env!("CARGO_PKG_VERSION"));
     subsystems.trail.record(started).await?;
@@ -123,7 +125,7 @@ impl Running {
 
     fn take(&mut self, new: Config, subsystems: &Subsystems) {
         let workloads = &subsystems.workloads;
-        workloads.set_settings(subsystems::workload_settings(&new));
+        workloads.set_settings(subsystems::workload_settings(&new, subsystems.require));
         workloads
             .issuer()
             .set_lifetimes(subsystems::lifetimes(&new));
@@ -181,7 +183,7 @@ fn announce(config: &Config, subsystems: &Subsystems) {
         clients = subsystems.registry.snapshot().len(),
         "starting"
     );
-    for limitation in subsystems.attestor.limitations() {
+    for limitation in subsystems.limitations() {
         tracing::warn!("{limitation}");
     }
     for notice in config.notices() {

@@ -10,13 +10,14 @@ use crate::{
     clock::{SharedClock, SystemClock, unix_seconds},
     config::{self, Config},
     issuance::{Issuer, Lifetimes},
+    lint::Linter,
     registry::{ClientState, RedbStore, Registry, RegistryConfig, SpecRules, limits::CLIENTS},
     supervisor::Supervisor,
     telemetry::{
         KeySlot, Metrics,
         log::{self, LevelHandle},
     },
-    workloads::{Services, WorkloadSettings, Workloads},
+    workloads::{HeldRequirement, Requirements, Services, WorkloadSettings, Workloads},
 };
 use std::{io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 use symbolon_attestors::{Attestor, AttestorConfig};
@@ -33,8 +34,19 @@ pub(super) struct Subsystems {
     pub(super) authority: Arc<EmbeddedCa>,
     pub(super) registry: Arc<Registry>,
     pub(super) attestor: Arc<Attestor>,
+    pub(super) linter: Arc<Linter>,
+    pub(super) require: Requirements,
     pub(super) workloads: Arc<Workloads>,
     pub(super) audit_thread: Option<JoinHandle<()>>,
+}
+
+impl Subsystems {
+    /// What is weaker than it could be, in sentences for the operator.
+    pub(super) fn limitations(&self) -> Vec<String> {
+        let mut limitations = self.attestor.limitations().to_vec();
+        limitations.extend(self.require.limitations());
+        limitations
+    }
 }
 
 /// Opens everything below the sockets, in the order of what needs what.
@@ -65,14 +77,27 @@ pub(super) async fn open(config: &Config) -> Result<Subsystems, RunError> {
         supervisor: supervisor.clone(),
         metrics: metrics.clone(),
     };
-    let workloads = Arc::new(Workloads::new(services, workload_settings(config)));
+    let require = requirements(&config.attestation, &attestor)?;
+    for (word, is_required) in require.words() {
+        let proofs = &metrics.workload.proofs_required;
+        proofs.get_or_create(&word.into()).set(is_required.into());
+    }
+    let settings = workload_settings(config, require);
+    let workloads = Arc::new(Workloads::new(services, settings));
     supervisor.critical("workloads", Arc::clone(&workloads).run());
+    match attestor.events() {
+        Ok(events) => {
+            supervisor.spawn(Arc::clone(&workloads).watch(events));
+        }
+        Err(error) => tracing::info!(%error, "processes are looked at every few seconds"),
+    }
     supervisor.spawn(publish(
         metrics.clone(),
         Arc::clone(&registry),
         Arc::clone(&authority),
     ));
     Ok(Subsystems {
+        linter: Arc::new(Linter::new(Arc::clone(&attestor), Arc::clone(&clock))),
         clock,
         supervisor,
         metrics,
@@ -80,6 +105,7 @@ pub(super) async fn open(config: &Config) -> Result<Subsystems, RunError> {
         authority,
         registry,
         attestor,
+        require,
         workloads,
         audit_thread: Some(audit_thread),
     })
@@ -248,20 +274,24 @@ async fn registry(
     clock: &SharedClock,
     supervisor: &Supervisor,
 ) -> Result<Arc<Registry>, RunError> {
-    let limits = &config.limits;
     let store = open_store(&config.data_dir).await?;
-    let rules = SpecRules {
-        trust_domain: config.trust_domain.clone(),
-        x509_ttl: limits.min_x509_ttl..=limits.max_x509_ttl,
-        jwt_ttl: limits.min_jwt_ttl..=limits.max_jwt_ttl,
-    };
     let settings = RegistryConfig {
-        rules,
+        rules: rules(config),
         max_clients: CLIENTS,
     };
     let (registry, writer) = Registry::open(store, settings, Arc::clone(clock)).await?;
     supervisor.critical("registry", writer.run());
     Ok(Arc::new(registry))
+}
+
+/// What every registration is held to.
+pub(super) fn rules(config: &Config) -> SpecRules {
+    let limits = &config.limits;
+    SpecRules {
+        trust_domain: config.trust_domain.clone(),
+        x509_ttl: limits.min_x509_ttl..=limits.max_x509_ttl,
+        jwt_ttl: limits.min_jwt_ttl..=limits.max_jwt_ttl,
+    }
 }
 
 async fn open_store(data_dir: &Path) -> Result<Arc<RedbStore>, RunError> {
@@ -274,8 +304,13 @@ fn attestor_config(config: &config::Attestation) -> AttestorConfig {
     AttestorConfig {
         max_binary_bytes: config.max_binary_bytes,
         hash_remote_filesystems: config.hash_remote_filesystems,
+        allow_traced: config.allow_traced_processes,
+        force_fallback_pin: config.force_fallback_pin,
         read_threads: config.read_threads,
         reads_per_uid: config.reads_per_uid,
+        systemd_bus: config.systemd_bus.clone(),
+        runtime_sockets: config.runtime_sockets.clone(),
+        attestor_timeout: config.attestor_timeout,
         ..AttestorConfig::default()
     }
 }
@@ -287,11 +322,41 @@ pub(super) const fn lifetimes(config: &Config) -> Lifetimes {
     }
 }
 
-pub(super) fn workload_settings(config: &Config) -> WorkloadSettings {
+/// What is demanded of connections: what the operator wrote, or what of the
+/// standard this machine can prove.
+fn requirements(
+    config: &config::Attestation,
+    attestor: &Attestor,
+) -> Result<Requirements, RunError> {
+    let demanded = config.require;
+    let demanded = Requirements {
+        pidfd: demanded.pidfd,
+        held: if demanded.held {
+            HeldRequirement::CloseOnExec
+        } else if demanded.held_or_inheritable {
+            HeldRequirement::Any
+        } else {
+            HeldRequirement::None
+        },
+        answered: demanded.answered,
+    };
+    let possible = Requirements::possible(attestor);
+    if !config.require_is_given {
+        return Ok(possible);
+    }
+    match demanded.beyond(possible).first() {
+        Some(word) => Err(RunError::Unprovable(word)),
+        None => Ok(demanded),
+    }
+}
+
+pub(super) fn workload_settings(config: &Config, require: Requirements) -> WorkloadSettings {
     WorkloadSettings {
         wait_for_registration: config.workload_api.wait_for_registration,
         bundles_for_any: config.workload_api.bundles == config::BundleAudience::Any,
         max_processes: config.limits.max_processes,
+        require,
+        answer_timeout: config.attestation.answer_timeout,
     }
 }
 

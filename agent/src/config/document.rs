@@ -171,10 +171,25 @@ fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Boolean(value) => (Form::Boolean, value.to_string()),
         DeValue::Float(_) => (Form::Other("a number with a fraction"), String::new()),
         DeValue::Datetime(_) => (Form::Other("a date"), String::new()),
-        DeValue::Array(_) => (Form::Other("a list"), String::new()),
+        DeValue::Array(items) => list(items.iter().map(|item| item.get_ref())),
         DeValue::Table(_) => (Form::Other("a table"), String::new()),
     };
     Raw { text, form }
+}
+
+/// A list of words as the environment has it: with commas between.
+fn list<'a>(items: impl Iterator<Item = &'a DeValue<'a>>) -> (Form, String) {
+    let words = items.map(|item| match item {
+        DeValue::String(word) if !word.contains(',') => Some(word.as_ref()),
+        _ => None,
+    });
+    match words.collect::<Option<Vec<_>>>() {
+        Some(words) => (Form::List, words.join(",")),
+        None => (
+            Form::Other("a list of other things than words"),
+            String::new(),
+        ),
+    }
 }
 
 /// TOML also has hexadecimal, octal and binary integers; those of more than 128 bits stay as they

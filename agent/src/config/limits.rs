@@ -22,6 +22,16 @@ pub struct Limits {
     pub max_connections: usize,
     /// Of these, how many one uid may hold.
     pub max_connections_per_uid: usize,
+    /// Of these, how many one cgroup may hold.
+    pub max_connections_per_cgroup: usize,
+    /// Connections whose peer has not proved yet that it holds them.
+    pub max_handshakes: usize,
+    /// Of these, how many one uid or cgroup may hold.
+    pub max_handshakes_per_uid: usize,
+    /// Calls that one uid or cgroup may begin in a second.
+    pub calls_per_second_per_uid: u32,
+    /// Connections that one uid or cgroup may open in a second.
+    pub connections_per_second_per_uid: u32,
     /// Calls and open streams on one connection.
     pub max_streams_per_connection: u32,
     /// Processes that are watched at a time.
@@ -40,6 +50,12 @@ const LEAST_TTL: Duration = Duration::from_secs(1);
 const MOST_TTL: Duration = Duration::from_secs(30 * DAY);
 /// Each connection costs memory even when idle, about 40 KB with its kernel part.
 const MOST_CONNECTIONS: usize = 1 << 20;
+/// About half a core.
+const CALLS: u32 = 10_000;
+/// As many as all streams of a busy node take to come back after a restart.
+const CONNECTIONS: u32 = 2_000;
+/// More than a machine does.
+const MOST_PER_SECOND: u32 = 10_000_000;
 /// What one connection may ask of the server at a time.
 const MOST_STREAMS: u32 = 65_536;
 
@@ -69,6 +85,33 @@ const MAX_CONNECTIONS_PER_UID: Key = Key::new(
     "max_connections_per_uid",
     "Of these, how many the processes of one uid may hold.",
 );
+const MAX_CONNECTIONS_PER_CGROUP: Key = Key::new(
+    "limits",
+    "max_connections_per_cgroup",
+    "Of these, how many the processes of one cgroup may hold: pods share uids. Known from Linux 6.13 \
+     on; the root cgroup has no such share.",
+);
+const MAX_HANDSHAKES: Key = Key::new(
+    "limits",
+    "max_handshakes",
+    "Connections whose peer has not proved yet that it holds them.",
+);
+const MAX_HANDSHAKES_PER_UID: Key = Key::new(
+    "limits",
+    "max_handshakes_per_uid",
+    "Of these, how many one uid, or one cgroup, may hold.",
+);
+const CALLS_PER_SECOND_PER_UID: Key = Key::new(
+    "limits",
+    "calls_per_second_per_uid",
+    "Calls that one uid, or one cgroup, may begin in a second; a second's worth at once. More are \
+     answered as unavailable.",
+);
+const CONNECTIONS_PER_SECOND_PER_UID: Key = Key::new(
+    "limits",
+    "connections_per_second_per_uid",
+    "Connections that one uid, or one cgroup, may open in a second; a second's worth at once.",
+);
 const MAX_STREAMS_PER_CONNECTION: Key = Key::new(
     "limits",
     "max_streams_per_connection",
@@ -87,6 +130,11 @@ pub(super) const KEYS: &[&Key] = &[
     &MAX_JWT_TTL,
     &MAX_CONNECTIONS,
     &MAX_CONNECTIONS_PER_UID,
+    &MAX_CONNECTIONS_PER_CGROUP,
+    &MAX_HANDSHAKES,
+    &MAX_HANDSHAKES_PER_UID,
+    &CALLS_PER_SECOND_PER_UID,
+    &CONNECTIONS_PER_SECOND_PER_UID,
     &MAX_STREAMS_PER_CONNECTION,
     &MAX_PROCESSES,
 ];
@@ -94,6 +142,7 @@ pub(super) const KEYS: &[&Key] = &[
 pub(super) fn read(reader: &mut Reader<'_>) -> Limits {
     let ttl = LEAST_TTL..=MOST_TTL;
     let count = 1..=MOST_CONNECTIONS;
+    let rate = 1..=MOST_PER_SECOND;
     let limits = Limits {
         min_x509_ttl: reader.within(&MIN_X509_TTL, MIN_X509_DEFAULT, ttl.clone()),
         max_x509_ttl: reader.within(&MAX_X509_TTL, MAX_X509_DEFAULT, ttl.clone()),
@@ -101,6 +150,19 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Limits {
         max_jwt_ttl: reader.within(&MAX_JWT_TTL, MAX_JWT_DEFAULT, ttl),
         max_connections: reader.within(&MAX_CONNECTIONS, 16_384, count.clone()),
         max_connections_per_uid: reader.within(&MAX_CONNECTIONS_PER_UID, 12_288, count.clone()),
+        max_connections_per_cgroup: reader.within(
+            &MAX_CONNECTIONS_PER_CGROUP,
+            8_192,
+            count.clone(),
+        ),
+        max_handshakes: reader.within(&MAX_HANDSHAKES, 4_096, count.clone()),
+        max_handshakes_per_uid: reader.within(&MAX_HANDSHAKES_PER_UID, 2_048, count.clone()),
+        calls_per_second_per_uid: reader.within(&CALLS_PER_SECOND_PER_UID, CALLS, rate.clone()),
+        connections_per_second_per_uid: reader.within(
+            &CONNECTIONS_PER_SECOND_PER_UID,
+            CONNECTIONS,
+            rate,
+        ),
         max_streams_per_connection: reader.within(
             &MAX_STREAMS_PER_CONNECTION,
             256,
@@ -115,6 +177,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Limits {
     reader.at_most(
         (&MIN_JWT_TTL, limits.min_jwt_ttl),
         (&MAX_JWT_TTL, limits.max_jwt_ttl),
+    );
+    reader.at_most(
+        (&MAX_HANDSHAKES_PER_UID, limits.max_handshakes_per_uid),
+        (&MAX_HANDSHAKES, limits.max_handshakes),
     );
     reader.at_most(
         (&MAX_CONNECTIONS_PER_UID, limits.max_connections_per_uid),

@@ -106,6 +106,21 @@ impl Config {
                 "whoever serves a file system decides which digest its programs have",
             ),
             (
+                self.attestation.require.is_weakened(),
+                &attestation::REQUIRE,
+                "a program that is given another one's socket may be answered in its name",
+            ),
+            (
+                self.attestation.allow_traced_processes,
+                &attestation::ALLOW_TRACED_PROCESSES,
+                "whoever debugs a registered program gets its identity",
+            ),
+            (
+                self.attestation.force_fallback_pin,
+                &attestation::FORCE_FALLBACK_PIN,
+                "a process that gets the number of a caller who exits may be taken for it",
+            ),
+            (
                 self.admin_api.allow_foreign_namespaces,
                 &admin_api::ALLOW_FOREIGN_NAMESPACES,
                 "uid 0 of a container that reaches the admin socket is an operator",

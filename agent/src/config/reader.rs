@@ -218,7 +218,8 @@ impl<'a> Reader<'a> {
         value
     }
 
-    fn is_given(&self, key: &Key) -> bool {
+    /// Whether any source has the key.
+    pub(super) fn is_given(&self, key: &Key) -> bool {
         self.collected.entries.contains_key(&key.path())
     }
 

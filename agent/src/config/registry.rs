@@ -1,12 +1,15 @@
 //! `[registry]`: how registrations come into force.
 
 use super::{fault::Problem, key::Key, reader::Reader};
+use std::path::PathBuf;
 
 /// The registry of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
     /// How many operators other than the author must approve a version.
     pub approvals_required: u32,
+    /// Folder whose documents are brought into force.
+    pub apply_dir: Option<PathBuf>,
 }
 
 const APPROVALS_REQUIRED: Key = Key::new(
@@ -16,7 +19,16 @@ const APPROVALS_REQUIRED: Key = Key::new(
      0 is supported by this version.",
 );
 
-pub(super) const KEYS: &[&Key] = &[&APPROVALS_REQUIRED];
+pub(super) const APPLY_DIR: Key = Key::new(
+    "registry",
+    "apply_dir",
+    "Folder of registrations, such as a mounted ConfigMap: its .yaml and .json files are brought into \
+     force at start and whenever they change (agent/doc/apply.md). Whoever can write there \
+     registers clients.",
+)
+.without_default("/etc/symbolon/registrations");
+
+pub(super) const KEYS: &[&Key] = &[&APPROVALS_REQUIRED, &APPLY_DIR];
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Registry {
     let approvals_required = reader.value(&APPROVALS_REQUIRED, 0);
@@ -28,5 +40,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Registry {
             },
         );
     }
-    Registry { approvals_required }
+    Registry {
+        approvals_required,
+        apply_dir: reader.optional(&APPLY_DIR),
+    }
 }

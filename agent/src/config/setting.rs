@@ -6,7 +6,12 @@
 
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 use spiffe::TrustDomain;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use symbolon_attestors::{RuntimeSocket, SYSTEM_BUS};
 
 /// A value as its source has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub(super) enum Form {
     String,
     Integer,
     Boolean,
+    /// Of words, with commas between.
+    List,
     /// Nothing that any key takes.
     Other(&'static str),
 }
@@ -46,6 +53,7 @@ impl Raw {
         match self.form {
             Form::Untyped | Form::String => format!("{text:?}"),
             Form::Integer | Form::Boolean => text,
+            Form::List => format!("a list of {text}"),
             Form::Other(kind) => kind.to_owned(),
         }
     }
@@ -57,6 +65,13 @@ impl Raw {
     fn as_integer(&self) -> Option<&str> {
         let plain = self.text.bytes().all(|byte| byte.is_ascii_digit());
         (plain && matches!(self.form, Form::Untyped | Form::Integer)).then_some(self.text.as_str())
+    }
+
+    /// The words of a list; from the environment, with commas between.
+    pub(super) fn as_list(&self) -> Option<Vec<&str>> {
+        let words = self.text.split(',').map(str::trim);
+        let list = matches!(self.form, Form::Untyped | Form::List);
+        list.then(|| words.filter(|word| !word.is_empty()).collect())
     }
 
     fn as_boolean(&self) -> Option<&str> {
@@ -166,6 +181,61 @@ impl Setting for PathBuf {
 
     fn render(&self) -> String {
         quoted(&self.to_string_lossy())
+    }
+}
+
+/// The system bus, or none.
+#[derive(Clone, Debug)]
+pub(super) struct SystemBus(pub(super) Option<PathBuf>);
+
+impl SystemBus {
+    /// Where every distribution has it.
+    pub(super) fn auto() -> Self {
+        Self(Some(SYSTEM_BUS.into()))
+    }
+}
+
+impl Setting for SystemBus {
+    fn expected() -> String {
+        "\"auto\", \"off\" or an absolute path".to_owned()
+    }
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        match raw.as_string()? {
+            "off" => Some(Self(None)),
+            "auto" => Some(Self::auto()),
+            _ => PathBuf::parse(raw).map(|path| Self(Some(path))),
+        }
+    }
+
+    fn render(&self) -> String {
+        match &self.0 {
+            None => quoted("off"),
+            Some(path) if path == Path::new(SYSTEM_BUS) => quoted("auto"),
+            Some(path) => path.render(),
+        }
+    }
+}
+
+impl Setting for RuntimeSocket {
+    fn expected() -> String {
+        "\"auto\", \"off\" or an absolute path".to_owned()
+    }
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        match raw.as_string()? {
+            "off" | "" => Some(Self::Off),
+            "auto" => Some(Self::Auto),
+            _ => PathBuf::parse(raw).map(Self::At),
+        }
+    }
+
+    fn render(&self) -> String {
+        match self {
+            Self::Off => quoted("off"),
+            Self::Auto => quoted("auto"),
+            Self::At(path) => path.render(),
+        }
     }
 }
 

@@ -240,6 +240,22 @@ const REFUSED: &[(&str, &str)] = &[
         "write true or false",
     ),
     (
+        "[attestation]\nrequire = [\"pidfd\", \"holds\"]",
+        "cannot be a list of pidfd,holds; write a list of \"pidfd\", \"held\", ",
+    ),
+    (
+        "[attestation]\nrequire = \"pidfd\"",
+        "write a list of \"pidfd\"",
+    ),
+    (
+        "[attestation]\nrequire = [1]",
+        "cannot be a list of other things than words",
+    ),
+    (
+        "[attestation]\nanswer_timeout = \"0s\"",
+        "write a value from",
+    ),
+    (
         "[registry]\napprovals_required = 1",
         "is 1; this version supports 0 only",
     ),
@@ -258,6 +274,26 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("[shutdown]\ngrace = \"-1s\"", "write a duration"),
 ];
+
+#[test]
+fn less_proof_is_demanded_only_where_somebody_wrote_that_and_is_told_at_start() {
+    let config = Host::new(MINIMAL).load(&[]).unwrap();
+    let standard = config.attestation.require;
+    assert!(standard.pidfd && standard.held_or_inheritable && standard.answered);
+    assert!(!config.attestation.require_is_given);
+    let line = "[attestation]\nrequire = [\"held\", \"pidfd\", \"answered\"]\n";
+    let strict = Host::new([MINIMAL, line].concat()).load(&[]).unwrap();
+    assert!(strict.attestation.require.held && strict.attestation.require_is_given);
+    assert_eq!(strict.notices(), []);
+    let variable = ("SYMBOLON_ATTESTATION_REQUIRE", "pidfd, answered");
+    let weak = Host::new(MINIMAL).load(&[variable]).unwrap();
+    let demanded = weak.attestation.require;
+    assert!(demanded.pidfd && demanded.answered && !demanded.held_or_inheritable);
+    assert_eq!(weak.notices().len(), 1);
+    let none = [MINIMAL, "[attestation]\nrequire = []\n"].concat();
+    let none = Host::new(none).load(&[]).unwrap();
+    assert!(!none.attestation.require.pidfd);
+}
 
 #[test]
 fn values_that_a_key_does_not_take_are_refused() {
@@ -455,6 +491,26 @@ fn what_weakens_the_defaults_is_noticed() {
             "audit.durability: a crash of the machine can lose the last audit records",
         ]
     );
+}
+
+#[test]
+fn pin_that_is_forced_down_is_noticed_and_no_pidfd() {
+    let forced = [MINIMAL, "[attestation]\nforce_fallback_pin = true\n"].concat();
+    let config = Host::new(forced.clone()).load(&[]).unwrap();
+    let notices: Vec<String> = config.notices().iter().map(Notice::to_string).collect();
+    assert_eq!(notices.len(), 1);
+    assert!(notices[0].starts_with("attestation.force_fallback_pin: "));
+    let given = "require = [\"pidfd\", \"answered\"]\n";
+    let faults = Host::new([&*forced, given].concat()).faults();
+    assert!(
+        faults.ends_with(
+            "`attestation.require` is [\"pidfd\", \"answered\"], which is more than can be proved \
+             with `attestation.force_fallback_pin` (true); change one of them"
+        ),
+        "{faults}"
+    );
+    let given = "require = [\"answered\"]\n";
+    Host::new([&*forced, given].concat()).load(&[]).unwrap();
 }
 
 #[test]

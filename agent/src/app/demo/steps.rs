@@ -72,6 +72,9 @@ async fn register(scene: &mut Scene) -> Result<PathBuf, DemoError> {
             &digest,
             "--audience",
             SERVER,
+            // It would be Symbolon's command that anybody of this user can run.
+            "--accept-weak",
+            "the-example-program-is-symbolon-itself",
             "-o",
             "json",
         ])

@@ -1,0 +1,447 @@
+//! The task that keeps the registry in step with the folder.
+//!
+//! One round: look at the folder, check all of it, plan against the registry as it
+//! is, carry out. A round that changes nothing and meets nothing new writes nothing,
+//! neither to the log nor to the trail. What could not be done is tried again in the
+//! next round.
+
+use super::{
+    DOCUMENTS, Entry, Fault, Problem, folder, parse,
+    plan::{BACK, GONE, Plan, Step, Version},
+    watch::Watch,
+};
+use crate::{
+    audit::{AcceptedWeaknesses as AuditedWeaknesses, Event, Kind, Trail},
+    clock::{SharedClock, unix_seconds},
+    lint::{Linter, Weak},
+    registry::{
+        Actor, Client, ClientDraft, ClientName, Reason, Registry, RegistryError, SpecRules,
+    },
+    telemetry::{ApplyMetrics, Block, Note, Readiness, RegistryMetrics},
+};
+use futures_util::future::join_all;
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    str::FromStr as _,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time;
+
+/// How often the folder is looked at without a sign from the kernel.
+const RECHECK: Duration = Duration::from_secs(30);
+/// How long after a sign: who copies files into a folder makes many.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Changes that are under way together. Each polled in its turn, so that clients
+/// are registered in the order of their documents.
+const TOGETHER: usize = 30;
+/// Bytes of what a record says of a folder's faults; the log has all of them.
+const SHOWN: usize = 1_000;
+
+const NOT_LOADED: &str = "registry.apply_dir has not been loaded";
+const FAULTY: &str = "registry.apply_dir has faults, and what was in force before stays";
+
+/// What the task works with.
+#[derive(Clone, Debug)]
+pub struct ApplierServices {
+    /// The clients.
+    pub registry: Arc<Registry>,
+    /// What they are held to.
+    pub rules: SpecRules,
+    /// The audit trail.
+    pub trail: Trail,
+    /// Judges them.
+    pub linter: Arc<Linter>,
+    /// Counts changes.
+    pub changes: RegistryMetrics,
+    /// Shows how the folder stands.
+    pub metrics: ApplyMetrics,
+    /// Told until the folder was loaded once, and while it has faults.
+    pub readiness: Readiness,
+    /// The wall clock.
+    pub clock: SharedClock,
+}
+
+/// Keeps the registry in step with a folder.
+#[derive(Debug)]
+pub struct Applier {
+    folder: PathBuf,
+    services: ApplierServices,
+    loaded: Option<Loaded>,
+    /// What was told already.
+    troubles: BTreeSet<String>,
+    first: Option<Block>,
+    note: Option<Note>,
+}
+
+/// The documents of the folder as it was last without a fault.
+#[derive(Debug)]
+struct Loaded {
+    digest: [u8; 32],
+    entries: Vec<Arc<Entry>>,
+}
+
+impl Applier {
+    /// A task for `folder` that has done nothing yet, and without which the agent is not ready.
+    pub fn new(folder: PathBuf, services: ApplierServices) -> Self {
+        Self {
+            folder,
+            first: Some(services.readiness.block(NOT_LOADED)),
+            services,
+            loaded: None,
+            troubles: BTreeSet::new(),
+            note: None,
+        }
+    }
+
+    /// Makes round after round, for ever.
+    pub async fn run(mut self) {
+        loop {
+            // Before the look, so that what happens after it is noticed.
+            let watch = Watch::on(&self.folder);
+            if let Err(error) = &watch {
+                tracing::debug!(%error, "registry.apply_dir is not watched");
+            }
+            self.round().await;
+            wait(watch.ok()).await;
+        }
+    }
+
+    /// Looks at the folder once, and does what it asks for.
+    pub async fn round(&mut self) {
+        let path = self.folder.clone();
+        let rules = self.services.rules.clone();
+        let known = self.loaded.as_ref().map(|loaded| loaded.digest);
+        let look = move || load(&path, &rules, known);
+        match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(news)) => {
+                if let Some(loaded) = news {
+                    self.loaded = Some(loaded);
+                }
+                self.bring_into_force().await;
+            }
+            Ok(Err(faults)) => self.tell_faults(&faults).await,
+            Err(_panicked) => tracing::error!("looking at registry.apply_dir failed"),
+        }
+    }
+
+    async fn bring_into_force(&mut self) {
+        let Some(loaded) = &self.loaded else { return };
+        let plan = Plan::new(&self.services.registry.snapshot(), &loaded.entries);
+        let documents = loaded.entries.len();
+        let mut troubles: Vec<Trouble> = plan.conflicts.iter().map(Trouble::from).collect();
+        let changes = plan.gone.len() + plan.steps.len();
+        troubles.extend(self.services.suspend_all(plan.gone).await);
+        troubles.extend(self.services.carry_out(plan.steps).await);
+        if changes > 0 {
+            tracing::info!(documents, changes, "registry.apply_dir is applied");
+        }
+        let metrics = &self.services.metrics;
+        metrics.documents.set(gauge(documents));
+        metrics.faults.set(0);
+        metrics.conflicts.set(gauge(troubles.len()));
+        let now = unix_seconds(self.services.clock.now());
+        metrics
+            .last_load
+            .set(i64::try_from(now).unwrap_or(i64::MAX));
+        self.first = None;
+        self.note = None;
+        self.tell_troubles(troubles).await;
+    }
+
+    /// A folder with faults changes nothing.
+    async fn tell_faults(&mut self, faults: &[Fault]) {
+        self.services.metrics.faults.set(gauge(faults.len()));
+        let note = self.note.take();
+        self.note = Some(note.unwrap_or_else(|| self.services.readiness.note(FAULTY)));
+        let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let news: BTreeSet<String> = texts.iter().cloned().collect();
+        if news == self.troubles {
+            return;
+        }
+        for text in &texts {
+            tracing::error!("registry.apply_dir: {text}");
+        }
+        let shown: String = texts.join("; ").chars().take(SHOWN).collect();
+        let reason = format!("{} faults, nothing is changed: {shown}", texts.len());
+        let event = Event::new(Kind::Refused).operation("apply").reason(reason);
+        self.services.record(event).await;
+        self.troubles = news;
+    }
+
+    /// Tells those that were not told in the round before.
+    async fn tell_troubles(&mut self, troubles: Vec<Trouble>) {
+        let mut told = BTreeSet::new();
+        for Trouble { author, text } in troubles {
+            if !self.troubles.contains(&text) {
+                tracing::error!("registry.apply_dir: {text}");
+                let event = Event::new(Kind::Refused).operation("apply");
+                let event = event.operator(author).reason(text.clone());
+                self.services.record(event).await;
+            }
+            told.insert(text);
+        }
+        self.troubles = told;
+    }
+}
+
+/// A document that could not be brought into force.
+#[derive(Debug)]
+struct Trouble {
+    author: String,
+    text: String,
+}
+
+impl Trouble {
+    fn new(entry: &Entry, why: impl std::fmt::Display) -> Self {
+        let author = entry.author();
+        Self {
+            author: author.map_or_else(String::new, |author| author.to_string()),
+            text: format!("{}: {}: {why}", entry.place, entry.name),
+        }
+    }
+}
+
+impl From<&super::plan::Conflict> for Trouble {
+    fn from(conflict: &super::plan::Conflict) -> Self {
+        let super::plan::Conflict { place, name, why } = conflict;
+        Self {
+            author: format!("{}{}", super::FILE_AUTHOR, place.file),
+            text: format!("{place}: {name}: {why}"),
+        }
+    }
+}
+
+impl ApplierServices {
+    /// Suspends clients whose documents are gone; also while nothing can be recorded.
+    async fn suspend_all(&self, gone: Vec<(ClientName, Actor)>) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        let mut gone = gone.into_iter().peekable();
+        while gone.peek().is_some() {
+            let some = gone
+                .by_ref()
+                .take(TOGETHER)
+                .map(|(name, author)| async move {
+                    let reason = Reason::from_str(GONE).unwrap_or_default();
+                    let suspended =
+                        self.registry
+                            .suspend(name.clone(), author.clone(), reason.clone());
+                    match suspended.await {
+                        Ok(client) => {
+                            self.note_change(Kind::Suspended, &client, &author, &reason)
+                                .await;
+                            None
+                        }
+                        Err(error) => Some(Trouble {
+                            author: author.to_string(),
+                            text: format!("{name}: {error}"),
+                        }),
+                    }
+                });
+            troubles.extend(join_all(some).await.into_iter().flatten());
+        }
+        troubles
+    }
+
+    async fn carry_out(&self, steps: Vec<Step>) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        let mut steps = steps.into_iter().peekable();
+        while steps.peek().is_some() {
+            let some: Vec<Step> = steps.by_ref().take(TOGETHER).collect();
+            // First all of them: some take longer, and the registry has to get them in order.
+            let drafts = join_all(some.iter().map(|step| self.judged(step))).await;
+            let some = some.iter().zip(drafts).map(|(step, draft)| async move {
+                let done = match draft {
+                    Ok(draft) => self.take_step(step, draft).await,
+                    Err(weak) => Err(weak),
+                };
+                done.err().map(|why| Trouble::new(&step.entry, why))
+            });
+            troubles.extend(join_all(some).await.into_iter().flatten());
+        }
+        troubles
+    }
+
+    /// The draft of a step, with what is accepted of it.
+    async fn judged(&self, step: &Step) -> Result<ClientDraft, StepError> {
+        let Entry { name, draft, .. } = &*step.entry;
+        let mut draft = draft.clone();
+        if step.version != Version::None {
+            let accepted = step.entry.accept_weak.clone();
+            let snapshot = self.registry.snapshot();
+            let linter = &self.linter;
+            let judged = linter.review(name, &mut draft, accepted, snapshot).await;
+            judged.check()?;
+        }
+        Ok(draft)
+    }
+
+    async fn take_step(&self, step: &Step, draft: ClientDraft) -> Result<(), StepError> {
+        if !self.trail.health().borrow().is_recording() {
+            return Err(StepError::NotRecording);
+        }
+        let entry = &step.entry;
+        let author = entry.author().ok_or(StepError::Name)?;
+        let name = entry.name.clone();
+        let reason = entry.reason();
+        let made = match step.version {
+            Version::None => None,
+            Version::First => {
+                let made = self
+                    .registry
+                    .register(name, draft, author.clone(), reason.clone());
+                Some((Kind::Registered, made.await?))
+            }
+            Version::After(number) => {
+                let (author, reason) = (author.clone(), reason.clone());
+                let made = self
+                    .registry
+                    .update(name, draft, Some(number), author, reason);
+                Some((Kind::Updated, made.await?))
+            }
+        };
+        if let Some((kind, client)) = made {
+            self.note_change(kind, &client, &author, &reason).await;
+        }
+        if step.resume {
+            let reason = Reason::from_str(BACK).unwrap_or_default();
+            let name = entry.name.clone();
+            let client = self.registry.resume(name, author.clone(), reason.clone());
+            let client = client.await?;
+            self.note_change(Kind::Resumed, &client, &author, &reason)
+                .await;
+        }
+        Ok(())
+    }
+
+    /// Counts and records a change, as those of operators are.
+    async fn note_change(&self, kind: Kind, client: &Client, author: &Actor, reason: &Reason) {
+        self.count(kind);
+        let event = Event::new(kind)
+            .client(client.name().as_str(), client.version().number)
+            .client_digest(client.version().digest.to_string())
+            .spiffe_id(client.spec().spiffe_id().to_string())
+            .accepted_weaknesses(match kind {
+                Kind::Registered | Kind::Updated => accepted(client),
+                _ => None,
+            })
+            .operator(author.as_str())
+            .reason(reason.as_str());
+        self.record(event).await;
+    }
+
+    fn count(&self, kind: Kind) {
+        let changes = &self.changes.changes;
+        changes.get_or_create(&kind.as_str().into()).inc();
+    }
+
+    async fn record(&self, event: Event) {
+        if let Err(error) = self.trail.record(event).await {
+            tracing::error!(%error, "a change of registry.apply_dir could not be recorded");
+        }
+    }
+}
+
+/// What the trail says of weaknesses that are accepted.
+fn accepted(client: &Client) -> Option<AuditedWeaknesses> {
+    let accepted = client.spec().accepted_weaknesses()?;
+    let findings = accepted.findings().iter();
+    Some(AuditedWeaknesses {
+        findings: findings.map(ToString::to_string).collect(),
+        reason: accepted.reason().to_string(),
+    })
+}
+
+/// Why a document could not be brought into force.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error("the audit trail cannot be written")]
+    NotRecording,
+    #[error("the file's name cannot be recorded")]
+    Name,
+    #[error("{0}; say with accept_weak why it is wanted all the same")]
+    Weak(#[from] Weak),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// The folder's documents; `None` where it is as `known`.
+fn load(
+    path: &Path,
+    rules: &SpecRules,
+    known: Option<[u8; 32]>,
+) -> Result<Option<Loaded>, Vec<Fault>> {
+    let contents = folder::read(path)?;
+    if known == Some(contents.digest) {
+        return Ok(None);
+    }
+    let (mut entries, mut faults) = (Vec::new(), Vec::new());
+    for file in contents.files {
+        let (found, wrong) = parse(&file.name, &file.text, file.form, rules);
+        entries.extend(found.into_iter().map(Arc::new));
+        faults.extend(wrong);
+    }
+    faults.extend(repeated(&entries));
+    if let Some(entry) = entries.get(DOCUMENTS) {
+        faults.push(Fault {
+            place: entry.place.clone(),
+            problem: Problem::TooMany {
+                what: "documents",
+                limit: DOCUMENTS,
+            },
+        });
+    }
+    if faults.is_empty() {
+        let digest = contents.digest;
+        return Ok(Some(Loaded { digest, entries }));
+    }
+    faults.sort_by(|a, b| a.place.cmp(&b.place));
+    Err(faults)
+}
+
+/// Names and SPIFFE IDs that stand in more than one document.
+fn repeated(entries: &[Arc<Entry>]) -> Vec<Fault> {
+    let mut seen: HashMap<String, &Entry> = HashMap::new();
+    let mut faults = Vec::new();
+    for entry in entries {
+        let id = entry.spec.spiffe_id().to_string();
+        for what in [format!("client {}", entry.name), id] {
+            match seen.get(&what) {
+                Some(first) => {
+                    let first = first.place.clone();
+                    faults.push(Fault {
+                        place: entry.place.clone(),
+                        problem: Problem::Twice { what, first },
+                    });
+                    break;
+                }
+                None => {
+                    seen.insert(what, entry);
+                }
+            }
+        }
+    }
+    faults
+}
+
+/// Until something happened in the folder and it is quiet again, or it is time to look anyway.
+async fn wait(watch: Option<Watch>) {
+    let Some(watch) = watch else {
+        time::sleep(RECHECK).await;
+        return;
+    };
+    match time::timeout(RECHECK, watch.changed()).await {
+        Ok(Ok(())) => time::sleep(SETTLE).await,
+        // Only where the runtime ends: not at once again.
+        Ok(Err(_)) => time::sleep(RECHECK).await,
+        Err(_it_is_time) => {}
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! The form of a registration document; `agent/doc/apply.md` describes it for operators.
+//!
+//! YAML files hold documents between `---` lines, JSON files one object after the
+//! other. Fields are those of a registration and two that are about the file's own
+//! standing (`adopt`, `accept_weak`); an unknown field, a field twice, a tag, or a
+//! merge key is refused. In YAML one document's mistake does not hide those of the
+//! next; after broken syntax nothing more can be told of a file.
+
+use super::{
+    DOCUMENTS,
+    fault::{Fault, Place, Problem},
+};
+use crate::{
+    config::units,
+    registry::{ClientDraft, ClientName, ClientSpec, SpecRules, WeaknessReason},
+};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_saphyr::{
+    Options, Spanned,
+    options::{DuplicateKeyPolicy, MergeKeyPolicy},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use symbolon_attestors::Kind;
+use time::{
+    Date, OffsetDateTime, Time, format_description::well_known::Rfc3339, macros::format_description,
+};
+
+/// Nodes of one document: more than a registration with all its limits used has.
+const NODES: usize = 4_096;
+/// Levels of a document: a list of lists in a mapping, and some to spare.
+const DEPTH: usize = 8;
+/// Bytes of text in one document: more than the registry stores of one.
+const TEXT_BYTES: usize = 512 * 1_024;
+
+/// How a file's text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Documents between `---` lines.
+    Yaml,
+    /// One object after the other.
+    Json,
+}
+
+/// One document, checked against the rules of registrations.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Where it stands.
+    pub place: Place,
+    /// The client.
+    pub name: ClientName,
+    /// What the document says.
+    pub draft: ClientDraft,
+    /// What that comes to.
+    pub spec: ClientSpec,
+    /// Whether a client that an operator registered or updated is taken over.
+    pub adopt: bool,
+    /// Why a registration that is judged weak is wanted all the same.
+    pub accept_weak: Option<WeaknessReason>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the fields of a document, each of which stands for itself"
+)]
+struct Document {
+    name: String,
+    owner: String,
+    #[serde(default)]
+    purpose: String,
+    #[serde(default)]
+    spiffe_id: Option<String>,
+    selector_sets: Vec<Vec<String>>,
+    #[serde(default)]
+    audiences: Vec<String>,
+    #[serde(default)]
+    max_audiences: Option<u32>,
+    #[serde(default, deserialize_with = "duration")]
+    x509_ttl: Option<Duration>,
+    #[serde(default, deserialize_with = "duration")]
+    jwt_ttl: Option<Duration>,
+    #[serde(default)]
+    hint: Option<String>,
+    #[serde(default)]
+    dns_names: Vec<String>,
+    #[serde(default, deserialize_with = "moment")]
+    expires_at: Option<SystemTime>,
+    #[serde(default)]
+    forbid_inheritable: bool,
+    #[serde(default)]
+    allow_foreign_user_namespaces: bool,
+    #[serde(default)]
+    required_attestors: Vec<Kind>,
+    #[serde(default)]
+    accept_weak: Option<String>,
+    #[serde(default)]
+    adopt: bool,
+}
+
+/// The documents of a file called `file`, and everything that is wrong with it.
+///
+/// Whether `expires_at` has passed is not looked at: a registration that ran out
+/// is still the registration that it was.
+#[must_use]
+pub fn parse(file: &str, text: &str, form: Form, rules: &SpecRules) -> (Vec<Entry>, Vec<Fault>) {
+    let file: Arc<str> = file.into();
+    let read = match form {
+        Form::Yaml => yaml(text),
+        Form::Json => json(text),
+    };
+    let (mut entries, mut faults) = (Vec::new(), Vec::new());
+    for (line, document) in read {
+        let place = Place {
+            file: Arc::clone(&file),
+            line,
+        };
+        let entry = document.and_then(|document| document.entry(place.clone(), rules));
+        match entry {
+            Ok(entry) => entries.push(entry),
+            Err(problem) => faults.push(Fault { place, problem }),
+        }
+    }
+    (entries, faults)
+}
+
+type Read = Vec<(u64, Result<Document, Problem>)>;
+
+fn yaml(text: &str) -> Read {
+    let mut bytes = text.as_bytes();
+    let documents =
+        serde_saphyr::read_with_options::<_, Spanned<Document>>(&mut bytes, yaml_options());
+    documents
+        .take(DOCUMENTS + 1)
+        .map(|document| match document {
+            Ok(Spanned {
+                value, referenced, ..
+            }) => (referenced.line(), Ok(value)),
+            Err(error) => {
+                let line = error.location().map_or(0, |at| at.line());
+                (line, Err(Problem::Form(without_place(&error.to_string()))))
+            }
+        })
+        .collect()
+}
+
+fn yaml_options() -> Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: DEPTH,
+            max_nodes: NODES,
+            max_events: 4 * NODES,
+            max_aliases: NODES,
+            max_anchors: NODES,
+            max_recorded_anchor_events: 4 * NODES,
+            max_recorded_anchor_bytes: TEXT_BYTES,
+            max_total_scalar_bytes: TEXT_BYTES,
+            flow_nesting_limit: DEPTH,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 4 * NODES,
+            max_replay_stack_depth: DEPTH,
+        },
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        merge_keys: MergeKeyPolicy::Error,
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+    }
+}
+
+fn json(text: &str) -> Read {
+    let mut documents = serde_json::Deserializer::from_str(text).into_iter::<Document>();
+    let mut read = Vec::new();
+    loop {
+        let before = documents.byte_offset();
+        let Some(document) = documents.next() else {
+            return read;
+        };
+        match document {
+            Ok(document) => read.push((line_after(text, before), Ok(document))),
+            Err(error) => {
+                let line = u64::try_from(error.line()).unwrap_or_default();
+                let problem = Problem::Form(without_place(&error.to_string()));
+                read.push((line, Err(problem)));
+                return read;
+            }
+        }
+        if read.len() > DOCUMENTS {
+            return read;
+        }
+    }
+}
+
+/// The line of the first thing behind `offset`.
+fn line_after(text: &str, offset: usize) -> u64 {
+    let rest = text.get(offset..).unwrap_or_default();
+    let start = offset + (rest.len() - rest.trim_start().len());
+    let before = text.as_bytes().get(..start).unwrap_or_default();
+    let feeds = before.iter().filter(|byte| **byte == b'\n').count();
+    u64::try_from(feeds).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+/// A message without its end ` at line 3 column 4`: the place is told in one form for all faults.
+fn without_place(message: &str) -> String {
+    let short = message.rsplit_once(" at line ").filter(|(_, place)| {
+        place
+            .chars()
+            .all(|c| c.is_ascii_digit() || " ,column".contains(c))
+    });
+    let message = short.map_or(message, |(message, _)| message);
+    message.trim_end_matches([':', ' ']).to_owned()
+}
+
+impl Document {
+    fn entry(self, place: Place, rules: &SpecRules) -> Result<Entry, Problem> {
+        let name: ClientName = self.name.parse()?;
+        let accept_weak = self.accept_weak.as_deref().map(str::parse).transpose()?;
+        let draft = ClientDraft {
+            owner: self.owner,
+            purpose: self.purpose,
+            spiffe_id: self.spiffe_id,
+            selector_sets: self.selector_sets,
+            audiences: self.audiences,
+            max_audiences: self.max_audiences,
+            x509_ttl: self.x509_ttl,
+            jwt_ttl: self.jwt_ttl,
+            hint: self.hint,
+            dns_names: self.dns_names,
+            expires_at: self.expires_at,
+            forbid_inheritable: self.forbid_inheritable,
+            allow_foreign_user_namespaces: self.allow_foreign_user_namespaces,
+            required_attestors: self.required_attestors,
+            accepted_weaknesses: None,
+        };
+        let spec = draft.check(&name, rules, UNIX_EPOCH)?;
+        Ok(Entry {
+            place,
+            name,
+            draft,
+            spec,
+            adopt: self.adopt,
+            accept_weak,
+        })
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let length = units::parse_duration(&text);
+    length
+        .map(Some)
+        .ok_or_else(|| D::Error::custom(format!("{text:?} is no duration; write 90s, 5m or 1h30m")))
+}
+
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    at(&text).map(Some).ok_or_else(|| {
+        D::Error::custom(format!(
+            "{text:?} is no time; write 2027-01-31T12:00:00Z or 2027-01-31"
+        ))
+    })
+}
+
+/// RFC 3339, or a date: its beginning in UTC. A distance from now would move with each reading.
+fn at(text: &str) -> Option<SystemTime> {
+    let exact = OffsetDateTime::parse(text, &Rfc3339).ok();
+    let at = exact.or_else(|| {
+        let date = Date::parse(text, format_description!("[year]-[month]-[day]")).ok()?;
+        Some(date.with_time(Time::MIDNIGHT).assume_utc())
+    })?;
+    let seconds = u64::try_from(at.unix_timestamp()).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests;
