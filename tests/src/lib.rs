@@ -18,6 +18,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::missing_panics_doc,
     reason = "a harness fails the test that uses it by panicking"
 )]
@@ -25,17 +26,21 @@
 mod agent;
 mod binary;
 mod cli;
+mod envoy;
+pub mod hosts;
 mod interop;
 mod notify;
 mod program;
 mod requirement;
 mod setup;
+pub mod spire_reference;
 mod workload;
 mod workload_api;
 
 pub use agent::{Agent, Stopped};
 pub use binary::{command, symbolon};
 pub use cli::Output;
+pub use envoy::Envoy;
 pub use interop::Client;
 pub use program::Program;
 pub use requirement::{SOMEBODY_ELSE, can_run, has_tool, is_root};
