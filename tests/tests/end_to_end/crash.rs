@@ -33,7 +33,8 @@ fn request(name: &str) -> RegisterClientRequest {
             audiences: vec![AUDIENCE.to_owned()],
             ..ClientSpec::default()
         }),
-        reason: String::new(),
+        accept_weak: "a test".to_owned(),
+        ..RegisterClientRequest::default()
     }
 }
 

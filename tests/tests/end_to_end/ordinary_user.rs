@@ -50,7 +50,8 @@ async fn an_ordinary_users_agent_serves_that_users_processes() {
         "--selector",
         &uid,
     ];
-    let rest = ["--selector", &digest, "--selector", &path];
+    let weak = ["--accept-weak", "a copy of symbolon"];
+    let rest = ["--selector", &digest, "--selector", &path, weak[0], weak[1]];
     let registered = run_as_its_user(&agent, &program, &[&register[..], &rest].concat()).await;
     assert_eq!(registered.code, Some(0), "{registered:?}");
     let served = run_as_its_user(&agent, &program, &["svid", "x509"]).await;
