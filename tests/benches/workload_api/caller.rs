@@ -9,13 +9,17 @@
 //! | `fresh` | the same, NUMBER times, each on a new connection of a warm process |
 //! | `jwt`, `validate` | the time of NUMBER calls of `FetchJWTSVID` or `ValidateJWTSVID` on one connection |
 //! | `load` | `FetchJWTSVID` calls in a second, by 64 connections |
+//! | `token` | as `fresh`, with `FetchJWTSVID` |
 //! | `hold` | how long it took to open NUMBER streams on connections of their own, which it then holds |
+//! | `peer` | `ready` once it has NUMBER more descriptors, the connection in the midst of them, all of which it holds |
+//! | `flood` | each second, how many `FetchJWTSVID` calls were answered and how many refused since it began, by 32 connections with 64 calls each |
+//! | `storm` | each second, how many connections it opened and how many failed since it began |
 //!
 //! The Rust caller is this benchmark's own binary. As `hold` it ends when all of
 //! its streams have, and prints when the first and the last did (on the
 //! monotonic clock); as `first` it rehearses on another socket, so that the
 //! client's own cold start is not in the figure. The caller of grpc-go does
-//! neither: SPIRE's figures hold a cold client too.
+//! neither (SPIRE's figures hold a cold client too), and has no jobs from `token` on but `hold`.
 
 use crate::samples::Samples;
 use std::{
@@ -35,17 +39,25 @@ pub(crate) enum Job {
     Jwt,
     Validate,
     Load,
+    Token,
     Hold,
+    Peer,
+    Flood,
+    Storm,
 }
 
 impl Job {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 10] = [
         Self::First,
         Self::Fresh,
         Self::Jwt,
         Self::Validate,
         Self::Load,
+        Self::Token,
         Self::Hold,
+        Self::Peer,
+        Self::Flood,
+        Self::Storm,
     ];
 
     /// The job of this name.
@@ -62,7 +74,11 @@ impl fmt::Display for Job {
             Self::Jwt => "jwt",
             Self::Validate => "validate",
             Self::Load => "load",
+            Self::Token => "token",
             Self::Hold => "hold",
+            Self::Peer => "peer",
+            Self::Flood => "flood",
+            Self::Storm => "storm",
         })
     }
 }
@@ -102,6 +118,16 @@ impl Caller {
 
     /// Starts a job.
     pub(crate) fn start(&self, job: Job, socket: &Path, number: usize) -> Workload {
+        Workload::start(&mut self.command(job, socket, number))
+    }
+
+    /// Starts a job as another user, which takes root.
+    pub(crate) fn start_as(&self, user: u32, job: Job, socket: &Path, number: usize) -> Workload {
+        let mut command = self.command(job, socket, number);
+        Workload::start(command.uid(user).gid(user))
+    }
+
+    fn command(&self, job: Job, socket: &Path, number: usize) -> Command {
         let mut command = Command::new(&self.program);
         if self.rehearsal.is_some() {
             command.arg(ROLE);
@@ -111,7 +137,7 @@ impl Caller {
             .arg(socket)
             .arg(number.to_string());
         command.args(&self.rehearsal).stdin(Stdio::null());
-        Workload::start(&mut command)
+        command
     }
 
     /// The times that a job prints.

@@ -22,10 +22,13 @@
     reason = "a benchmark prints, looks at the clock, and ends with the first surprise"
 )]
 
+mod attestation;
 mod caller;
 mod calls;
+mod flood;
 mod floor;
 mod options;
+mod peer;
 mod registrations;
 mod report;
 mod role;
@@ -34,6 +37,7 @@ mod spire;
 mod stage;
 mod streams;
 mod stub;
+mod system_calls;
 
 use caller::{Caller, Job};
 use floor::Floors;
@@ -80,6 +84,12 @@ async fn benchmark(options: &Options) {
     let floors = Floors::measure(&program, directory.path());
     if options.has(Part::Calls) {
         calls::measure(options, &floors, &caller, &bare).await;
+    }
+    if options.has(Part::Attestation) {
+        attestation::measure(options, &floors, &caller).await;
+    }
+    if options.has(Part::Flood) {
+        flood::measure(options, &caller, &bare).await;
     }
     if options.has(Part::Streams) {
         streams::measure(options, &caller).await;

@@ -5,13 +5,17 @@ use std::str::FromStr;
 const USAGE: &str = "\
 cargo bench -p symbolon-tests -- [--only PART[,PART...]] [--samples N] [--streams N[,N...]] [--registrations N[,N...]]
 
-parts: calls, streams, registrations, spire";
+parts: calls, attestation, flood, streams, registrations, spire";
 
 /// A part of the benchmark.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Part {
     /// What a call takes.
     Calls,
+    /// What the proofs and the attestors add.
+    Attestation,
+    /// What others notice of a user who calls as fast as he can.
+    Flood,
     /// Memory of open streams, and how fast a suspension reaches them.
     Streams,
     /// Start and memory with many registrations.
@@ -26,6 +30,8 @@ impl FromStr for Part {
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
             "calls" => Ok(Self::Calls),
+            "attestation" => Ok(Self::Attestation),
+            "flood" => Ok(Self::Flood),
             "streams" => Ok(Self::Streams),
             "registrations" => Ok(Self::Registrations),
             "spire" => Ok(Self::Spire),
@@ -48,7 +54,14 @@ impl Options {
     /// Reads the arguments of `cargo bench`; a message where they make no sense.
     pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
-            parts: vec![Part::Calls, Part::Streams, Part::Registrations, Part::Spire],
+            parts: vec![
+                Part::Calls,
+                Part::Attestation,
+                Part::Flood,
+                Part::Streams,
+                Part::Registrations,
+                Part::Spire,
+            ],
             samples: 300,
             streams: vec![1_000, 10_000],
             registrations: vec![10_000, 100_000],

@@ -67,6 +67,7 @@ async fn register(agent: &Agent, count: usize) {
             name: format!("client-{number}"),
             spec: Some(spec(number)),
             reason: "a benchmark".to_owned(),
+            ..RegisterClientRequest::default()
         };
         admin
             .clone()

@@ -3,7 +3,7 @@
 //! `caller.rs` says what the jobs are and which lines they print; the program in
 //! `tests/benches/go` does the same with grpc-go.
 
-use crate::caller::Job;
+use crate::{caller::Job, flood, peer};
 use futures_util::{StreamExt as _, future::join_all, stream};
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
@@ -53,6 +53,17 @@ pub(crate) async fn run(job: Job, socket: &Path, number: usize, rehearsal: &Path
         }
         Job::Jwt | Job::Validate => kept(job, socket, number).await,
         Job::Load => load(socket).await,
+        Job::Token => {
+            for turn in 0..WARM_UP + number {
+                let time = fresh_token(socket).await;
+                if turn >= WARM_UP {
+                    print(time);
+                }
+            }
+        }
+        Job::Peer => peer::play(socket, number),
+        Job::Flood => flood::call(socket).await,
+        Job::Storm => flood::connect(socket),
         Job::Hold => hold(socket, number).await,
     }
 }
@@ -69,6 +80,14 @@ async fn fresh(socket: &Path) -> Duration {
     begun.elapsed()
 }
 
+/// Connects, and takes a JWT-SVID.
+async fn fresh_token(socket: &Path) -> Duration {
+    let begun = Instant::now();
+    let mut api = workload_api_at(socket).await;
+    fetch_jwt(&mut api).await;
+    begun.elapsed()
+}
+
 async fn open(api: &mut WorkloadApi) -> Streaming<X509svidResponse> {
     let answer = api.fetch_x509svid(X509svidRequest {}).await;
     let mut stream = answer.expect("an answer").into_inner();
@@ -77,12 +96,16 @@ async fn open(api: &mut WorkloadApi) -> Streaming<X509svidResponse> {
     stream
 }
 
-async fn fetch_jwt(api: &mut WorkloadApi) -> String {
-    let request = JwtsvidRequest {
+/// A call for a JWT-SVID.
+pub(crate) fn jwt_request() -> JwtsvidRequest {
+    JwtsvidRequest {
         audience: vec![AUDIENCE.to_owned()],
         spiffe_id: String::new(),
-    };
-    let answer = api.fetch_jwtsvid(request).await.expect("an answer");
+    }
+}
+
+async fn fetch_jwt(api: &mut WorkloadApi) -> String {
+    let answer = api.fetch_jwtsvid(jwt_request()).await.expect("an answer");
     answer.into_inner().svids.remove(0).svid
 }
 

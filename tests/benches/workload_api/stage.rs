@@ -24,16 +24,33 @@ pub(crate) enum Durability {
     Write,
 }
 
-/// An agent as it is shipped, but for its audit's durability.
+/// An agent as it is shipped, but for its audit's durability, and for its caps on calls.
 pub(crate) async fn agent(durability: Durability) -> Agent {
+    uncapped(durability).start().await
+}
+
+/// The same, which demands these proofs of a connection.
+pub(crate) async fn agent_requiring(durability: Durability, proofs: &[&str]) -> Agent {
+    let setup = uncapped(durability).set("attestation", "require", proofs.to_vec());
+    setup.start().await
+}
+
+/// An agent as it is shipped, with its caps.
+pub(crate) async fn capped_agent() -> Agent {
+    Setup::new().set("log", "level", "info").start().await
+}
+
+fn uncapped(durability: Durability) -> Setup {
     let durability = match durability {
         Durability::Sync => "sync",
         Durability::Write => "write",
     };
-    let setup = Setup::new()
+    Setup::new()
         .set("audit", "durability", durability)
-        .set("log", "level", "info");
-    setup.start().await
+        // One caller makes all the calls: what is measured is the agent, not its caps.
+        .set("limits", "calls_per_second_per_uid", 10_000_000)
+        .set("limits", "connections_per_second_per_uid", 10_000_000)
+        .set("log", "level", "info")
 }
 
 /// Registers a caller by its user.

@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::{path::Path, pin::Pin};
-use symbolon_agent::transport::{Http2Guard, TransportLimits};
+use symbolon_agent::transport::{Accepted, Http2Guard, TransportLimits};
 use symbolon_proto::workload::{
     JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse,
     ValidateJwtsvidRequest, ValidateJwtsvidResponse, WitBundlesRequest, WitBundlesResponse,
@@ -41,6 +41,7 @@ pub(crate) async fn serve(socket: &Path, guarded: bool) {
     loop {
         let (accepted, _) = listener.accept().await.expect("a connection");
         if guarded {
+            let accepted = Accepted::new(accepted, false);
             let accepted = Http2Guard::new(accepted, TransportLimits::default());
             tokio::spawn(serve_connection(accepted));
         } else {

@@ -26,6 +26,7 @@ fuzz_target!(
             hint,
             dns_names,
             expires_at: expiry.map(|at| UNIX_EPOCH + Duration::from_secs(at.into())),
+            ..ClientDraft::default()
         });
     }
 );

@@ -3,9 +3,9 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
-use symbolon_agent::transport::{Http2Guard, TransportError, TransportLimits};
+use symbolon_agent::transport::{Http2Guard, Sender, Stamped, TransportError, TransportLimits};
 use tokio::io::{AsyncRead, ReadBuf};
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -62,9 +62,31 @@ impl AsyncRead for Pieces {
     }
 }
 
-/// All that goes through a guard, read `room` bytes at a time, and the error that ends it.
+impl Stamped for Pieces {
+    fn poll_receive(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Sender>> {
+        ready!(self.poll_read(cx, buf))?;
+        Poll::Ready(Ok(Sender::Unstamped))
+    }
+}
+
+/// All that goes through a guard that asks nobody, read `room` bytes at a time, and the error
+/// that ends it.
 pub fn guarded(inner: Pieces, room: usize) -> (Vec<u8>, Option<TransportError>) {
-    let mut guard = Http2Guard::new(inner, TransportLimits::default());
+    read_all(
+        &mut Http2Guard::new(inner, TransportLimits::default()),
+        room,
+    )
+}
+
+/// All that goes through a guard, as [`guarded`].
+pub fn read_all<S: Stamped + Unpin>(
+    mut guard: &mut Http2Guard<S>,
+    room: usize,
+) -> (Vec<u8>, Option<TransportError>) {
     let mut space = vec![0; room];
     let mut read = Vec::new();
     loop {
