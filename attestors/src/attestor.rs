@@ -16,13 +16,14 @@
 //! fingerprint.
 
 use crate::{
+    budget::Budget,
     cgroup,
     container::{Containers, RuntimeSockets},
     digest::{Content, DigestError, DigestLimits, Digests},
     evidence::{Attestation, CgroupEvidence, Evidence, ExecutableEvidence},
     executable::{Executable, FileIdentity},
     findings::{Fact, Findings},
-    held::{Budget, Networks},
+    held::{LOOK_INTERVAL, LOOKS, Networks},
     host::Host,
     image::Image,
     kinds::Kinds,
@@ -247,7 +248,7 @@ impl Attestor {
             force_fallback_pin: config.force_fallback_pin,
             allow_traced: config.allow_traced,
             networks: Networks::default(),
-            budget: Budget::default(),
+            budget: Budget::new(LOOK_INTERVAL, LOOKS),
         }
     }
 

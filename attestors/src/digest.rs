@@ -19,6 +19,7 @@
 //! A digest says what the file holds, not what was loaded into the process.
 
 use crate::{
+    budget::Budget,
     executable::{Executable, FileIdentity, MountId},
     findings::{Fact, Reason},
     host::Host,
@@ -62,6 +63,15 @@ pub(crate) struct Content {
 /// What was read of a file, or why nothing was.
 pub(crate) type Digest = Result<Content, DigestError>;
 
+/// What hashing is paid in: a millisecond of it, or less.
+const BLOCK_BYTES: u64 = 1 << 20;
+
+/// Blocks that one user may have hashed at once: 4 GiB.
+const BLOCKS: u32 = 4096;
+
+/// How often one more: 256 MiB a second, a fifth of a core.
+const BLOCK_INTERVAL: Duration = Duration::from_micros(3906);
+
 /// What bounds the work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DigestLimits {
@@ -78,6 +88,7 @@ pub(crate) struct Digests {
     pool: ReadPool,
     limits: DigestLimits,
     cache: Arc<Mutex<Cache>>,
+    budget: Arc<Budget>,
 }
 
 /// What a thread of the pool comes back with.
@@ -94,6 +105,7 @@ impl Digests {
             pool,
             limits,
             cache,
+            budget: Arc::new(Budget::new(BLOCK_INTERVAL, BLOCKS)),
         }
     }
 
@@ -122,8 +134,9 @@ impl Digests {
         {
             return Ok(digest);
         }
-        let job = self.job(executable, peer, at);
-        match self.pool.run(user(), job).await {
+        let user = user();
+        let job = self.job(executable, peer, user, at);
+        match self.pool.run(user, job).await {
             Ok(Outcome::Done(digest)) => digest,
             Ok(Outcome::Join(flight)) => self.join(flight).await,
             Err(error) => Err(DigestError::Pool(error)),
@@ -145,6 +158,7 @@ impl Digests {
         &self,
         executable: &Arc<Executable>,
         peer: &Arc<PinnedPeer>,
+        user: u32,
         at: SystemTime,
     ) -> impl FnOnce() -> Outcome + Send + 'static + use<> {
         let host = Arc::clone(&self.host);
@@ -152,13 +166,21 @@ impl Digests {
         let executable = Arc::clone(executable);
         let peer = Arc::clone(peer);
         let hash_remote = self.limits.hash_remote;
+        let budget = Arc::clone(&self.budget);
+        let hash = move |host: &Host, executable: &Executable| {
+            if budget.take(user, blocks(executable.identity.size)) {
+                content::hash(&host.root, executable)
+            } else {
+                Err(DigestError::Pool(PoolError::Overloaded))
+            }
+        };
         move || {
             let trust = match content::trust(&host, &executable, &peer, hash_remote) {
                 Ok(trust) => trust,
                 Err(reason) => return Outcome::Done(Err(DigestError::Unknown(reason))),
             };
             if trust == Trust::Never || !may_be_kept(&executable.identity, at) {
-                return Outcome::Done(content::hash(&host.root, &executable));
+                return Outcome::Done(hash(&host, &executable));
             }
             let entry = cache.lock().enter(executable.identity);
             match entry {
@@ -169,7 +191,7 @@ impl Digests {
                         cache: &cache,
                         identity: executable.identity,
                     };
-                    let digest = content::hash(&host.root, &executable);
+                    let digest = hash(&host, &executable);
                     landing.land(&flight, &digest);
                     Outcome::Done(digest)
                 }
@@ -182,6 +204,12 @@ impl Digests {
 /// Reads `mountinfo` of `peer` for a mount that is not the host's, so the pool is the place.
 pub(crate) fn believable(host: &Host, executable: &Executable, peer: &PinnedPeer) -> Fact<()> {
     content::trust(host, executable, peer, false).map(|_times| ())
+}
+
+/// What hashing so many bytes takes out of its user's bucket; never more than that holds.
+fn blocks(bytes: u64) -> u32 {
+    let blocks = bytes.div_ceil(BLOCK_BYTES).min(BLOCKS.into());
+    u32::try_from(blocks).unwrap_or(BLOCKS)
 }
 
 /// Whether a digest may be kept under `identity` when its hashing starts at `at`.

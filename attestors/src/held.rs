@@ -7,7 +7,7 @@
 //!
 //! `diag` asks the kernel for the inode of the other end, in the network
 //! namespace to which the connection belongs (`networks`); the search here
-//! finds the descriptor with that inode, and `budget` bounds it for each user.
+//! finds the descriptor with that inode, and a budget bounds it for each user.
 //! Number, flag and inode of a descriptor come from one read of
 //! `/proc/PID/fdinfo/N`, so that it cannot be swapped in between.
 //!
@@ -22,14 +22,13 @@
 //! not found is not held, and a search that the budget cuts short is unknown.
 //! `doc/proofs.md` says what is left open.
 
-mod budget;
 mod diag;
 mod networks;
 
-pub(crate) use budget::Budget;
 pub(crate) use networks::Networks;
 
 use crate::{
+    budget::Budget,
     findings::{Reason, unread},
     host::Host,
     parse::{self, DescriptorInfo},
@@ -50,7 +49,16 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
+
+/// Descriptors that one user may have looked at at once: some 14 ms of the agent's time. Looks where
+/// a connection is likely, or was found before, are free, so that an empty bucket does not hurt
+/// ordinary clients of the same user.
+pub(crate) const LOOKS: u32 = 10_000;
+
+/// How often one more: 5,000 a second, less than a hundredth of a core.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_micros(200);
 
 /// Standard input, output and error: whoever starts a program chooses what they are.
 const STANDARD: u32 = 2;

@@ -20,6 +20,7 @@
 
 mod accounts;
 mod attestor;
+mod budget;
 mod cgroup;
 mod code;
 mod container;

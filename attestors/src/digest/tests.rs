@@ -1,5 +1,7 @@
 use super::{Content, Digest, DigestError, DigestLimits, Digests, Entry, PoolError, ReadPool};
-use crate::{executable::Executable, hex, host::Host, pin::PinnedPeer, procfs::ProcRoot};
+use crate::{
+    budget::Budget, executable::Executable, hex, host::Host, pin::PinnedPeer, procfs::ProcRoot,
+};
 use aws_lc_rs::digest::{SHA256, digest};
 use std::{
     fs,
@@ -227,4 +229,23 @@ async fn a_file_that_changed_since_it_was_looked_at_is_refused() {
     assert_eq!(digest, Err(DigestError::Changed));
     let identity = executable.identity;
     assert_eq!(digests.cache.lock().known(&identity), None);
+}
+
+#[test]
+fn a_bucket_pays_for_the_largest_file() {
+    assert_eq!(super::blocks(0), 0);
+    assert_eq!(super::blocks(1), 1);
+    assert_eq!(super::blocks(u64::MAX), super::BLOCKS);
+}
+
+#[tokio::test]
+async fn who_has_spent_all_gets_no_more_hashed_and_others_do() {
+    let (mut digests, program) = (digests(1 << 30, 8), Program::start());
+    digests.budget = Arc::new(Budget::new(Duration::from_hours(1), 1));
+    assert!(digests.budget.take(1, 1));
+    let spent = ask(&digests, &program, later()).await;
+    assert_eq!(spent, Err(DigestError::Pool(PoolError::Overloaded)));
+    let (executable, peer) = program.seen();
+    let digest = digests.of(&executable, &peer, || 2, later()).await;
+    assert_eq!(digest, Ok(program.content()));
 }

@@ -227,7 +227,8 @@ if ctypes.CDLL(None).syscall(clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0) == 0:
     os._exit(0)
 os.dup2(control.fileno(), 0); os.dup2(control.fileno(), 1)
 os.set_inheritable(write, True)
-os.execv("/bin/sh", ["sh", "-c", f"echo go >&{write}; exec {write}>&-; exec cat"])
+# Of two digits bash alone makes a descriptor.
+os.execv("/bin/bash", ["bash", "-c", f"echo go >&{write}; exec {write}>&-; exec cat"])
 "#;
 
 #[test]

@@ -1,6 +1,8 @@
 use super::{Call, KeySlot, Metrics};
 
 fn touch_proofs(metrics: &Metrics) {
+    let failures = &metrics.workload.attestor_failures;
+    failures.get_or_create(&"systemd".into()).inc();
     let required = &metrics.workload.proofs_required;
     required.get_or_create(&"held".into()).set(1);
 }
@@ -28,10 +30,6 @@ fn touched() -> Metrics {
         .duration
         .get_or_create(&"FetchX509SVID".into())
         .observe(0.001);
-    workload
-        .attestor_failures
-        .get_or_create(&"systemd".into())
-        .inc();
     workload
         .attestations
         .get_or_create(&"accepted".into())
