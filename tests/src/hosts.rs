@@ -20,7 +20,9 @@ pub use podman::Podman;
 pub use runc::Runc;
 pub use scope::Scope;
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use crate::within;
 use tokio::process::Command;
@@ -36,18 +38,32 @@ pub struct Container {
 
 impl Container {
     /// One whose runtime says that it has started: its first process may still run the runtime's
-    /// program, for the time that it takes to execute its own.
-    async fn started(id: String, pid: u32) -> Self {
+    /// program, or be in the middle of executing its own, when this begins. `proc` numbers it `pid`.
+    async fn started(id: String, pid: u32, proc: &Path) -> Self {
+        let process = proc.join(pid.to_string());
         within("the execution of a container's program", async {
-            let link = format!("/proc/{pid}/exe");
-            let is_runtime = |program: PathBuf| program.to_string_lossy().contains("runc");
-            while std::fs::read_link(&link).is_ok_and(is_runtime) {
+            while !has_executed(&process) {
                 tokio::task::yield_now().await;
             }
         })
         .await;
         Self { id, pid }
     }
+}
+
+/// Whether the process runs a program of its container: a file below its root, not the runtime's
+/// (which may be a copy without a name), and the kernel has told it what it needs to begin.
+fn has_executed(process: &Path) -> bool {
+    let is_in_container = || -> std::io::Result<bool> {
+        let program = fs::read_link(process.join("exe"))?;
+        let inside = process.join("root");
+        let inside = inside.join(program.strip_prefix("/").unwrap_or(&program));
+        let (runs, inside) = (fs::metadata(process.join("exe"))?, fs::metadata(inside)?);
+        Ok((runs.dev(), runs.ino()) == (inside.dev(), inside.ino())
+            && !program.to_string_lossy().contains("runc")
+            && !fs::read(process.join("auxv"))?.is_empty())
+    };
+    is_in_container().unwrap_or(false)
 }
 
 /// What a command that has to succeed prints, without the line's end.

@@ -261,7 +261,13 @@ impl Containerd {
         let started = within("a container's start", runtime.start_container(request)).await;
         let _empty = started.expect("it starts");
         let pid = self.pid(&id).await;
-        Container::started(id, pid).await
+        Container::started(id, pid, &self.proc()).await
+    }
+
+    /// Where processes have the numbers that the daemon says.
+    fn proc(&self) -> PathBuf {
+        let daemon = self.daemon.id().expect("it runs");
+        PathBuf::from(format!("/proc/{daemon}/root/proc"))
     }
 
     async fn pid(&self, container: &str) -> u32 {

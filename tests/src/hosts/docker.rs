@@ -1,7 +1,7 @@
 //! Docker.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -101,7 +101,7 @@ impl Docker {
         let pid = ["inspect", "--format", "{{.State.Pid}}", &id];
         let pid = printed(&mut self.docker(&pid)).await;
         let pid = pid.parse().expect("a process ID");
-        Container::started(id, pid).await
+        Container::started(id, pid, Path::new("/proc")).await
     }
 
     /// Ends the daemon, and its containers with it.

@@ -1,7 +1,7 @@
 //! Podman, with its API service.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -91,7 +91,7 @@ impl Podman {
         let pid = ["inspect", "--format", "{{.State.Pid}}", &id];
         let pid = printed(&mut self.podman(&pid)).await;
         let pid = pid.parse().expect("a process ID");
-        Container::started(id, pid).await
+        Container::started(id, pid, Path::new("/proc")).await
     }
 
     /// Ends the service; its containers go on.

@@ -1,6 +1,7 @@
 //! runc alone: containers that no daemon knows, in cgroups of the test's choice.
 
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -81,6 +82,6 @@ impl Runc {
         assert!(status.success(), "runc: {status}");
         let pid = fs::read_to_string(pid).expect("a process ID");
         let pid = pid.parse().expect("a process ID");
-        Container::started(name.to_owned(), pid).await
+        Container::started(name.to_owned(), pid, Path::new("/proc")).await
     }
 }
