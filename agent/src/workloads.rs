@@ -251,9 +251,10 @@ impl Workloads {
     }
 
     /// Who the process may be by this snapshot, on a connection that proves all
-    /// that is demanded; none where the attestation is behind what the registry
-    /// wants to know. The proofs of single connections make no difference here,
-    /// else the streams of two would wake each other for ever.
+    /// that is demanded; none where the attestation is behind: the registry wants
+    /// to know more, or other facts were found since. The proofs of single
+    /// connections make no difference here, else the streams of two would wake
+    /// each other for ever.
     ///
     /// Whoever asks first after a change withdraws what is no longer granted and
     /// wakes the streams; later ones find nothing to do.
@@ -263,7 +264,7 @@ impl Workloads {
         attestation: &Attestation,
         snapshot: &Snapshot,
     ) -> Option<Candidates> {
-        if !attestation.kinds().covers(snapshot.kinds()) {
+        if !covers(attestation, snapshot) || !process.is_latest(attestation) {
             return None;
         }
         let candidates = Candidates::find(attestation, snapshot);
@@ -338,6 +339,12 @@ impl Workloads {
     fn all(&self) -> Vec<Arc<Process>> {
         self.processes.lock().all()
     }
+}
+
+/// Whether all was asked of a process that the registry wants to know of it.
+fn covers(attestation: &Attestation, snapshot: &Snapshot) -> bool {
+    let wanted = snapshot.wanted(attestation.selectors());
+    attestation.kinds().covers(wanted)
 }
 
 fn audit_process(process: &Process) -> AuditProcess {

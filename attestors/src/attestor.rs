@@ -49,6 +49,7 @@ mod loaded;
 mod proofs;
 
 pub(crate) use asked::Subject;
+pub use asked::Wanted;
 pub(crate) use facts::{Facts, cgroups_now};
 pub use limitations::Capabilities;
 
@@ -301,10 +302,27 @@ impl Attestor {
         kinds: Kinds,
         at: SystemTime,
     ) -> Result<Attestation, AttestError> {
+        self.attest_as_wanted(peer, image, &|_selectors: &[_]| kinds, at)
+            .await
+    }
+
+    /// As [`attest`](Self::attest), from the attestors that are `wanted` about a process with the
+    /// selectors that are known so far, sorted: `unix` and `cgroup` first, then also those of each
+    /// attestor that was asked. The more selectors there are, the more may be wanted, never less.
+    ///
+    /// # Errors
+    /// As [`attest`](Self::attest).
+    pub async fn attest_as_wanted(
+        &self,
+        peer: &Arc<PinnedPeer>,
+        image: &Image,
+        wanted: &Wanted<'_>,
+        at: SystemTime,
+    ) -> Result<Attestation, AttestError> {
         let mut facts = Facts::read(&self.host, peer)?;
         facts.tracer = self.tracer(peer, &facts.tracer).await?;
         let content = self.content(&facts, peer, at).await?;
-        let mut findings = Findings::default();
+        let mut findings = self.found(peer, &facts, &content, at);
         let subject = Subject {
             host: &self.host,
             peer,
@@ -315,16 +333,17 @@ impl Attestor {
             containers: &self.containers,
             at,
         };
-        if kinds != Kinds::NONE {
+        let mut asked = Kinds::NONE;
+        if wanted(findings.known()) != Kinds::NONE {
             // Seldom, and large: those who are not asked take no room.
-            Box::pin(asked::report(&subject, kinds, &mut findings)).await;
+            asked = Box::pin(asked::report(&subject, wanted, &mut findings)).await;
         }
         if facts.identity() != image.executable() {
             return Err(Changed::Executable.into());
         }
         self.unchanged(peer, image)?;
-        let known = (findings, kinds);
-        let evidence = self.evidence(peer, facts, content, known, at)?;
+        let digest = content.ok().map(|content| content.sha256);
+        let evidence = evidence(peer, &facts, digest, (findings, asked), at)?;
         Attestation::new(evidence, image.clone())
             .map_err(|error| AttestError::Evidence(error.to_string()))
     }
@@ -379,48 +398,60 @@ impl Attestor {
         }
     }
 
-    fn evidence(
+    /// What `unix` and `cgroup` say.
+    fn found(
         &self,
         peer: &PinnedPeer,
-        facts: Facts,
-        content: Fact<Content>,
-        (mut findings, kinds): (Findings, Kinds),
+        facts: &Facts,
+        content: &Fact<Content>,
         at: SystemTime,
-    ) -> Result<Evidence, AttestError> {
+    ) -> Findings {
+        let mut findings = Findings::default();
         let credentials = peer.credentials();
         unix::report_credentials(&self.host, credentials, &facts.groups, at, &mut findings);
         findings.report("unix:path", facts.path.as_ref().map_err(Clone::clone));
-        unix::report_privileges(&facts.executable, &content, &mut findings);
-        let digest = content.map(|content| content.sha256);
-        findings.report("unix:sha256", digest.as_ref().map_err(Clone::clone));
+        unix::report_privileges(&facts.executable, content, &mut findings);
+        let digest = content.as_ref().map(|content| &content.sha256);
+        findings.report("unix:sha256", digest.map_err(Clone::clone));
         cgroup::report(
             &facts.cgroups,
             facts.cgroup_id,
             &self.host.cgroups,
             &mut findings,
         );
-        let container = findings.container.take();
-        let code = findings.code.take();
-        let (selectors, unknown) = findings.finish();
-        Ok(Evidence {
-            asked: kinds.iter().collect(),
-            cgroup: facts.cgroup_evidence(),
-            container,
-            code,
-            executable: facts.executable_evidence(digest.ok()),
-            gid: credentials.gid,
-            groups: facts.known_groups(),
-            pid: credentials.pid,
-            pinned_by: peer.method().as_str(),
-            proofs: None,
-            selectors: selectors.into(),
-            start_time: facts.start_time.ok(),
-            time: rfc3339(at)?,
-            tracer: facts.tracer.ok().flatten(),
-            uid: credentials.uid,
-            unknown,
-        })
+        findings
     }
+}
+
+fn evidence(
+    peer: &PinnedPeer,
+    facts: &Facts,
+    digest: Option<Arc<str>>,
+    (mut findings, asked): (Findings, Kinds),
+    at: SystemTime,
+) -> Result<Evidence, AttestError> {
+    let credentials = peer.credentials();
+    let container = findings.container.take();
+    let code = findings.code.take();
+    let (selectors, unknown) = findings.finish();
+    Ok(Evidence {
+        asked: asked.iter().collect(),
+        cgroup: facts.cgroup_evidence(),
+        container,
+        code,
+        executable: facts.executable_evidence(digest),
+        gid: credentials.gid,
+        groups: facts.known_groups(),
+        pid: credentials.pid,
+        pinned_by: peer.method().as_str(),
+        proofs: None,
+        selectors: selectors.into(),
+        start_time: facts.start_time.as_ref().ok().copied(),
+        time: rfc3339(at)?,
+        tracer: facts.tracer.as_ref().ok().copied().flatten(),
+        uid: credentials.uid,
+        unknown,
+    })
 }
 
 fn rfc3339(at: SystemTime) -> Result<String, AttestError> {

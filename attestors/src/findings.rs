@@ -55,10 +55,16 @@ impl Findings {
         }
     }
 
-    /// The selectors, sorted and each one once, and what is unknown.
-    pub(crate) fn finish(mut self) -> (Vec<Selector>, Vec<Unknown>) {
+    /// The selectors until now, sorted and each one once.
+    pub(crate) fn known(&mut self) -> &[Selector] {
         self.selectors.sort_unstable();
         self.selectors.dedup();
+        &self.selectors
+    }
+
+    /// The selectors, sorted and each one once, and what is unknown.
+    pub(crate) fn finish(mut self) -> (Vec<Selector>, Vec<Unknown>) {
+        self.known();
         (self.selectors, self.unknown)
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! `unix` and `cgroup` are read of every process: they cost microseconds. What
 //! is behind the other kinds costs more (a call to a runtime, a look at every
-//! mapping), so it is read only where a registration in force names a selector
-//! of that kind, or demands its attestor, or an operator asks.
+//! mapping), so it is read only of a process that could still fit a registration
+//! in force which names a selector of that kind, or demands its attestor, and
+//! where an operator asks. One kind is asked after the other, in an order of
+//! their own: what the first finds may make the next needless.
 
 use crate::Selector;
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,10 @@ pub enum Kind {
 impl Kind {
     /// All of them, in the order of their names.
     pub const ALL: [Self; 4] = [Self::Code, Self::Container, Self::Process, Self::Systemd];
+
+    /// All of them, in the order in which they are asked: what costs less comes first, and last of
+    /// all what can change while the image does not.
+    pub const IN_TURN: [Self; 4] = [Self::Process, Self::Systemd, Self::Container, Self::Code];
 
     /// The attestor whose fact `selector` is; `None` where that is read of every process.
     #[must_use]
@@ -102,6 +108,18 @@ impl Kinds {
         Self(self.0 | others.0)
     }
 
+    /// What is in this set alone.
+    #[must_use]
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// The one of them that is asked first.
+    #[must_use]
+    pub fn first(self) -> Option<Kind> {
+        Kind::IN_TURN.into_iter().find(|kind| self.has(*kind))
+    }
+
     /// What is in the set, in the order of the names.
     pub fn iter(self) -> impl Iterator<Item = Kind> {
         Kind::ALL.into_iter().filter(move |kind| self.has(*kind))
@@ -132,6 +150,13 @@ mod tests {
         assert!(!set.covers(Kinds::ALL) && Kinds::ALL.covers(set));
         assert_eq!(set.iter().collect::<Kinds>(), set);
         assert_eq!(Kind::ALL.into_iter().collect::<Kinds>(), Kinds::ALL);
+        assert_eq!(Kind::IN_TURN.into_iter().collect::<Kinds>(), Kinds::ALL);
+        assert_eq!(
+            set.without(Kinds::NONE.with(Kind::Code)).first(),
+            Some(Kind::Systemd)
+        );
+        assert_eq!(set.first(), Some(Kind::Systemd));
+        assert_eq!(set.without(Kinds::ALL).first(), None);
     }
 
     #[test]

@@ -48,7 +48,7 @@ mod tracer;
 mod unix;
 
 pub use attestor::{
-    AttestError, Attestor, AttestorConfig, Capabilities, Changed, SYSTEM_BUS, SetupError,
+    AttestError, Attestor, AttestorConfig, Capabilities, Changed, SYSTEM_BUS, SetupError, Wanted,
 };
 pub use container::{RuntimeSocket, RuntimeSockets};
 pub use events::{EventsError, ProcessEvent, ProcessEvents};

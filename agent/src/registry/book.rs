@@ -80,9 +80,9 @@ impl Book {
         self.index.matching(present)
     }
 
-    /// The attestors that have to be asked for any active client.
-    pub(super) fn kinds(&self) -> Kinds {
-        self.index.kinds()
+    /// The attestors that have to be asked for any client in good standing, expired or not.
+    pub(super) fn wanted(&self, present: &[Selector]) -> Kinds {
+        self.index.wanted(present)
     }
 
     /// Applies the record that follows; says what the client was before, and what it is now.

@@ -6,6 +6,7 @@
 //! `expires_at` by the time that a new snapshot takes to be published.
 
 mod by_name;
+mod gates;
 mod index;
 mod shards;
 
@@ -66,10 +67,11 @@ impl Snapshot {
         clients
     }
 
-    /// The attestors that have to be asked for any client that may hold identities.
+    /// The attestors that have to be asked about a workload with `present`, which must be sorted:
+    /// those that a client wants to hear which it could still fit, by what is known until now.
     #[must_use]
-    pub fn kinds(&self) -> Kinds {
-        self.book.kinds()
+    pub fn wanted(&self, present: &[Selector]) -> Kinds {
+        self.book.wanted(present)
     }
 
     /// The client of this name.

@@ -351,11 +351,10 @@ impl ClientSpec {
         &self.0.required_attestors
     }
 
-    /// The attestors that have to be asked for this client.
-    #[must_use]
-    pub fn kinds(&self) -> Kinds {
-        let sets = self.selector_sets().iter();
-        let selectors = sets.flat_map(|set| set.selectors());
+    /// The attestors that have to be asked before it can be said that one of the client's sets
+    /// fits: those of its selectors, and those that the client demands.
+    pub(super) fn kinds_for(&self, set: &SelectorSet) -> Kinds {
+        let selectors = set.selectors().iter();
         selectors
             .filter_map(Kind::of)
             .chain(self.required_attestors().iter().copied())

@@ -152,9 +152,14 @@ impl Workloads {
 
     /// Whether no client fits what is known of the process. Nothing is handed
     /// out then, so it need not be looked at again: a suspension may have to
-    /// end thousands of its streams.
+    /// end thousands of its streams. Unless it may fit by what is read each time,
+    /// or was found since this connection was looked at.
     fn has_lost_all(&self, caller: &Caller) -> bool {
-        caller.binding().presence().is_some_and(|presence| {
+        let presence = caller.binding().presence();
+        presence.is_some_and(|presence| {
+            if self.wants_code(&presence.attestation) {
+                return false;
+            }
             let decision = self.decide(caller.process(), &presence, None);
             decision.is_ok_and(|decision| decision.granted.is_empty())
         })
@@ -240,8 +245,11 @@ impl Workloads {
         let process = caller.process();
         let deadline = Instant::now() + self.settings.load().wait_for_registration;
         let mut changes = self.services.registry.changes();
+        let mut has_waited = false;
         loop {
-            if !self.covers(&presence.attestation) {
+            if self.is_behind(process, &presence.attestation)
+                || (has_waited && self.wants_code(&presence.attestation))
+            {
                 let (anew, recorded) = self.presence(caller).await?;
                 recorded.await?;
                 presence = anew;
@@ -254,7 +262,7 @@ impl Workloads {
                 biased;
                 () = until_true(self.closed.subscribe()) => return Err(Denial::Stopping),
                 () = process.ended() => self.check_unchanged(process).await?,
-                Ok(()) = changes.changed() => {}
+                Ok(()) = changes.changed() => has_waited = true,
                 () = sleep_until(deadline) => return Ok(decision),
             }
         }

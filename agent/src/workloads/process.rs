@@ -221,6 +221,13 @@ impl Process {
             .map(|attested| Arc::clone(&attested.attestation))
     }
 
+    /// Whether its facts, with proofs or without, are those that were found last.
+    pub(super) fn is_latest(&self, attestation: &Attestation) -> bool {
+        let facts = |attestation: &Attestation| Arc::clone(&attestation.evidence().selectors);
+        let latest = self.attestation();
+        latest.is_some_and(|latest| Arc::ptr_eq(&facts(&latest), &facts(attestation)))
+    }
+
     pub(super) fn attested(&self) -> Option<Arc<Attested>> {
         self.attested.load_full()
     }

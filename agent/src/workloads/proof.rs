@@ -2,7 +2,8 @@
 //! proved to be its own.
 //!
 //! The attestation belongs to the process's image, so it is made once for all
-//! of its connections, and anew where the registry wants to know more. The
+//! of its connections, and anew where the registry wants to know more of this
+//! process: what no registration that it could fit asks for is not read. The
 //! proofs belong to the connection: each distinct set of them has a record of
 //! its own, with an `attestation_id` of its own, which the trail gets once and
 //! all who were proved alike share.
@@ -83,8 +84,7 @@ impl Workloads {
         if let Some(known) = self.known(process) {
             return Ok(known);
         }
-        let wanted = self.services.registry.snapshot().kinds();
-        let anew = self.attest(process, wanted).await?;
+        let anew = self.attest(process).await?;
         let before = process.attested();
         let attested = match before.filter(|known| same_facts(&known.attestation, &anew)) {
             Some(known) => {
@@ -103,7 +103,11 @@ impl Workloads {
         let attested = process.attested()?;
         let failed = failures(&attested.attestation) != Kinds::NONE;
         let stale = failed && attested.age() >= RETRY_FAILED;
-        (!stale && self.covers(&attested.attestation)).then_some(attested)
+        let kinds = attested.attestation.kinds();
+        let wanted = self.wanted(&attested.attestation);
+        // Facts about code that nobody reads again must not be there when somebody asks.
+        let dated = kinds.has(Kind::Code) && !wanted.has(Kind::Code);
+        (!stale && !dated && kinds.covers(wanted)).then_some(attested)
     }
 
     /// What was loaded into a program can change while its image does not, so
@@ -114,8 +118,7 @@ impl Workloads {
         process: &Process,
         attested: Arc<Attested>,
     ) -> Result<Arc<Attested>, Denial> {
-        let kinds = attested.attestation.kinds();
-        if !kinds.has(Kind::Code) {
+        if !attested.attestation.kinds().has(Kind::Code) {
             return Ok(attested);
         }
         let attestor = &self.services.attestor;
@@ -126,7 +129,7 @@ impl Workloads {
             Err(error) => return Err(self.deny_unattested(process, error).await),
         }
         let _turn = process.turn.lock().await;
-        let anew = self.attest(process, kinds).await?;
+        let anew = self.attest(process).await?;
         let latest = process.attested().unwrap_or(attested);
         if code(&latest.attestation) == code(&anew) {
             return Ok(latest);
@@ -136,10 +139,22 @@ impl Workloads {
         Ok(anew)
     }
 
-    /// Whether all was asked that the registry wants to know now.
-    pub(super) fn covers(&self, attestation: &Attestation) -> bool {
-        let wanted = self.services.registry.snapshot().kinds();
-        attestation.kinds().covers(wanted)
+    /// Whether the registry wants to know more by now, or other facts were found since.
+    pub(super) fn is_behind(&self, process: &Process, attestation: &Attestation) -> bool {
+        let wanted = self.wanted(attestation);
+        !attestation.kinds().covers(wanted) || !process.is_latest(attestation)
+    }
+
+    /// Whether the registry wants to know what is loaded into a process with these facts: that is
+    /// read again each time.
+    pub(super) fn wants_code(&self, attestation: &Attestation) -> bool {
+        self.wanted(attestation).has(Kind::Code)
+    }
+
+    /// What the registry wants to know now of a process with these facts.
+    fn wanted(&self, attestation: &Attestation) -> Kinds {
+        let snapshot = self.services.registry.snapshot();
+        snapshot.wanted(attestation.selectors())
     }
 
     /// Attests the process anew where the registry wants to know more, and lets
@@ -148,19 +163,27 @@ impl Workloads {
         match self.attested(process).await {
             Ok(attested) => {
                 let snapshot = self.services.registry.snapshot();
-                self.settle(process, &attested.attestation, &snapshot);
+                if self
+                    .settle(process, &attested.attestation, &snapshot)
+                    .is_none()
+                {
+                    process.wake();
+                }
             }
             // The streams find out why, each by its own call.
             Err(_denial) => process.wake(),
         }
     }
 
-    async fn attest(&self, process: &Process, kinds: Kinds) -> Result<Attestation, Denial> {
+    async fn attest(&self, process: &Process) -> Result<Attestation, Denial> {
         let now = self.services.clock.now();
         let begun = Instant::now();
         let (peer, image) = (process.peer(), process.image());
+        let snapshot = self.services.registry.snapshot();
+        let wanted = |known: &[Selector]| snapshot.wanted(known);
+        let attestor = &self.services.attestor;
         // Once for each image: a stream has no room for it.
-        let attested = Box::pin(self.services.attestor.attest(peer, image, kinds, now)).await;
+        let attested = Box::pin(attestor.attest_as_wanted(peer, image, &wanted, now)).await;
         let metrics = &self.services.metrics.workload;
         metrics
             .attestation_duration

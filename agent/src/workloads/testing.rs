@@ -32,7 +32,7 @@ use std::{
     fs::{self, Permissions},
     io::{BufRead as _, BufReader, Write as _},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -393,6 +393,22 @@ impl Actress {
         assert!(copied.unwrap().success());
         fs::set_permissions(&shell, Permissions::from_mode(0o777)).unwrap();
         Self::on_stage(script(shell).spawn().unwrap())
+    }
+
+    /// A shell, and its own copy of the C library, in this folder.
+    pub(crate) fn with_library_of(folder: &Path) -> (Self, PathBuf) {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let files = maps
+            .lines()
+            .filter_map(|line| line.find('/').map(|at| &line[at..]));
+        let library = files
+            .map(Path::new)
+            .find(|file| file.ends_with("libc.so.6"));
+        let copy = folder.join("libc.so.6");
+        fs::copy(library.unwrap(), &copy).unwrap();
+        let mut script = script("/bin/sh");
+        script.env("LD_LIBRARY_PATH", folder);
+        (Self::on_stage(script.spawn().unwrap()), copy)
     }
 
     /// A shell of another user.

@@ -14,6 +14,7 @@ use crate::{
     pin::PinnedPeer,
     process,
     read_pool::ReadPool,
+    selector::Selector,
     systemd,
 };
 use std::{sync::Arc, time::SystemTime};
@@ -31,18 +32,25 @@ pub(crate) struct Subject<'a> {
     pub(crate) at: SystemTime,
 }
 
-/// Asks the attestors in `kinds`.
-pub(super) async fn report(subject: &Subject<'_>, kinds: Kinds, findings: &mut Findings) {
-    if kinds.has(Kind::Container) {
-        container::report(subject, findings).await;
+/// Which attestors are to be asked about a process with these selectors, sorted.
+pub type Wanted<'a> = dyn Fn(&[Selector]) -> Kinds + Sync + 'a;
+
+/// Asks the attestors that are `wanted`, one after the other, until nothing more is; those that
+/// were asked.
+pub(super) async fn report(
+    subject: &Subject<'_>,
+    wanted: &Wanted<'_>,
+    findings: &mut Findings,
+) -> Kinds {
+    let mut asked = Kinds::NONE;
+    while let Some(next) = wanted(findings.known()).without(asked).first() {
+        match next {
+            Kind::Code => code::report(subject, findings).await,
+            Kind::Container => container::report(subject, findings).await,
+            Kind::Process => process::report(subject, findings).await,
+            Kind::Systemd => systemd::report(subject, findings).await,
+        }
+        asked = asked.with(next);
     }
-    if kinds.has(Kind::Systemd) {
-        systemd::report(subject, findings).await;
-    }
-    if kinds.has(Kind::Code) {
-        code::report(subject, findings).await;
-    }
-    if kinds.has(Kind::Process) {
-        process::report(subject, findings).await;
-    }
+    asked
 }

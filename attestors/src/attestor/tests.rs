@@ -1,15 +1,15 @@
 //! Recorded hosts, as `tests/hosts/README.md` describes them.
 
-use super::{Attestor, AttestorConfig, Subject, asked, facts::Facts};
+use super::{Attestor, AttestorConfig, Subject, Wanted, asked, facts::Facts};
 use crate::{
     AttestError, Changed, Credentials, Evidence,
     accounts::Accounts,
     cgroup::CgroupView,
-    findings::Findings,
     host::{Host, Nobody},
     kinds::{Kind, Kinds},
     pin::PinnedPeer,
     procfs::ProcRoot,
+    selector::Selector,
 };
 use std::{path::PathBuf, sync::Arc, time::UNIX_EPOCH};
 
@@ -17,8 +17,8 @@ use std::{path::PathBuf, sync::Arc, time::UNIX_EPOCH};
 fn evidence(host: &str, pid: u32, uid: u32, gid: u32) -> Result<Evidence, AttestError> {
     let (attestor, peer) = recorded(host, Credentials { pid, uid, gid });
     let facts = Facts::read(&attestor.host, &peer)?;
-    let known = (Findings::default(), Kinds::NONE);
-    attestor.evidence(&peer, facts, Err("no digest".into()), known, UNIX_EPOCH)
+    let findings = attestor.found(&peer, &facts, &Err("no digest".into()), UNIX_EPOCH);
+    super::evidence(&peer, &facts, None, (findings, Kinds::NONE), UNIX_EPOCH)
 }
 
 fn recorded(host: &str, credentials: Credentials) -> (Attestor, PinnedPeer) {
@@ -188,10 +188,14 @@ fn a_directory_without_files_leaves_everything_unknown() {
 
 /// What the attestors in `kinds` find out about a process of a recorded host.
 async fn asked(host: &str, pid: u32, kinds: Kinds) -> Evidence {
+    asked_as_wanted(host, pid, &|_: &[Selector]| kinds).await
+}
+
+async fn asked_as_wanted(host: &str, pid: u32, wanted: &Wanted<'_>) -> Evidence {
     let (uid, gid) = (1000, 1000);
     let (attestor, peer) = recorded(host, Credentials { pid, uid, gid });
     let (facts, peer) = (Facts::read(&attestor.host, &peer).unwrap(), Arc::new(peer));
-    let mut findings = Findings::default();
+    let mut findings = attestor.found(&peer, &facts, &Err("no digest".into()), UNIX_EPOCH);
     let subject = Subject {
         host: &attestor.host,
         peer: &peer,
@@ -202,11 +206,28 @@ async fn asked(host: &str, pid: u32, kinds: Kinds) -> Evidence {
         containers: &attestor.containers,
         at: UNIX_EPOCH,
     };
-    asked::report(&subject, kinds, &mut findings).await;
-    let known = (findings, kinds);
-    let content = Err("no digest".into());
-    let evidence = attestor.evidence(&peer, facts, content, known, UNIX_EPOCH);
-    evidence.unwrap()
+    let asked = asked::report(&subject, wanted, &mut findings).await;
+    super::evidence(&peer, &facts, None, (findings, asked), UNIX_EPOCH).unwrap()
+}
+
+#[tokio::test]
+async fn attestors_are_asked_one_by_one_as_what_is_known_makes_them_wanted() {
+    let code = Kinds::NONE.with(Kind::Code);
+    for (selector, expected) in [
+        ("unix:uid:1000", vec![Kind::Code, Kind::Process]),
+        // Known only when the other was asked.
+        ("process:no_new_privs:true", vec![Kind::Code, Kind::Process]),
+        ("process:no_new_privs:false", vec![Kind::Process]),
+    ] {
+        let condition: Selector = selector.parse().unwrap();
+        let wanted = |known: &[Selector]| {
+            let all = Kinds::NONE.with(Kind::Process);
+            let fits = known.binary_search(&condition).is_ok();
+            if fits { all.and(code) } else { all }
+        };
+        let evidence = asked_as_wanted("v2", 812, &wanted).await;
+        assert_eq!(evidence.asked, expected, "{selector}");
+    }
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@
 //! the work depends on how many sets share their rarest selector with the
 //! workload, not on how many clients there are.
 
-use super::shards::Shards;
+use super::{gates::Gates, shards::Shards};
 use crate::registry::Client;
 use std::sync::Arc;
-use symbolon_attestors::{Kind, Kinds, Selector};
+use symbolon_attestors::{Kinds, Selector};
 
 /// One selector set of one client.
 #[derive(Clone, Debug)]
@@ -22,8 +22,7 @@ struct Posting {
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     postings: Shards<Selector, Arc<[Posting]>>,
-    /// For how many clients each attestor has to be asked.
-    wanted: [usize; Kind::ALL.len()],
+    gates: Gates,
 }
 
 impl Index {
@@ -31,13 +30,13 @@ impl Index {
     pub(crate) fn new() -> Self {
         Self {
             postings: Shards::new(),
-            wanted: [0; Kind::ALL.len()],
+            gates: Gates::new(),
         }
     }
 
     /// Adds the sets of `client`, which must not be there.
     pub(crate) fn add(&mut self, client: &Arc<Client>) {
-        self.count(client, |count| count + 1);
+        self.gates.add(client.spec());
         for (set, selectors) in client.spec().selector_sets().iter().enumerate() {
             let Some(rarest) = selectors
                 .selectors()
@@ -62,7 +61,7 @@ impl Index {
 
     /// Takes the sets of `client` out, as it was added.
     pub(crate) fn remove(&mut self, client: &Client) {
-        self.count(client, |count| count.saturating_sub(1));
+        self.gates.remove(client.spec());
         let sets = client.spec().selector_sets();
         for selector in sets.iter().flat_map(|set| set.selectors()) {
             let is_other = |posting: &&Posting| posting.client.ordinal != client.ordinal;
@@ -76,21 +75,9 @@ impl Index {
         }
     }
 
-    /// The attestors that have to be asked for any of the clients.
-    pub(crate) fn kinds(&self) -> Kinds {
-        let wanted = Kind::ALL.into_iter().zip(self.wanted);
-        wanted
-            .filter_map(|(kind, count)| (count > 0).then_some(kind))
-            .collect()
-    }
-
-    fn count(&mut self, client: &Client, change: impl Fn(usize) -> usize) {
-        let kinds = client.spec().kinds();
-        for (kind, count) in Kind::ALL.into_iter().zip(&mut self.wanted) {
-            if kinds.has(kind) {
-                *count = change(*count);
-            }
-        }
+    /// The attestors that have to be asked for any of the clients; `present` must be sorted.
+    pub(crate) fn wanted(&self, present: &[Selector]) -> Kinds {
+        self.gates.wanted(present)
     }
 
     /// The clients with a set that holds, oldest first; `present` must be sorted.
