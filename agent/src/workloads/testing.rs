@@ -398,9 +398,7 @@ impl Actress {
     /// A shell, and its own copy of the C library, in this folder.
     pub(crate) fn with_library_of(folder: &Path) -> (Self, PathBuf) {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
-        let files = maps
-            .lines()
-            .filter_map(|line| line.find('/').map(|at| &line[at..]));
+        let files = maps.split_whitespace();
         let library = files
             .map(Path::new)
             .find(|file| file.ends_with("libc.so.6"));
