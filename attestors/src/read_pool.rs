@@ -4,7 +4,8 @@
 //! that is started for it: jobs are rare (a binary is hashed once) and take
 //! milliseconds, a thread takes 30 microseconds, and a thread that never comes
 //! back holds up neither the runtime nor the agent's end, as one of the
-//! runtime's blocking threads would.
+//! runtime's blocking threads would. No thread has a second job, so one may
+//! leave it in another namespace.
 //!
 //! A job keeps its slot until its thread ends, also when nobody waits for it
 //! any more. So a user who stalls as many jobs as his share allows waits from

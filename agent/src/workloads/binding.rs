@@ -279,6 +279,13 @@ impl Binding {
         Ok(word)
     }
 
+    /// Has the peer's end named, where that could not be done when the connection was accepted.
+    pub(super) async fn name_end(&self, attestor: &Attestor, peer: &Arc<PinnedPeer>) {
+        if let Far::Socket(end) = &self.far {
+            attestor.name_end(peer, end).await;
+        }
+    }
+
     fn look(&self, attestor: &Attestor, peer: &PinnedPeer) -> Held {
         match &self.far {
             Far::Socket(end) => attestor.held(peer, end),

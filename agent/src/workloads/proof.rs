@@ -39,7 +39,7 @@ impl Workloads {
         caller: &Caller,
     ) -> Result<(Presence, Recorded), Denial> {
         let process = caller.process();
-        // Together: on a new connection both take a moment.
+        // Together: on a new connection each takes a moment.
         let heard = async {
             tokio::select! {
                 biased;
@@ -47,7 +47,9 @@ impl Workloads {
                 () = process.ended() => {}
             }
         };
-        let (attested, ()) = tokio::join!(self.attested(process), heard);
+        let binding = caller.binding();
+        let named = binding.name_end(&self.services.attestor, process.peer());
+        let (attested, (), ()) = tokio::join!(self.attested(process), heard, named);
         let attested = self.with_code_of_now(process, attested?).await?;
         let proofs = match self.proofs(caller) {
             Ok(proofs) => proofs,

@@ -3,19 +3,25 @@
 use super::Attestor;
 use crate::{
     events::{EventsError, ProcessEvents},
-    held::{PeerEnd, PeerEndError},
+    held::{Payer, PeerEnd, PeerEndError},
     namespaces,
     pin::PinnedPeer,
     proof::{Held, Stamp},
 };
 use rustix::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// The root of the unified hierarchy: whoever was never put into a cgroup is there, together with
+/// everybody else.
+const ROOT_CGROUP: u64 = 1;
 
 impl Attestor {
-    /// Finds the other end of `socket`, an accepted connection of `peer`. Takes microseconds; some
-    /// tens of them for the first caller in a network namespace of its own.
+    /// Finds the other end of `socket`, an accepted connection of `peer`. Takes microseconds and
+    /// never waits. Of the first caller in another network namespace it is not named yet; see
+    /// [`Self::name_end`].
     ///
     /// # Errors
-    /// Where the kernel does not tell, or not for the caller's network namespace.
+    /// Where the kernel does not tell, or it is closed.
     pub fn peer_end(
         &self,
         socket: BorrowedFd<'_>,
@@ -24,8 +30,27 @@ impl Attestor {
         self.networks.peer_end(&self.host, socket, peer)
     }
 
+    /// Has `end` of a connection of `peer` named, where it is not yet, by a thread that asks in the
+    /// process's network namespace. Takes some tens of microseconds, and waits where many of the
+    /// user's processes are looked at. Where it fails [`Self::held`] says why, and it can be tried
+    /// again.
+    pub async fn name_end(&self, peer: &Arc<PinnedPeer>, end: &PeerEnd) {
+        if end.is_named() {
+            return;
+        }
+        let payer = Payer {
+            uid: self.accountable_uid(peer),
+            cgroup: peer.cgroup_id().filter(|id| *id != ROOT_CGROUP),
+        };
+        let networks = &self.networks;
+        networks
+            .name(&self.pool, &self.host, peer, payer, end)
+            .await;
+    }
+
     /// How `end` lies among the descriptors of `peer` now, and remembers where it was found. Takes
-    /// a microsecond for each descriptor at which it has to look.
+    /// a microsecond for each descriptor at which it has to look. Where the share of the user who
+    /// answers for `peer` is spent before, that is unknown, and the next call goes on from there.
     #[must_use]
     pub fn held(&self, peer: &PinnedPeer, end: &PeerEnd) -> Held {
         end.held(&self.host, peer, || {

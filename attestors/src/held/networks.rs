@@ -1,95 +1,49 @@
 //! Asking for other ends in the callers' network namespaces.
 //!
 //! An accepted connection belongs to the network namespace of the caller, and
-//! only a socket that was opened there can be asked about it. One is opened by
-//! a thread that joins the namespace and ends. It keeps the namespace alive, so
-//! it is kept no longer than the last watched connection from there
-//! ([`Lease`]), and only for the namespaces used last: a caller can make any
-//! number of them.
+//! only a socket that was opened there can be asked about it. Our own namespace
+//! is asked at once, and so is one where a socket is kept; neither waits. Into
+//! any other one a thread has to go first: that is a job of the read pool, at
+//! the expense of the user who answers for the caller, and nobody but the
+//! connection's own calls waits for it.
 //!
-//! Our own is asked first. Inodes of sockets are given once for all
-//! namespaces, so an answer from there is about this very connection.
+//! Inodes of sockets are given once for all namespaces, so whichever answers,
+//! the answer is about this very connection.
 
-use super::{PeerEnd, PeerEndError, diag::Diag};
-use crate::{findings::unread, host::Host, namespaces::NamespaceId, pin::PinnedPeer};
-use parking_lot::Mutex;
+use super::{
+    PeerEnd, PeerEndError,
+    diag::Diag,
+    kept::{Kept, Payer},
+};
+use crate::{
+    host::Host,
+    namespaces::NamespaceId,
+    pin::PinnedPeer,
+    read_pool::{PoolError, ReadPool},
+};
 use rustix::{
-    fd::{AsFd as _, BorrowedFd, OwnedFd},
+    fd::BorrowedFd,
     fs::{StatxFlags, fstat},
     io::Errno,
-    thread::{LinkNameSpaceType, move_into_link_name_space},
 };
-use std::{
-    io,
-    sync::{Arc, OnceLock, Weak},
-    thread,
-};
-
-/// Other network namespaces in which a socket is kept open. A node has a few dozen pods; each
-/// costs one descriptor.
-const MAX_OTHERS: usize = 64;
-
-/// Stack of the thread that joins a namespace: it makes three system calls.
-const STACK_BYTES: usize = 64 << 10;
+use std::sync::{Arc, OnceLock};
 
 /// Sockets to ask by network namespace.
-#[derive(Debug)]
-pub(crate) struct Networks {
-    max_others: usize,
-    own: OnceLock<Diag>,
-    others: Arc<Mutex<Others>>,
-}
-
-/// Those of other namespaces, the one used last at the end.
 #[derive(Debug, Default)]
-struct Others(Vec<Other>);
-
-#[derive(Debug)]
-struct Other {
-    namespace: NamespaceId,
-    diag: Arc<Diag>,
-    lease: Weak<Lease>,
+pub(crate) struct Networks {
+    own: OnceLock<Diag>,
+    others: Kept,
 }
 
-/// Held by the connections from one network namespace; with the last goes the socket there.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    namespace: NamespaceId,
-    others: Weak<Mutex<Others>>,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(others) = self.others.upgrade() {
-            let is_over = |other: &Other| {
-                other.namespace == self.namespace && other.lease.strong_count() == 0
-            };
-            let mut others = others.lock();
-            let over = others.0.extract_if(.., |other| is_over(other));
-            // Closed behind the lock.
-            let over: Vec<_> = over.collect();
-            drop(others);
-            drop(over);
-        }
-    }
-}
-
-impl Default for Networks {
-    fn default() -> Self {
-        Self::with_room_for(MAX_OTHERS)
+impl PeerEndError {
+    pub(super) fn closed() -> Self {
+        Self("the connection's other end is closed".into())
     }
 }
 
 impl Networks {
-    pub(super) fn with_room_for(max_others: usize) -> Self {
-        Self {
-            max_others,
-            own: OnceLock::new(),
-            others: Arc::default(),
-        }
-    }
-
-    /// The other end of an accepted connection of `peer`.
+    /// The other end of an accepted connection of `peer`, named where that takes no more than a
+    /// question.
     pub(crate) fn peer_end(
         &self,
         host: &Host,
@@ -103,15 +57,47 @@ impl Networks {
         };
         let inode = fstat(socket).map_err(refused)?.st_ino;
         let inode = u32::try_from(inode).map_err(|_wide| refused(Errno::OVERFLOW))?;
-        let mount = mount_of(socket);
-        let closed = || PeerEndError("the connection's other end is closed".into());
-        match self.own(inode) {
-            Ok(end) => return Ok(PeerEnd::new(end.ok_or_else(closed)?, mount, None)),
-            Err(Errno::NOENT) => {}
+        let end = PeerEnd::new(inode, mount_of(socket));
+        let (other, lease) = match self.own(inode) {
+            Ok(other) => (other, None),
+            Err(Errno::NOENT) => {
+                let Some((diag, lease)) = self.known(host, peer) else {
+                    return Ok(end);
+                };
+                match diag.peer(inode) {
+                    Ok(other) => (other, Some(lease)),
+                    // A job finds out why.
+                    Err(_elsewhere) => return Ok(end),
+                }
+            }
             Err(error) => return Err(refused(error)),
+        };
+        end.name(other.ok_or_else(PeerEndError::closed)?, lease);
+        Ok(end)
+    }
+
+    /// Names `end` as the network namespace of `peer` tells it, or notes why not.
+    pub(crate) async fn name(
+        &self,
+        pool: &ReadPool,
+        host: &Arc<Host>,
+        peer: &Arc<PinnedPeer>,
+        payer: Payer,
+        end: &PeerEnd,
+    ) {
+        let (host, peer) = (Arc::clone(host), Arc::clone(peer));
+        let (others, ours) = (self.others.clone(), end.ours);
+        let ask = move || others.ask(&host, &peer, payer, ours);
+        match pool.run(payer.uid, ask).await {
+            Ok(Ok((other, lease))) => end.name(other, Some(lease)),
+            Ok(Err(PeerEndError(why))) => end.note_unnamed(why),
+            Err(PoolError::Overloaded) => end.note_unnamed(
+                "too many of the user's processes wait to be looked at: try again".into(),
+            ),
+            Err(PoolError::Timeout) => end.note_unnamed(
+                "the caller's network namespace was not asked in time: try again".into(),
+            ),
         }
-        let (end, lease) = self.elsewhere(host, peer, inode)?;
-        Ok(PeerEnd::new(end.ok_or_else(closed)?, mount, Some(lease)))
     }
 
     fn own(&self, inode: u32) -> Result<Option<u32>, Errno> {
@@ -125,102 +111,11 @@ impl Networks {
         diag.peer(inode)
     }
 
-    fn elsewhere(
-        &self,
-        host: &Host,
-        peer: &PinnedPeer,
-        inode: u32,
-    ) -> Result<(Option<u32>, Arc<Lease>), PeerEndError> {
-        let hidden = |error: Errno| PeerEndError(unread("ns/net", error.into()));
-        let directory = peer.directory(&host.root).map_err(hidden)?;
-        let namespace = directory.file("ns/net").map_err(hidden)?;
-        let id = NamespaceId::of_handle(namespace.as_fd()).map_err(hidden)?;
-        let (diag, lease) = match self.known(id) {
-            Some(known) => known,
-            None => self.open(id, namespace)?,
-        };
-        let end = diag.peer(inode).map_err(|error| {
-            PeerEndError(
-                format!(
-                    "the connection is in neither the agent's nor the process's network \
-                     namespace: {error}"
-                )
-                .into(),
-            )
-        })?;
-        Ok((end, lease))
+    fn known(&self, host: &Host, peer: &PinnedPeer) -> Option<(Arc<Diag>, Arc<super::Lease>)> {
+        let directory = peer.directory(&host.root).ok()?;
+        let namespace = NamespaceId::of_process(directory, "net").ok()?;
+        self.others.known(namespace)
     }
-
-    /// The socket in this namespace. While it is open no other namespace gets the number.
-    pub(super) fn known(&self, namespace: NamespaceId) -> Option<(Arc<Diag>, Arc<Lease>)> {
-        let mut others = self.others.lock();
-        let place = others.0.iter().position(|o| o.namespace == namespace)?;
-        let other = others.0.remove(place);
-        let known = other
-            .lease
-            .upgrade()
-            .map(|lease| (Arc::clone(&other.diag), lease));
-        if known.is_some() {
-            others.0.push(other);
-        }
-        known
-    }
-
-    pub(super) fn open(
-        &self,
-        namespace: NamespaceId,
-        handle: OwnedFd,
-    ) -> Result<(Arc<Diag>, Arc<Lease>), PeerEndError> {
-        let diag = open_in(handle).map_err(|error| {
-            PeerEndError(
-                format!("the caller's network namespace cannot be asked (CAP_SYS_ADMIN): {error}")
-                    .into(),
-            )
-        })?;
-        let diag = Arc::new(diag);
-        let lease = Arc::new(Lease {
-            namespace,
-            others: Arc::downgrade(&self.others),
-        });
-        let mut others = self.others.lock();
-        let mut over: Vec<_> = others
-            .0
-            .extract_if(.., |other| other.namespace == namespace)
-            .collect();
-        if others.0.len() >= self.max_others {
-            over.push(others.0.remove(0));
-        }
-        others.0.push(Other {
-            namespace,
-            diag: Arc::clone(&diag),
-            lease: Arc::downgrade(&lease),
-        });
-        drop(others);
-        drop(over);
-        Ok((diag, lease))
-    }
-
-    /// How many sockets are kept in other namespaces.
-    #[cfg(test)]
-    pub(super) fn others(&self) -> usize {
-        self.others.lock().0.len()
-    }
-}
-
-/// Opens a socket in another network namespace, on a thread that ends there.
-fn open_in(namespace: OwnedFd) -> io::Result<Diag> {
-    let join = move || {
-        let kind = Some(LinkNameSpaceType::Network);
-        move_into_link_name_space(namespace.as_fd(), kind)?;
-        Diag::open()
-    };
-    let joined = thread::Builder::new()
-        .name("join-network".into())
-        .stack_size(STACK_BYTES)
-        .spawn(join)?
-        .join();
-    let diag = joined.map_err(|_panic| io::Error::other("the thread did not end well"))?;
-    Ok(diag?)
 }
 
 /// The mount of all sockets, as `fdinfo` names it.

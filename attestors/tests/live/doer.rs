@@ -39,6 +39,8 @@ impl Doer {
             ("close-on-exec", []) => fcntl_setfd(self.subject(), FdFlags::CLOEXEC).unwrap(),
             ("close", []) => self.subject = None,
             ("open", [count]) => self.open(count.parse().unwrap()),
+            // One of those, by the order in which they were opened.
+            ("close-other", [place]) => drop(self.others.remove(place.parse().unwrap())),
             // Onto the lowest free number from there.
             ("move", [number]) => {
                 let moved = fcntl_dupfd_cloexec(self.subject(), number.parse().unwrap()).unwrap();

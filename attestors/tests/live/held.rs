@@ -1,12 +1,20 @@
 //! Whether the attested image holds the connection, and attacks on the answer.
 
 use crate::peer::{Peer, attestor, can_unshare, cannot_run, is_root, open_directory};
-use rustix::fd::AsFd as _;
+use rustix::{
+    fd::AsFd as _,
+    process::{Resource, getrlimit},
+};
 use std::{
     io::{Read as _, Write as _},
-    os::unix::net::{UnixListener, UnixStream},
+    os::unix::{
+        net::{UnixListener, UnixStream},
+        process::CommandExt as _,
+    },
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
 };
 use symbolon_attestors::{Attestor, Changed, Held, PeerEnd, PinnedPeer};
 
@@ -136,6 +144,103 @@ fn who_has_everything_searched_again_and_again_is_unknown_and_not_refused() {
     assert_eq!(held(&attestor, &Peer::start()), Held::CloseOnExec);
 }
 
+/// One with more descriptors than a user may have looked at at once, and with its connection in the
+/// midst of them, at no likely number.
+fn with_many_descriptors() -> Option<Peer> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    if most.is_some_and(|most| most < 20_000) {
+        cannot_run("20,000 descriptors are needed: raise the hard limit (ulimit -Hn)");
+        return None;
+    }
+    let mut peer = Peer::start();
+    for step in ["open 11500", "move 12500", "open 7500"] {
+        assert_eq!(peer.ask(step), "done");
+    }
+    Some(peer)
+}
+
+/// In this time a user may have looked at 1,000 descriptors more.
+const A_MOMENT: Duration = Duration::from_millis(200);
+
+async fn steps_until_held(attestor: &Attestor, pinned: &PinnedPeer, end: &PeerEnd) -> usize {
+    let mut steps = 0;
+    while attestor.held(pinned, end) != Held::CloseOnExec {
+        tokio::time::advance(A_MOMENT).await;
+        steps += 1;
+        assert!(steps < 100);
+    }
+    steps
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_that_the_budget_interrupts_goes_on_where_it_stopped() {
+    let Some(peer) = with_many_descriptors() else {
+        return;
+    };
+    let attestor = attestor();
+    let (pinned, end) = end_of(&attestor, &peer.subject);
+    let first = attestor.held(&pinned, &end);
+    assert!(
+        matches!(&first, Held::Unknown(why) if why.contains("the search goes on")),
+        "{first:?}"
+    );
+    assert_eq!(attestor.held(&pinned, &end), first);
+    // 10,000 at once, and then 1,000 each time.
+    assert_eq!(steps_until_held(&attestor, &pinned, &end).await, 3);
+    // From now on it is free.
+    assert_eq!(attestor.held(&pinned, &end), Held::CloseOnExec);
+    // An end that nothing is known of has the whole way before it.
+    let (pinned, fresh) = end_of(&attestor, &peer.subject);
+    assert!(matches!(attestor.held(&pinned, &fresh), Held::Unknown(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_found_in_several_steps_is_not_said_to_be_nowhere() {
+    let Some(mut peer) = with_many_descriptors() else {
+        return;
+    };
+    let attestor = attestor();
+    let (pinned, end) = end_of(&attestor, &peer.subject);
+    peer.ask("hand-over");
+    for _ in 0..30 {
+        let held = attestor.held(&pinned, &end);
+        assert!(matches!(held, Held::Unknown(_)), "{held:?}");
+        tokio::time::advance(A_MOMENT).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_moved_to_where_the_search_was_before_is_found_by_the_next_pass() {
+    let Some(mut peer) = with_many_descriptors() else {
+        return;
+    };
+    let attestor = attestor();
+    let (pinned, end) = end_of(&attestor, &peer.subject);
+    assert_eq!(peer.ask("move 19500"), "done");
+    assert!(matches!(attestor.held(&pinned, &end), Held::Unknown(_)));
+    assert_eq!(peer.ask("close-other 50"), "done");
+    assert_eq!(peer.ask("move 20"), "done");
+    // The other 9,000 of this pass first, and then 50 of the next.
+    assert_eq!(steps_until_held(&attestor, &pinned, &end).await, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whole_pass_behind_an_interrupted_one_says_nowhere() {
+    let (mut peer, attestor) = (Peer::start(), attestor());
+    peer.ask("open 3000");
+    peer.ask("move 4000");
+    let (pinned, end) = end_of(&attestor, &peer.subject);
+    for _ in 0..3 {
+        let (pinned, other) = end_of(&attestor, &peer.subject);
+        assert_eq!(attestor.held(&pinned, &other), Held::CloseOnExec);
+    }
+    assert!(matches!(attestor.held(&pinned, &end), Held::Unknown(_)));
+    peer.ask("hand-over");
+    // Enough for the rest of that pass, and for another one.
+    tokio::time::advance(10 * A_MOMENT).await;
+    is_not(&attestor.held(&pinned, &end), "not among");
+}
+
 #[test]
 fn after_an_execve_only_what_was_inherited_is_held_and_the_image_is_another() {
     let attestor = attestor();
@@ -169,8 +274,8 @@ fn after_an_execve_of_the_same_file_too() {
     }
 }
 
-#[test]
-fn a_caller_in_a_network_namespace_of_its_own_is_seen() {
+#[tokio::test]
+async fn a_caller_in_a_network_namespace_of_its_own_is_seen() {
     if !is_root() {
         return;
     }
@@ -180,15 +285,69 @@ fn a_caller_in_a_network_namespace_of_its_own_is_seen() {
         if !can_unshare(arguments) {
             continue;
         }
-        let mut command = Command::new("unshare");
-        command.args(arguments).arg(crate::peer::binary());
-        let mut peer = Peer::from_command(command);
+        let mut peer = in_a_network_of_its_own(arguments, None);
         let (pinned, end) = end_of(&attestor, &peer.subject);
+        // Nobody waited for that.
+        assert!(!end.is_named());
+        let held = attestor.held(&pinned, &end);
+        assert!(
+            matches!(&held, Held::Unknown(why) if why.contains("not asked")),
+            "{held:?}"
+        );
+        let pinned = Arc::new(pinned);
+        attestor.name_end(&pinned, &end).await;
         assert_eq!(attestor.held(&pinned, &end), Held::CloseOnExec);
-        assert_eq!(held(&attestor, &peer), Held::CloseOnExec);
+        // The next is named at once.
+        assert_eq!(self::held(&attestor, &peer), Held::CloseOnExec);
         peer.ask("inheritable");
         assert_eq!(attestor.held(&pinned, &end), Held::Inheritable);
+        drop(end);
+        assert!(!end_of(&attestor, &peer.subject).1.is_named());
     }
+}
+
+#[tokio::test]
+async fn a_user_who_makes_networks_leaves_anothers_kept() {
+    let own = ["-Urn"];
+    if !is_root() || !can_unshare(&own) {
+        return;
+    }
+    let attestor = attestor();
+    let named = async |peer: &Peer| {
+        let (pinned, end) = end_of(&attestor, &peer.subject);
+        let pinned = Arc::new(pinned);
+        attestor.name_end(&pinned, &end).await;
+        assert_eq!(attestor.held(&pinned, &end), Held::CloseOnExec);
+        end
+    };
+    let victim = in_a_network_of_its_own(&["-n"], None);
+    let kept = named(&victim).await;
+    let mut attacks = Vec::new();
+    for _ in 0..100 {
+        let attacker = in_a_network_of_its_own(&own, Some(ATTACKER));
+        let end = named(&attacker).await;
+        attacks.push((attacker, end));
+    }
+    assert!(end_of(&attestor, &victim.subject).1.is_named());
+    let is_named = |(attacker, _): &(Peer, PeerEnd)| {
+        let (pinned, end) = end_of(&attestor, &attacker.subject);
+        assert_eq!(attestor.accountable_uid(&pinned), ATTACKER);
+        end.is_named()
+    };
+    assert_eq!(attacks.iter().filter(|one| is_named(one)).count(), 63);
+    drop(kept);
+}
+
+/// An ordinary user.
+const ATTACKER: u32 = 64_123;
+
+fn in_a_network_of_its_own(arguments: &[&str], uid: Option<u32>) -> Peer {
+    let mut command = Command::new("unshare");
+    command.args(arguments).arg(crate::peer::binary());
+    if let Some(uid) = uid {
+        command.uid(uid).gid(uid);
+    }
+    Peer::from_command(command)
 }
 
 #[test]
@@ -280,10 +439,18 @@ fn a_peer_that_has_exited_holds_nothing() {
     assert_eq!((&peer.subject).read(&mut [0]).unwrap_or(0), 0);
 }
 
-#[test]
-fn what_is_no_connection_has_no_other_end() {
+#[tokio::test]
+async fn what_is_no_connection_has_no_other_end() {
     let (peer, attestor) = (Peer::start(), attestor());
-    let pinned = attestor.pin(peer.subject.as_fd()).unwrap();
+    let pinned = Arc::new(attestor.pin(peer.subject.as_fd()).unwrap());
     let file = std::fs::File::open("/proc/self/stat").unwrap();
-    attestor.peer_end(file.as_fd(), &pinned).unwrap_err();
+    // It might be a connection of another network namespace.
+    let end = attestor.peer_end(file.as_fd(), &pinned).unwrap();
+    attestor.name_end(&pinned, &end).await;
+    assert!(!end.is_named());
+    let held = attestor.held(&pinned, &end);
+    assert!(
+        matches!(&held, Held::Unknown(why) if why.contains("network namespace")),
+        "{held:?}"
+    );
 }
