@@ -41,15 +41,17 @@ impl Workloads {
         let process = caller.process();
         // Together: on a new connection each takes a moment.
         let heard = async {
+            let binding = caller.binding();
+            binding
+                .name_end(&self.services.attestor, process.peer())
+                .await;
             tokio::select! {
                 biased;
-                () = caller.binding().heard() => {}
+                () = binding.heard() => {}
                 () = process.ended() => {}
             }
         };
-        let binding = caller.binding();
-        let named = binding.name_end(&self.services.attestor, process.peer());
-        let (attested, (), ()) = tokio::join!(self.attested(process), heard, named);
+        let (attested, ()) = tokio::join!(self.attested(process), heard);
         let attested = self.with_code_of_now(process, attested?).await?;
         let proofs = match self.proofs(caller) {
             Ok(proofs) => proofs,

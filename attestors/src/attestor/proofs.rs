@@ -42,10 +42,9 @@ impl Attestor {
             uid: self.accountable_uid(peer),
             cgroup: peer.cgroup_id().filter(|id| *id != ROOT_CGROUP),
         };
-        let networks = &self.networks;
-        networks
-            .name(&self.pool, &self.host, peer, payer, end)
-            .await;
+        // Seldom, and large: those who are in our network take no room.
+        let named = self.networks.name(&self.pool, &self.host, peer, payer, end);
+        Box::pin(named).await;
     }
 
     /// How `end` lies among the descriptors of `peer` now, and remembers where it was found. Takes

@@ -302,6 +302,24 @@ async fn what_cannot_be_found_out_is_denied_unless_it_is_not_required() {
 }
 
 #[tokio::test]
+async fn what_is_found_out_later_is_served_at_the_next_try_on_the_connection() {
+    let scene = Scene::new().await;
+    scene.register("a").await;
+    let (caller, held) = holding(&scene, Held::Unknown("the search goes on".into()));
+    for _ in 0..2 {
+        let denied = x509(&scene, &caller).await;
+        assert!(matches!(
+            denied,
+            Err(Denial::Unproven(Unproven::HeldUnknown(_)))
+        ));
+    }
+    *held.lock() = Held::CloseOnExec;
+    assert_eq!(x509(&scene, &caller).await.unwrap(), 1);
+    assert!(!has_ended(&caller));
+    assert_eq!(reasons(&scene), ["held-unknown", "held-unknown"]);
+}
+
+#[tokio::test]
 async fn call_waits_for_the_answer_and_is_denied_without_one() {
     let scene = Scene::new().await;
     scene.register("a").await;
