@@ -248,7 +248,7 @@ impl Attestor {
             capabilities: Capabilities::of_this_agent(config.force_fallback_pin),
             force_fallback_pin: config.force_fallback_pin,
             allow_traced: config.allow_traced,
-            networks: Networks::default(),
+            networks: Networks::new(deadline),
             budget: Budget::new(LOOK_INTERVAL, LOOKS),
         }
     }

@@ -43,7 +43,7 @@ impl Attestor {
             cgroup: peer.cgroup_id().filter(|id| *id != ROOT_CGROUP),
         };
         // Seldom, and large: those who are in our network take no room.
-        let named = self.networks.name(&self.pool, &self.host, peer, payer, end);
+        let named = self.networks.name(&self.host, peer, payer, end);
         Box::pin(named).await;
     }
 

@@ -3,9 +3,10 @@
 //! An accepted connection belongs to the network namespace of the caller, and
 //! only a socket that was opened there can be asked about it. Our own namespace
 //! is asked at once, and so is one where a socket is kept; neither waits. Into
-//! any other one a thread has to go first: that is a job of the read pool, at
-//! the expense of the user who answers for the caller, and nobody but the
-//! connection's own calls waits for it.
+//! any other one a thread has to go first: that is a job of a pool with a share
+//! for each user who answers for callers, and nobody but the connection's own
+//! calls waits for it. The pool is one of its own: nothing that a caller can
+//! stall is done on its threads.
 //!
 //! Inodes of sockets are given once for all namespaces, so whichever answers,
 //! the answer is about this very connection.
@@ -26,13 +27,23 @@ use rustix::{
     fs::{StatxFlags, fstat},
     io::Errno,
 };
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+/// Threads that go into other network namespaces at a time. Each takes some tens of microseconds.
+const THREADS: usize = 4;
+
+/// And of these at the expense of one user.
+const THREADS_PER_USER: usize = 2;
 
 /// Sockets to ask by network namespace.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Networks {
     own: OnceLock<Diag>,
     others: Kept,
+    pool: ReadPool,
 }
 
 impl PeerEndError {
@@ -42,6 +53,15 @@ impl PeerEndError {
 }
 
 impl Networks {
+    /// Asks by `deadline`, or says that it did not.
+    pub(crate) fn new(deadline: Duration) -> Self {
+        Self {
+            own: OnceLock::new(),
+            others: Kept::default(),
+            pool: ReadPool::new(THREADS, THREADS_PER_USER, deadline),
+        }
+    }
+
     /// The other end of an accepted connection of `peer`, named where that takes no more than a
     /// question.
     pub(crate) fn peer_end(
@@ -79,7 +99,6 @@ impl Networks {
     /// Names `end` as the network namespace of `peer` tells it, or notes why not.
     pub(crate) async fn name(
         &self,
-        pool: &ReadPool,
         host: &Arc<Host>,
         peer: &Arc<PinnedPeer>,
         payer: Payer,
@@ -88,7 +107,7 @@ impl Networks {
         let (host, peer) = (Arc::clone(host), Arc::clone(peer));
         let (others, ours) = (self.others.clone(), end.ours);
         let ask = move || others.ask(&host, &peer, payer, ours);
-        match pool.run(payer.uid, ask).await {
+        match self.pool.run(payer.uid, ask).await {
             Ok(Ok((other, lease))) => end.name(other, Some(lease)),
             Ok(Err(PeerEndError(why))) => end.note_unnamed(why),
             Err(PoolError::Overloaded) => end.note_unnamed(
