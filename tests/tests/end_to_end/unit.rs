@@ -61,6 +61,40 @@ fn the_unit_file_gives_the_agent_what_it_takes_to_know_other_units() {
     assert!(!started.contains("cgroup:path is unknown"), "{started}");
 }
 
+/// The unit hides `/proc/sys` from the agent (`ProcSubset=pid`), where the host says whether it
+/// randomizes addresses. That it does not know makes no limitation, and each caller is looked at.
+#[test]
+fn caller_without_random_addresses_is_refused_also_under_the_unit_file() {
+    let test = "caller_without_random_addresses_is_refused_also_under_the_unit_file";
+    let Some(machine) = machine_with_agent(test, Hierarchies::Host) else {
+        return;
+    };
+    machine.sh(
+        "nsenter -m -t $(systemctl show -P MainPID symbolon) -- \
+         sh -c '! test -e /proc/sys && test -e /proc/self/status'",
+    );
+    let started = machine.sh("journalctl -u symbolon -o cat");
+    assert!(started.contains("INFO"), "{started}");
+    for word in ["randomize_va_space", "random", "told from one"] {
+        assert!(!started.contains(word), "{started}");
+    }
+    machine.sh("symbolon client register all --owner tests --selector unix:uid:0 --accept-weak tests");
+    let fetch = "symbolon svid x509 -o json";
+    let said = machine.sh(fetch);
+    assert!(
+        said.contains("spiffe://example.org/mcp/client/all"),
+        "{said}"
+    );
+    let refused = machine.sh(&format!("! setarch -R {fetch} 2>&1"));
+    assert!(!refused.contains("spiffe://"), "{refused}");
+    let last = machine.sh("symbolon audit tail -n 1");
+    assert!(last.contains("denied"), "{last}");
+    assert!(
+        last.contains("runs without address space layout randomization"),
+        "{last}"
+    );
+}
+
 /// Writes a file inside of the machine.
 fn write(machine: &Machine, path: &str, content: &str) {
     let mut command = machine.command("sh");
