@@ -35,7 +35,46 @@ pub(super) enum Meaning<'a> {
 
 const LABELS: &str = "whoever starts a container or pod chooses its names and labels";
 const LINEAGE: &str = "whoever starts a process chooses its parents, namespaces and restrictions";
+const PROFILE: &str = "whoever is not confined chooses the profile that confines him";
+const STOCK: &str = "the policy has that label for whatever has none of its own";
 const LOADED: &str = "it says how a program was loaded, and not which program";
+
+/// Domains of `SELinux`'s policies in which whatever has none of its own runs. Those of users begin
+/// with `unconfined`, or are here.
+const STOCK_DOMAINS: [&str; 16] = [
+    "container_runtime_t",
+    "cron_t",
+    "crond_t",
+    "docker_t",
+    "guest_t",
+    "init_t",
+    "initrc_t",
+    "kernel_t",
+    "rc_t",
+    "spc_t",
+    "staff_t",
+    "sysadm_t",
+    "system_cronjob_t",
+    "user_t",
+    "virtd_lxc_t",
+    "xguest_t",
+];
+
+/// Domains in which every container or virtual machine runs; categories tell them apart.
+const CONTAINER_DOMAINS: [&str; 9] = [
+    "container_engine_t",
+    "container_init_t",
+    "container_kvm_t",
+    "container_logreader_t",
+    "container_t",
+    "container_userns_t",
+    "svirt_lxc_net_t",
+    "svirt_sandbox_t",
+    "svirt_t",
+];
+
+/// The end of a level that is above all others, so that it is nobody's own.
+const ALL_CATEGORIES: &str = "c0.c1023";
 
 /// What `selector` says.
 pub(super) fn of(selector: &Selector) -> Meaning<'_> {
@@ -47,7 +86,7 @@ pub(super) fn of(selector: &Selector) -> Meaning<'_> {
         "systemd" => systemd(key, value),
         "container" => container(key),
         "k8s" => pod(key),
-        "process" if is_policy(key, value) => Meaning::Place,
+        "process" if key == "security_label" => label(value),
         "process" => Meaning::Loose(LINEAGE),
         "code" if key == "sha256" => Meaning::Code,
         "code" => Meaning::Loose(LOADED),
@@ -130,10 +169,28 @@ fn pod(key: &str) -> Meaning<'static> {
     }
 }
 
-/// Labels of a security module follow a policy that the process does not write, unless they say
-/// that none is applied.
-fn is_policy(key: &str, value: &str) -> bool {
-    key == "security_label" && !value.contains("unconfined")
+/// What a security module's label says of who runs a process.
+///
+/// Only `SELinux` decides by its policy who may enter a type, unless the type is one that the policy
+/// ships for whatever has none of its own. AppArmor's profiles confine, and let in anybody who is not
+/// confined (`aa-exec(1)`), as much as a runtime's own profile lets in every container.
+fn label(label: &str) -> Meaning<'static> {
+    let mut parts = label.splitn(4, ':');
+    let [user, role, domain] = [(); 3].map(|()| parts.next().unwrap_or_default());
+    // AppArmor writes its mode behind: "docker-default (enforce)".
+    let is_context = !user.is_empty() && role.ends_with("_r") && domain.ends_with("_t");
+    if !is_context || label.ends_with(')') {
+        return Meaning::Loose(PROFILE);
+    }
+    let level = parts.next().unwrap_or_default();
+    // Categories are what tells one container or machine from another: `s0:c12,c345`.
+    let is_one = level.split_once(':').is_some_and(|(_, c)| !c.is_empty());
+    let is_stock = STOCK_DOMAINS.contains(&domain) || domain.starts_with("unconfined");
+    let is_container = CONTAINER_DOMAINS.contains(&domain);
+    if is_stock || (is_container && (!is_one || label.ends_with(ALL_CATEGORIES))) {
+        return Meaning::Loose(STOCK);
+    }
+    Meaning::Place
 }
 
 /// What ends with the boot or the next restart, where `selector` names that.
@@ -177,6 +234,7 @@ mod tests {
             "systemd:id:a.service",
             "systemd:slice:app.slice",
             "process:security_label:system_u:system_r:app_t:s0",
+            "process:security_label:system_u:system_r:container_t:s0:c12,c345",
             "k8s:ns:prod",
             &image,
         ] {
@@ -189,6 +247,24 @@ mod tests {
             "k8s:pod-label:a:b",
             "process:parent_path:/usr/bin/app",
             "process:security_label:unconfined",
+            "process:security_label:docker-default (enforce)",
+            "process:security_label:cri-containerd.apparmor.d (enforce)",
+            "process:security_label:crio-default (enforce)",
+            "process:security_label:podman-default",
+            "process:security_label:lxc-container-default-cgns (enforce)",
+            "process:security_label::root//app:b_t:c (enforce)",
+            "process:security_label:a:b_r:c_t:d (enforce)",
+            "process:security_label:app (complain)",
+            "process:security_label:_",
+            "process:security_label:unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023",
+            "process:security_label:system_u:system_r:unconfined_service_t:s0",
+            "process:security_label:system_u:system_r:initrc_t:s0",
+            "process:security_label:user_u:user_r:user_t:s0",
+            "process:security_label:system_u:system_r:spc_t:s0:c1,c2",
+            "process:security_label:system_u:system_r:container_t:s0",
+            "process:security_label:system_u:system_r:container_t",
+            "process:security_label:system_u:system_r:container_t:s0-s0:c0.c1023",
+            "process:security_label:system_u:system_r:svirt_lxc_net_t:s0",
             "code:trusted:root",
             "cgroup:path:/",
             "cgroup:path:/user.slice/user-1000.slice/user@1000.service/app.slice/a.service",
