@@ -39,7 +39,7 @@ pub use hpack::HpackError;
 pub use question::{Breach, Heard, PAYLOAD_LENGTH, Question};
 pub use stamped::{Accepted, Sender, Stamped};
 
-use asking::Asking;
+use asking::{Asking, PING_LENGTH};
 use bytes::{Buf as _, Bytes, BytesMut};
 use rewriter::{Rewriter, Taken};
 use std::{
@@ -197,8 +197,8 @@ impl<S> Http2Guard<S> {
             match self.rewriter.take(&self.received)? {
                 Taken::Nothing => break,
                 Taken::Bytes(count) => self.received.advance(count),
-                Taken::Answer(count) => {
-                    self.received.advance(count);
+                Taken::Answer => {
+                    self.received.advance(PING_LENGTH);
                     self.note_answer();
                 }
                 Taken::Frame(count, frame) => {

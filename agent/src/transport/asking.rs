@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Bytes of a PING frame.
-const PING_LENGTH: usize = HEADER_LENGTH + PAYLOAD_LENGTH;
+pub(super) const PING_LENGTH: usize = HEADER_LENGTH + PAYLOAD_LENGTH;
 
 /// How far the question has come.
 pub(super) struct Asking {

@@ -9,7 +9,7 @@
 
 use super::{
     TransportError, TransportLimits,
-    asking::is_answer,
+    asking::{PING_LENGTH, is_answer},
     frame::{FrameHeader, HEADER_LENGTH, PREFACE, flag, kind},
     hpack::{Decoder, Field},
     question::PAYLOAD_LENGTH,
@@ -65,8 +65,8 @@ pub(super) enum Taken {
     Bytes(usize),
     /// So many bytes, and this frame has to be sent on in place of all that was taken.
     Frame(usize, Vec<u8>),
-    /// So many bytes, which were the expected answer.
-    Answer(usize),
+    /// The expected answer, a PING frame.
+    Answer,
 }
 
 impl Rewriter {
@@ -95,16 +95,12 @@ impl Rewriter {
     /// Judges a frame that has the form of an answer, once it is complete. The
     /// server gets those to what it asked itself.
     fn take_answer(&self, input: &[u8]) -> Taken {
-        let frame = input.get(..HEADER_LENGTH + PAYLOAD_LENGTH);
-        match frame.and_then(<[u8]>::split_first_chunk::<HEADER_LENGTH>) {
+        match input.get(..PING_LENGTH) {
             None => Taken::Nothing,
-            Some((header, payload)) if self.expected.is_some_and(|known| known == payload) => {
-                Taken::Answer(header.len() + payload.len())
+            Some(frame) if self.expected.is_some_and(|known| frame.ends_with(&known)) => {
+                Taken::Answer
             }
-            Some((header, payload)) => {
-                let frame = [header, payload].concat();
-                Taken::Frame(frame.len(), frame)
-            }
+            Some(frame) => Taken::Frame(PING_LENGTH, frame.to_vec()),
         }
     }
 
