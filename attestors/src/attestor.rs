@@ -273,12 +273,22 @@ impl Attestor {
         PinnedPeer::of_socket_in(&self.host.root, socket, self.force_fallback_pin)
     }
 
-    /// Pins a process by its number, for an operator who asks about it.
+    /// Pins a process by its number. What is read of it is on the account of its user, as if it had
+    /// called.
     ///
     /// # Errors
     /// As [`PinnedPeer::of_pid`].
     pub fn pin_pid(&self, pid: u32) -> Result<PinnedPeer, PinError> {
         PinnedPeer::of_pid_in(&self.host.root, pid)
+    }
+
+    /// Pins a process by its number, for an operator who asks about it. What is read of it is on an
+    /// account that no user has, so that questions take nothing away from callers.
+    ///
+    /// # Errors
+    /// As [`PinnedPeer::of_pid`].
+    pub fn pin_for_operator(&self, pid: u32) -> Result<PinnedPeer, PinError> {
+        self.pin_pid(pid).map(PinnedPeer::asked_about)
     }
 
     /// What must not change while `peer` is believed. Takes microseconds and never waits.

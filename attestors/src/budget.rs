@@ -12,8 +12,11 @@ use tokio::time::Instant;
 /// users can slow each other down, never use memory.
 const MAX_USERS: usize = 4096;
 
-/// The user ID of the shared bucket; no process has it (it is `(uid_t)-1`).
-const EVERYBODY_ELSE: u32 = u32::MAX;
+/// The user ID of operators' questions; no process has it (it is `(uid_t)-1`).
+pub(crate) const OPERATORS: u32 = u32::MAX;
+
+/// The user ID of the shared bucket.
+const EVERYBODY_ELSE: u32 = OPERATORS;
 
 /// A bucket of work for each user (generic cell rate algorithm).
 #[derive(Debug)]

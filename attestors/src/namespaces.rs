@@ -6,6 +6,7 @@
 //! time are charged to the owner of the outermost namespace below ours.
 
 use crate::{
+    budget::OPERATORS,
     findings::{Reason, unread},
     host::Host,
     pin::PinnedPeer,
@@ -75,8 +76,11 @@ impl NamespaceId {
     }
 }
 
-/// The user who answers for `peer`.
+/// The user who answers for `peer`, and pays for what is read of it.
 pub(crate) fn accountable(host: &Host, peer: &PinnedPeer) -> u32 {
+    if peer.is_asked_about() {
+        return OPERATORS;
+    }
     let uid = peer.credentials().uid;
     peer.directory(&host.root).map_or(uid, |directory| {
         accountable_uid(directory, uid, host.user_namespace)

@@ -112,6 +112,8 @@ pub struct PinnedPeer {
     credentials: Credentials,
     method: PinMethod,
     key: ProcessKey,
+    /// Whether it did not call, and an operator asks about it.
+    asked_about: bool,
     directory: OnceLock<ProcDir>,
     exit: OnceCell<ReadableWatch>,
 }
@@ -188,6 +190,7 @@ impl PinnedPeer {
             pidfd: Arc::new(pidfd),
             credentials,
             method,
+            asked_about: false,
             directory: OnceLock::new(),
             exit: OnceCell::new(),
         };
@@ -211,6 +214,7 @@ impl PinnedPeer {
             credentials,
             method: PinMethod::PidFd,
             key: ProcessKey(Key::Pidfs(0)),
+            asked_about: false,
             directory: OnceLock::from(recorded),
             exit: OnceCell::new(),
         }
@@ -245,6 +249,17 @@ impl PinnedPeer {
     #[must_use]
     pub const fn method(&self) -> PinMethod {
         self.method
+    }
+
+    /// What is read of it is not its user's doing.
+    pub(crate) const fn asked_about(mut self) -> Self {
+        self.asked_about = true;
+        self
+    }
+
+    /// Whether what is read of it is not its user's doing.
+    pub(crate) const fn is_asked_about(&self) -> bool {
+        self.asked_about
     }
 
     /// Whether it has not exited yet; a process that waits to be reaped has.

@@ -29,7 +29,7 @@ pub(super) async fn process(
     let number = number.ok_or_else(|| Status::invalid_argument("a PID is a positive number"))?;
     let peer = services
         .attestor
-        .pin_pid(number)
+        .pin_for_operator(number)
         .map_err(|error| status::of_pin(&error, pid))?;
     let peer = Arc::new(peer);
     let now = services.clock.now();

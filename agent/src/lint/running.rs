@@ -3,7 +3,8 @@
 //! What costs nothing is read of every process, once for all judgements of a
 //! second. A set that names more than that (a digest, a unit, an image) is
 //! compared in full only with the processes that fit its cheap part, one after
-//! the other, within a deadline; the count is then "at least".
+//! the other, within a deadline; the count is then "at least". What that takes is
+//! on the operators' account, and not on those of the processes' users.
 
 use super::finding::{Finding, Findings, Severity, Weakness};
 use crate::{clock::SharedClock, registry::SelectorSet};
@@ -102,7 +103,7 @@ impl Running {
             if count >= MANY || Instant::now() >= deadline {
                 break;
             }
-            let Ok(peer) = self.attestor.pin_pid(*pid).map(Arc::new) else {
+            let Ok(peer) = self.attestor.pin_for_operator(*pid).map(Arc::new) else {
                 continue;
             };
             let Ok(image) = self.attestor.look(&peer) else {

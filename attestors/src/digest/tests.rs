@@ -1,6 +1,7 @@
 use super::{Content, Digest, DigestError, DigestLimits, Digests, Entry, PoolError, ReadPool};
 use crate::{
-    budget::Budget, executable::Executable, hex, host::Host, pin::PinnedPeer, procfs::ProcRoot,
+    budget::Budget, executable::Executable, hex, host::Host, namespaces::accountable,
+    pin::PinnedPeer, procfs::ProcRoot,
 };
 use aws_lc_rs::digest::{SHA256, digest};
 use std::{
@@ -248,4 +249,29 @@ async fn who_has_spent_all_gets_no_more_hashed_and_others_do() {
     let (executable, peer) = program.seen();
     let digest = digests.of(&executable, &peer, || 2, later()).await;
     assert_eq!(digest, Ok(program.content()));
+}
+
+#[tokio::test]
+async fn what_operators_ask_is_on_no_users_account() {
+    let (mut digests, program) = (digests(1 << 30, 8), Program::start());
+    digests.budget = Arc::new(Budget::new(Duration::from_hours(1), 2));
+    let (executable, caller) = program.seen();
+    let host = Arc::clone(&digests.host);
+    let uid = accountable(&host, &caller);
+    let asked = PinnedPeer::of_pid(program.child.id()).unwrap();
+    let asked = Arc::new(asked.asked_about());
+    let hash = async |peer: &Arc<PinnedPeer>| {
+        // At once, so that nothing is remembered.
+        let now = soon(&executable) - Duration::from_secs(1);
+        let payer = || accountable(&host, peer);
+        digests.of(&executable, peer, payer, now).await
+    };
+    // The users have all that is theirs when operators have asked too much.
+    assert_eq!(hash(&asked).await, Ok(program.content()));
+    assert_eq!(hash(&asked).await, Ok(program.content()));
+    let spent = Err(DigestError::Pool(PoolError::Overloaded));
+    assert_eq!(hash(&asked).await, spent);
+    assert!(digests.budget.take(uid, 1));
+    assert_eq!(hash(&caller).await, Ok(program.content()));
+    assert_eq!(hash(&caller).await, spent);
 }
