@@ -17,8 +17,8 @@ use symbolon_attestors::{Changed, ProcessEvent, ProcessEvents};
 const RECHECK: Duration = Duration::from_secs(5);
 
 /// Connections of one process that are looked at in one go, in a millisecond or less; the
-/// others have their turn the next time.
-const LOOKED_AT_ONCE: usize = 64;
+/// others have their turn the next times, those that were looked at last behind all others.
+pub(super) const LOOKED_AT_ONCE: usize = 64;
 
 /// How soon the process is looked at again: bounds how often SVIDs are renewed
 /// whose life an authority cuts to nothing because it ends itself.

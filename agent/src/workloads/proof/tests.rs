@@ -6,6 +6,8 @@ use crate::{
     transport::{Breach, Heard},
     workloads::{
         Asked, Caller, Denial, HeldRequirement, Requirements, Unproven, WorkloadSettings,
+        binding::{Binding, Far},
+        keeper::LOOKED_AT_ONCE,
         testing::{ANSWER_TIMEOUT, Actress, Scene, draft, settings, until},
     },
 };
@@ -176,6 +178,46 @@ async fn loss_of_the_socket_ends_a_connection_on_which_nothing_is_pushed() {
         let (denied, attested) = (&events(&scene, "denied")[0], &events(&scene, "attested")[0]);
         assert_eq!(denied["attestation_id"], attested["attestation_id"]);
     }
+}
+
+/// A process that has so many connections that not all are looked at each time, opens more and
+/// closes some, cannot keep one of them from being looked at.
+#[tokio::test]
+async fn lost_connection_is_found_behind_any_number_of_good_ones() {
+    const GOOD: usize = 200;
+    let scene = Scene::new().await;
+    scene.register("a").await;
+    let caller = scene.own();
+    x509(&scene, &caller).await.unwrap();
+    let process = caller.process();
+    let presence = caller.binding().presence().unwrap();
+    let open = |held| {
+        let far = Far::Staged(Arc::new(Mutex::new(held)));
+        let image = process.image().clone();
+        let binding = Arc::new(Binding::new(image, far, None).unwrap());
+        binding.note_presence(&presence);
+        process.connected(&binding);
+        binding
+    };
+    let mut good: Vec<_> = (0..GOOD).map(|_| open(Held::CloseOnExec)).collect();
+    let lost = open(Held::Not("passed on".into()));
+    let rounds = (GOOD + 2).div_ceil(LOOKED_AT_ONCE);
+    for round in 0..rounds {
+        assert!(reasons(&scene).is_empty(), "{round}");
+        assert!(scene.workloads.look_after(process));
+        // Some of those that were looked at, and of those that were not.
+        for place in [0, 100] {
+            let closed = std::mem::replace(&mut good[place], open(Held::CloseOnExec));
+            process.disconnected(&closed);
+        }
+    }
+    assert!(matches!(
+        lost.proofs(&scene.attestor(), process.peer(), Requirements::STANDARD),
+        Err(Unproven::NotHeld(_))
+    ));
+    until(|| !reasons(&scene).is_empty()).await;
+    assert_eq!(reasons(&scene), ["not-held"]);
+    drop(good);
 }
 
 #[tokio::test]
