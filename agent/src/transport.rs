@@ -36,7 +36,7 @@ mod stamped;
 mod tests;
 
 pub use hpack::HpackError;
-pub use question::{Breach, Heard, PAYLOAD_LENGTH, Question};
+pub use question::{Breach, Course, Heard, PAYLOAD_LENGTH, Question};
 pub use stamped::{Accepted, Sender, Stamped};
 
 use asking::{Asking, PING_LENGTH};
@@ -47,7 +47,10 @@ use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::watch,
+};
 use tonic::transport::server::Connected;
 
 /// What a client may make us hold or decode.
@@ -136,6 +139,8 @@ pub struct Http2Guard<S> {
     question: Option<Question>,
     asking: Asking,
     breach: Option<Breach>,
+    /// Told when the peer has closed the connection.
+    course: Option<watch::Sender<Course>>,
 }
 
 impl<S> Http2Guard<S> {
@@ -150,6 +155,7 @@ impl<S> Http2Guard<S> {
             question: None,
             asking: Asking::done(),
             breach: None,
+            course: None,
         }
     }
 
@@ -161,6 +167,13 @@ impl<S> Http2Guard<S> {
         guard.asking = Asking::new(question.payload());
         guard.question = Some(question);
         guard
+    }
+
+    /// Tells `course` when the peer closes the connection.
+    #[must_use]
+    pub fn telling(mut self, course: Option<watch::Sender<Course>>) -> Self {
+        self.course = course;
+        self
     }
 
     /// The socket.
@@ -223,6 +236,13 @@ impl<S> Http2Guard<S> {
         }
     }
 
+    /// Where bytes were left unread, the end comes as an error.
+    fn note_closed(&self) {
+        if let Some(course) = &self.course {
+            course.send_modify(|course| *course = course.then(Course::Closed));
+        }
+    }
+
     /// Whether the bytes of `sender` may be looked at.
     fn check(&mut self, sender: Sender) -> Result<(), Breach> {
         let Some(question) = &self.question else {
@@ -247,11 +267,14 @@ impl<S: Stamped + Unpin> Http2Guard<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<bool>> {
         let before = buf.filled().len();
-        let sender = ready!(Pin::new(&mut self.inner).poll_receive(cx, buf))?;
-        if buf.filled().len() == before {
+        let sender = match ready!(Pin::new(&mut self.inner).poll_receive(cx, buf)) {
+            Ok(sender) if buf.filled().len() > before => sender,
             // The end of the stream is nobody's.
-            return Poll::Ready(Ok(false));
-        }
+            ended => {
+                self.note_closed();
+                return Poll::Ready(ended.map(|_sender| false));
+            }
+        };
         if let Err(breach) = self.check(sender) {
             buf.set_filled(before);
             return Poll::Ready(Err(TransportError::from(breach).into()));

@@ -7,7 +7,7 @@
 //! no more than that moment.
 
 use super::{activity::Activity, health::until_true, open_call::OpenCall, patience::Patient};
-use crate::transport::{Accepted, Http2Guard, Question, TransportLimits};
+use crate::transport::{Accepted, Course, Http2Guard, Question, TransportLimits};
 use hyper::{body::Incoming, server::conn::http2::Builder};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{
@@ -75,6 +75,12 @@ pub trait Caller: Clone + Debug + Send + Sync + 'static {
     fn question(&self) -> Option<Question> {
         None
     }
+
+    /// Where to tell that the peer has closed the connection.
+    fn course(&self) -> Option<watch::Sender<Course>> {
+        None
+    }
+
     /// Waits until it is this caller's turn to begin a call.
     ///
     /// # Errors
@@ -181,13 +187,15 @@ pub(super) async fn run<C: Caller, S: GrpcService>(
     caller.left().await;
 }
 
-fn guarded(socket: UnixStream, question: Option<Question>) -> Http2Guard<Accepted> {
+fn guarded(socket: UnixStream, caller: &impl Caller) -> Http2Guard<Accepted> {
+    let question = caller.question();
     let socket = Accepted::new(socket, question.is_some());
     let limits = TransportLimits::default();
-    match question {
+    let guard = match question {
         Some(question) => Http2Guard::asking(socket, limits, question),
         None => Http2Guard::new(socket, limits),
-    }
+    };
+    guard.telling(caller.course())
 }
 
 async fn attend<C: Caller, S: GrpcService>(
@@ -197,7 +205,7 @@ async fn attend<C: Caller, S: GrpcService>(
     limits: HttpLimits,
     shutdown: watch::Receiver<bool>,
 ) {
-    let guarded = guarded(socket, caller.question());
+    let guarded = guarded(socket, &caller);
     let visit = Arc::new(Visit {
         caller: caller.clone(),
         activity: Activity::begin(),

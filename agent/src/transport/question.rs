@@ -36,6 +36,31 @@ pub enum Heard {
     Breach(Breach),
 }
 
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Course {
+    /// It is open.
+    #[default]
+    Open,
+    /// Its peer does not hold it any more: it closes it at this moment, or somebody else has it.
+    Lost,
+    /// The peer has closed it, so nobody has its other end.
+    Closed,
+    /// It has to end.
+    Over,
+}
+
+impl Course {
+    /// Goes on to `next`; `Closed` and `Over` are last.
+    #[must_use]
+    pub const fn then(self, next: Self) -> Self {
+        match self {
+            Self::Open | Self::Lost => next,
+            Self::Closed | Self::Over => self,
+        }
+    }
+}
+
 /// A question to one process, and where it is told what was heard.
 ///
 /// The payload has to be random and used once.

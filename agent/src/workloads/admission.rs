@@ -10,7 +10,7 @@ use super::{
 use crate::{
     audit::{Event, Kind, Process as AuditProcess},
     server::{self, Admit, Refused},
-    transport::Question,
+    transport::{Course, Question},
 };
 use std::{
     future::pending,
@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 use symbolon_attestors::{Changed, Image, PinnedPeer};
-use tokio::{net::UnixStream, time::Instant};
+use tokio::{net::UnixStream, sync::watch, time::Instant};
 
 /// The root of the unified hierarchy has this ID: whoever was never put into a
 /// cgroup is there, together with everybody else.
@@ -92,6 +92,10 @@ impl server::Caller for Caller {
 
     fn question(&self) -> Option<Question> {
         self.0.binding.question(self.0.process.peer())
+    }
+
+    fn course(&self) -> Option<watch::Sender<Course>> {
+        Some(self.0.binding.course())
     }
 
     fn turn(&self) -> impl Future<Output = Result<Turn, Refused>> + Send {

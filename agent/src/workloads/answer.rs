@@ -1,7 +1,7 @@
 //! What a connection's process may have now: match, entitle, and hand out.
 
 use super::{
-    Caller, Denial, Process, Workloads, audit_process,
+    Caller, Denial, Process, Unproven, Workloads, audit_process,
     process::{Recorded, Shelved, same_version},
     shelf::Found,
 };
@@ -325,9 +325,12 @@ impl Workloads {
         let proofs = match proofs {
             Ok(proofs) => proofs,
             Err(why) => {
-                let presence = Some(&decision.presence);
-                self.record_denied(process, presence, why.word(), &why.to_string())
-                    .await?;
+                let why = caller.binding().settled(why).await;
+                if why != Unproven::Closed {
+                    let presence = Some(&decision.presence);
+                    self.record_denied(process, presence, why.word(), &why.to_string())
+                        .await?;
+                }
                 return Err(Denial::Unproven(why));
             }
         };

@@ -8,12 +8,16 @@
 //! inheritable once stays that, and one that loses its close-on-exec flag is
 //! lost, since both are what a program does that was given the descriptor. What
 //! is lost ends the connection.
+//!
+//! A process that closes its end, or exits, takes the descriptor off its table
+//! a moment before the kernel tells us of the end. So what is found lost has that
+//! moment before it counts: an ordinary end is no denial.
 
 use super::{Requirements, Workloads, requirements::HeldRequirement};
 use crate::{
     issuance::Presence,
-    server::{Refused, until_true},
-    transport::{Breach, Heard, PAYLOAD_LENGTH, Question},
+    server::Refused,
+    transport::{Breach, Course, Heard, PAYLOAD_LENGTH, Question},
 };
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::rand;
@@ -23,14 +27,19 @@ use std::{
     future::pending,
     os::fd::BorrowedFd,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 use symbolon_attestors::{
     AnsweredWord, Attestor, Held, HeldWord, Image, PeerEnd, PinMethod, PinnedPeer, Proofs, Stamp,
 };
 use tokio::{
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
+
+/// How long after the peer's end was not found the connection may still turn out to be closed:
+/// the kernel takes microseconds between the two, and a busy machine some milliseconds more.
+pub(super) const CLOSING: Duration = Duration::from_millis(250);
 
 /// What is not proved of a connection.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -38,6 +47,9 @@ pub enum Unproven {
     /// The process does not hold the peer's end, or as one that was given to it.
     #[error("{0}")]
     NotHeld(Cow<'static, str>),
+    /// The peer has closed the connection: nobody is refused anything.
+    #[error("the peer has closed the connection")]
+    Closed,
     /// Whether it does could not be found out.
     #[error("{0}")]
     HeldUnknown(Cow<'static, str>),
@@ -64,6 +76,7 @@ impl Unproven {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::NotHeld(_) => "not-held",
+            Self::Closed => "closed",
             Self::HeldUnknown(_) => "held-unknown",
             Self::InheritableRefused => "inheritable-refused",
             Self::NotAnswered => "not-answered",
@@ -105,7 +118,9 @@ pub(super) struct Binding {
     stamp: OnceLock<Stamp>,
     /// The word that was believed last.
     believed: Mutex<Option<HeldWord>>,
-    over: watch::Sender<bool>,
+    course: watch::Sender<Course>,
+    /// Why it does not hold the peer's end any more.
+    lost: OnceLock<Unproven>,
     /// The process as it was last proved on this connection.
     presence: ArcSwapOption<Presence>,
     /// Whether the trail has the reason for the connection's end.
@@ -127,7 +142,8 @@ impl Binding {
             deadline: deadline.unwrap_or_else(Instant::now),
             stamp: OnceLock::new(),
             believed: Mutex::default(),
-            over: watch::Sender::new(false),
+            course: watch::Sender::new(Course::Open),
+            lost: OnceLock::new(),
             presence: ArcSwapOption::empty(),
             noted: Mutex::default(),
         })
@@ -166,15 +182,64 @@ impl Binding {
             }
         };
         tokio::select! {
-            () = until_true(self.over.subscribe()) => {}
+            () = self.over() => {}
             () = unanswered => {}
         }
     }
 
+    async fn over(&self) {
+        let mut course = self.course.subscribe();
+        let is_ending = |course: &Course| matches!(course, Course::Lost | Course::Over);
+        // The sender lives as long as this.
+        drop(course.wait_for(is_ending).await);
+        if self.is_closed().await {
+            // That ends it, and whoever reads it says so.
+            pending::<()>().await;
+        }
+    }
+
+    /// Whether the peer closes the connection in this moment; else it is over.
+    async fn is_closed(&self) -> bool {
+        let mut course = self.course.subscribe();
+        let is_last = |course: &Course| matches!(course, Course::Closed | Course::Over);
+        drop(timeout(CLOSING, course.wait_for(is_last)).await);
+        self.go_on_to(Course::Over);
+        let is_closed = *self.course.borrow() == Course::Closed;
+        if !is_closed {
+            *self.noted.lock() = true;
+        }
+        is_closed
+    }
+
+    /// What has to be said about an end that was not found: nothing, where the peer closes the
+    /// connection in this moment.
+    pub(super) async fn settled(&self, why: Unproven) -> Unproven {
+        match why {
+            Unproven::NotHeld(_) if self.is_closed().await => Unproven::Closed,
+            why => why,
+        }
+    }
+
+    fn go_on_to(&self, next: Course) {
+        self.course.send_if_modified(|course| {
+            let before = *course;
+            *course = before.then(next);
+            *course != before
+        });
+    }
+
+    /// Where the transport tells how far the connection has come.
+    pub(super) fn course(&self) -> watch::Sender<Course> {
+        self.course.clone()
+    }
+
     /// Why the connection ended, where that was not told to anybody yet.
     pub(super) fn last_word(&self) -> Option<Unproven> {
+        let lost = self.lost.get();
         let why = match *self.heard.borrow() {
             Heard::Breach(breach) => Unproven::Breach(breach),
+            // Whoever found it did not wait for what comes of it.
+            _ if lost.is_some() && *self.course.borrow() != Course::Closed => lost?.clone(),
             Heard::Nothing if self.payload.is_some() && Instant::now() >= self.deadline => {
                 Unproven::NotAnswered
             }
@@ -192,12 +257,24 @@ impl Binding {
         peer: &PinnedPeer,
         require: Requirements,
     ) -> Result<Proofs, Unproven> {
-        let proofs = self.try_proofs(attestor, peer, require);
-        if let Err(unproven) = &proofs
-            && unproven.is_final()
-        {
-            *self.noted.lock() = true;
-            self.over.send_replace(true);
+        let proofs = match self.lost.get() {
+            Some(lost) => Err(lost.clone()),
+            None => self.try_proofs(attestor, peer, require),
+        };
+        match &proofs {
+            Err(Unproven::NotHeld(_)) if *self.course.borrow() == Course::Closed => {
+                return Err(Unproven::Closed);
+            }
+            // See `settled`.
+            Err(why @ Unproven::NotHeld(_)) => {
+                self.lost.get_or_init(|| why.clone());
+                self.go_on_to(Course::Lost);
+            }
+            Err(unproven) if unproven.is_final() => {
+                *self.noted.lock() = true;
+                self.go_on_to(Course::Over);
+            }
+            Ok(_) | Err(_) => {}
         }
         proofs
     }
@@ -211,8 +288,8 @@ impl Binding {
         require: Requirements,
     ) -> Option<(Unproven, Arc<Presence>)> {
         let presence = self.presence()?;
-        let is_over = *self.over.borrow() || matches!(*self.heard.borrow(), Heard::Breach(_));
-        if is_over {
+        let is_open = *self.course.borrow() == Course::Open;
+        if !is_open || matches!(*self.heard.borrow(), Heard::Breach(_)) {
             return None;
         }
         let unproven = self.proofs(attestor, peer, require).err()?;
@@ -313,6 +390,12 @@ impl Binding {
     #[cfg(test)]
     pub(super) fn hear(&self, heard: Heard) {
         self.heard.send_replace(heard);
+    }
+
+    /// As if the peer had closed it.
+    #[cfg(test)]
+    pub(super) fn close(&self) {
+        self.go_on_to(Course::Closed);
     }
 
     /// As if the attestor had said so.

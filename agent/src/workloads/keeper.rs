@@ -4,7 +4,7 @@
 //! The kernel's events say early that a process may have changed, where the agent
 //! is told of them. They only wake the check that is made anyway.
 
-use super::{Process, WOKEN_AT_ONCE, Workloads};
+use super::{Process, Unproven, WOKEN_AT_ONCE, Workloads};
 use std::{
     sync::{Arc, Weak},
     time::Duration,
@@ -37,7 +37,7 @@ impl Workloads {
     }
 
     /// Looks after the process; false once there is nothing to watch any more.
-    pub(super) fn look_after(&self, process: &Process) -> bool {
+    pub(super) fn look_after(self: &Arc<Self>, process: &Arc<Process>) -> bool {
         if process.has_ended() {
             return false;
         }
@@ -54,14 +54,21 @@ impl Workloads {
 
     /// Ends connections that the process holds no longer, or not as it did: also
     /// those on which nothing is pushed.
-    fn look_at_connections(&self, process: &Process) {
+    fn look_at_connections(self: &Arc<Self>, process: &Arc<Process>) {
         let require = self.settings.load().require;
         let attestor = &self.services.attestor;
         for binding in process.next_open(LOOKED_AT_ONCE) {
             if let Some((why, presence)) = binding.lost(attestor, process.peer(), require) {
-                let reason = why.to_string();
-                let event = self.denied(process, Some(&presence), why.word(), &reason);
-                self.record_later(event);
+                let (workloads, process) = (Arc::clone(self), Arc::clone(process));
+                self.services.supervisor.spawn(async move {
+                    let why = binding.settled(why).await;
+                    if why != Unproven::Closed {
+                        let reason = why.to_string();
+                        let event =
+                            workloads.denied(&process, Some(&presence), why.word(), &reason);
+                        workloads.record_later(event);
+                    }
+                });
             }
         }
     }
@@ -90,7 +97,7 @@ impl Workloads {
         }
     }
 
-    async fn look_after_all(&self) {
+    async fn look_after_all(self: &Arc<Self>) {
         for processes in self.all().chunks(WOKEN_AT_ONCE) {
             for process in processes {
                 self.look_after(process);

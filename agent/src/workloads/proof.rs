@@ -58,6 +58,7 @@ impl Workloads {
             Err(unproven) => {
                 // Another image lost the socket because it is another one.
                 self.check_unchanged(process).await?;
+                let unproven = caller.binding().settled(unproven).await;
                 return Err(self.deny_unproven(process, &attested, unproven).await);
             }
         };
@@ -280,6 +281,9 @@ impl Workloads {
 
     /// The evidence without proofs goes to the trail as well: it says who tried.
     async fn deny_unproven(&self, process: &Process, attested: &Attested, why: Unproven) -> Denial {
+        if why == Unproven::Closed {
+            return Denial::Unproven(why);
+        }
         let denied = async {
             let (attestation, recorded) = self.record(process, attested, None).await?;
             recorded.await?;

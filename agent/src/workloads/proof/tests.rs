@@ -173,11 +173,59 @@ async fn loss_of_the_socket_ends_a_connection_on_which_nothing_is_pushed() {
         assert!(scene.workloads.look_after(caller.process()));
         assert!(!has_ended(&other) && !has_ended(&silent));
         caller.left().await;
+        until(|| !reasons(&scene).is_empty()).await;
         scene.close_trail().await;
         assert_eq!(reasons(&scene), ["not-held"]);
         let (denied, attested) = (&events(&scene, "denied")[0], &events(&scene, "attested")[0]);
         assert_eq!(denied["attestation_id"], attested["attestation_id"]);
     }
+}
+
+#[tokio::test]
+async fn peer_that_closes_its_end_is_denied_nothing() {
+    for soon in [false, true] {
+        let scene = Scene::new().await;
+        scene.register("a").await;
+        let (caller, held) = holding(&scene, Held::CloseOnExec);
+        assert_eq!(x509(&scene, &caller).await.unwrap(), 1);
+        // The descriptor is off the table before the kernel tells of the end.
+        *held.lock() = Held::Not("gone".into());
+        let close = async {
+            if soon {
+                tokio::task::yield_now().await;
+            }
+            caller.binding().close();
+        };
+        if !soon {
+            caller.binding().close();
+        }
+        assert!(scene.workloads.look_after(caller.process()));
+        let (denied, ()) = tokio::join!(x509(&scene, &caller), close);
+        let closed = matches!(denied, Err(Denial::Unproven(Unproven::Closed)));
+        assert!(closed, "{denied:?}");
+        assert!(scene.workloads.look_after(caller.process()));
+        caller.left().await;
+        scene.close_trail().await;
+        assert!(events(&scene, "denied").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn loss_that_its_finder_does_not_wait_for_is_recorded_when_the_connection_ends() {
+    let scene = Scene::new().await;
+    scene.register("a").await;
+    let (caller, held) = holding(&scene, Held::CloseOnExec);
+    assert_eq!(x509(&scene, &caller).await.unwrap(), 1);
+    *held.lock() = Held::Not("gone".into());
+    assert!(x509(&scene, &caller).now_or_never().is_none());
+    // It is not taken back.
+    *held.lock() = Held::CloseOnExec;
+    caller.left().await;
+    until_ended(&caller).await;
+    let denied = x509(&scene, &caller).await;
+    let unheld = matches!(denied, Err(Denial::Unproven(Unproven::NotHeld(_))));
+    assert!(unheld, "{denied:?}");
+    assert_eq!(reasons(&scene), ["not-held", "not-held"]);
 }
 
 /// A process that has so many connections that not all are looked at each time, opens more and
