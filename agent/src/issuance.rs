@@ -17,4 +17,5 @@ mod entitlement;
 mod issuer;
 
 pub use entitlement::{Candidates, Entitlement, Objection, Presence};
+pub(crate) use issuer::describe;
 pub use issuer::{IssueError, Issuer, JwtSvid, Lifetimes, Terms, WitSvid, X509Svid};

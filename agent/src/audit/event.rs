@@ -35,6 +35,8 @@ pub enum Kind {
     Issued,
     /// A credential was replaced before its expiry.
     Renewed,
+    /// A credential that was issued before was given on other evidence.
+    Delivered,
     /// A workload was refused.
     Denied,
     /// A workload lost an identity that it had.
@@ -185,6 +187,7 @@ impl Kind {
             Self::Attested => "attested",
             Self::Issued => "issued",
             Self::Renewed => "renewed",
+            Self::Delivered => "delivered",
             Self::Denied => "denied",
             Self::Withdrawn => "withdrawn",
             Self::Registered => "registered",
@@ -392,6 +395,24 @@ impl Credential {
     pub fn signed_by(mut self, key_id: impl Into<String>) -> Self {
         self.authority_key_id = Some(key_id.into());
         self
+    }
+
+    /// An X.509-SVID that is in the trail already, by its serial number.
+    #[must_use]
+    pub fn known_x509_svid(serial: impl Into<String>, not_after: SystemTime) -> Self {
+        Self {
+            serial: Some(serial.into()),
+            ..Self::new(CredentialKind::X509, not_after)
+        }
+    }
+
+    /// A WIT-SVID that is in the trail already, by its `jti`.
+    #[must_use]
+    pub fn known_wit_svid(jti: impl Into<String>, not_after: SystemTime) -> Self {
+        Self {
+            jti: Some(jti.into()),
+            ..Self::new(CredentialKind::Wit, not_after)
+        }
     }
 
     const fn new(kind: CredentialKind, not_after: SystemTime) -> Self {

@@ -9,6 +9,7 @@ use crate::{
     audit::{AuditError, Event, Kind},
     issuance::{
         Candidates, Entitlement, IssueError, JwtSvid, Objection, Presence, WitSvid, X509Svid,
+        describe,
     },
     registry::{Client, Snapshot},
     server::until_true,
@@ -280,12 +281,15 @@ impl Workloads {
             let now = self.services.clock.now();
             T::shelf(process, |shelf| shelf.find(client, now))
         };
-        if let Found::Fresh(svid) = look() {
+        let attestation = entitlement.presence().attestation.id();
+        if let Found::Fresh(svid) = look()
+            && T::shelf(process, |shelf| shelf.was_given(&svid, client, attestation))
+        {
             return Ok(svid);
         }
         let _turn = process.turn.lock().await;
         let (kind, still_valid) = match look() {
-            Found::Fresh(svid) => return Ok(svid),
+            Found::Fresh(svid) => return self.given(process, entitlement, svid).await,
             Found::Due(svid) => (Kind::Renewed, Some(svid)),
             Found::Nothing => (Kind::Issued, None),
         };
@@ -295,7 +299,9 @@ impl Workloads {
         ) {
             (Ok(svid), _) => {
                 let svid = Arc::new(svid);
-                T::shelf(process, |shelf| shelf.put(client, Arc::clone(&svid)));
+                T::shelf(process, |shelf| {
+                    shelf.put(client, Arc::clone(&svid), attestation);
+                });
                 // At once: the caller may give up before the answer is complete.
                 self.keep_watch(process);
                 process.rescheduled.notify_one();
@@ -306,10 +312,32 @@ impl Workloads {
                 let now = self.services.clock.now();
                 T::shelf(process, |shelf| shelf.postpone(client, now));
                 process.rescheduled.notify_one();
-                Ok(old)
+                self.given(process, entitlement, old).await
             }
             (Err(error), None) => Err(error.into()),
         }
+    }
+
+    /// The kept SVID, once the trail has that it is given on this attestation: it may
+    /// have been issued on a connection with other proofs, or when less was known of
+    /// the process. To be called in the process's turn.
+    async fn given<T: Shelved>(
+        &self,
+        process: &Process,
+        entitlement: &Entitlement,
+        svid: Arc<T>,
+    ) -> Result<Arc<T>, Denial> {
+        let client = entitlement.client();
+        let attestation = entitlement.presence().attestation.id();
+        if !T::shelf(process, |shelf| shelf.was_given(&svid, client, attestation)) {
+            let event = describe(Event::new(Kind::Delivered), entitlement);
+            let event = event.credential(svid.credential());
+            self.services.trail.record(event).await?;
+            T::shelf(process, |shelf| {
+                shelf.note_given(&svid, client, attestation)
+            });
+        }
+        Ok(svid)
     }
 
     /// After the last step: the process is still the one that was attested, the

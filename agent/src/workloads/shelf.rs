@@ -1,7 +1,10 @@
 //! The SVIDs that a process holds, kept until they are renewed or withdrawn.
+//!
+//! Each remembers the attestations on which it was given, the one on which it was
+//! issued and others, so that the trail has each of them once.
 
 use crate::{
-    audit::Kind,
+    audit::{Credential, Kind},
     issuance::{Entitlement, IssueError, Issuer, Terms, WitSvid, X509Svid},
     registry::Client,
 };
@@ -18,6 +21,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// SVIDs begin this long before they are issued (`notBefore`).
 const BACKDATED: Duration = Duration::from_secs(10);
 
+/// Attestations of which one SVID remembers that it was given on them: more than a process has
+/// distinct proofs at a time. Of those before, the trail may be told again.
+const MAX_GIVEN: usize = 16;
+
 /// An SVID that is kept on a shelf: X.509-SVID or WIT-SVID.
 pub(crate) trait Kept: Send + Sync + Sized + 'static {
     /// Issues a fresh one.
@@ -29,6 +36,9 @@ pub(crate) trait Kept: Send + Sync + Sized + 'static {
 
     /// Its times.
     fn terms(&self) -> &Terms;
+
+    /// By what the trail finds it.
+    fn credential(&self) -> Credential;
 }
 
 impl Kept for X509Svid {
@@ -42,6 +52,10 @@ impl Kept for X509Svid {
 
     fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    fn credential(&self) -> Credential {
+        Credential::known_x509_svid(&*self.serial, self.terms.expires_at)
     }
 }
 
@@ -57,6 +71,10 @@ impl Kept for WitSvid {
     fn terms(&self) -> &Terms {
         &self.terms
     }
+
+    fn credential(&self) -> Credential {
+        Credential::known_wit_svid(&*self.jti, self.terms.expires_at)
+    }
 }
 
 /// The SVIDs of one kind, by client name.
@@ -70,6 +88,8 @@ struct Slot<T> {
     client: Arc<Client>,
     svid: Arc<T>,
     retry_at: Option<SystemTime>,
+    /// The identifiers of the attestations on which it was given, the latest last.
+    given: Vec<Box<str>>,
 }
 
 impl<T: Kept> Slot<T> {
@@ -120,14 +140,33 @@ impl<T: Kept> Shelf<T> {
         }
     }
 
-    /// Puts a fresh SVID in the client's place.
-    pub(crate) fn put(&mut self, client: &Arc<Client>, svid: Arc<T>) {
+    /// Puts a fresh SVID, which was issued on this attestation, in the client's place.
+    pub(crate) fn put(&mut self, client: &Arc<Client>, svid: Arc<T>, attestation: &str) {
         let slot = Slot {
             client: Arc::clone(client),
             svid,
             retry_at: None,
+            given: vec![attestation.into()],
         };
         self.slots.insert(client.name().as_str().to_owned(), slot);
+    }
+
+    /// Whether the trail knows that `svid` was given on this attestation.
+    pub(crate) fn was_given(&self, svid: &Arc<T>, client: &Client, attestation: &str) -> bool {
+        let slot = self.slots.get(client.name().as_str());
+        let slot = slot.filter(|slot| Arc::ptr_eq(&slot.svid, svid));
+        slot.is_some_and(|slot| slot.given.iter().any(|id| **id == *attestation))
+    }
+
+    /// Notes that the trail knows that `svid` was given on this attestation.
+    pub(crate) fn note_given(&mut self, svid: &Arc<T>, client: &Client, attestation: &str) {
+        let slot = self.slots.get_mut(client.name().as_str());
+        if let Some(slot) = slot.filter(|slot| Arc::ptr_eq(&slot.svid, svid)) {
+            if slot.given.len() >= MAX_GIVEN {
+                slot.given.remove(0);
+            }
+            slot.given.push(attestation.into());
+        }
     }
 
     /// Notes that a renewal failed at `now`.

@@ -69,16 +69,15 @@ fn caller_without_random_addresses_is_refused_also_under_the_unit_file() {
     let Some(machine) = machine_with_agent(test, Hierarchies::Host) else {
         return;
     };
-    machine.sh(
-        "nsenter -m -t $(systemctl show -P MainPID symbolon) -- \
-         sh -c '! test -e /proc/sys && test -e /proc/self/status'",
-    );
+    machine.sh("nsenter -m -t $(systemctl show -P MainPID symbolon) -- \
+         sh -c '! test -e /proc/sys && test -e /proc/self/status'");
     let started = machine.sh("journalctl -u symbolon -o cat");
     assert!(started.contains("INFO"), "{started}");
     for word in ["randomize_va_space", "random", "told from one"] {
         assert!(!started.contains(word), "{started}");
     }
-    machine.sh("symbolon client register all --owner tests --selector unix:uid:0 --accept-weak tests");
+    machine
+        .sh("symbolon client register all --owner tests --selector unix:uid:0 --accept-weak tests");
     let fetch = "symbolon svid x509 -o json";
     let said = machine.sh(fetch);
     assert!(

@@ -6,12 +6,13 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 17] = [
     Kind::Started,
     Kind::Stopped,
     Kind::Attested,
     Kind::Issued,
     Kind::Renewed,
+    Kind::Delivered,
     Kind::Denied,
     Kind::Withdrawn,
     Kind::Registered,

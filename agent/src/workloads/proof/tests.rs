@@ -269,6 +269,40 @@ async fn lost_connection_is_found_behind_any_number_of_good_ones() {
 }
 
 #[tokio::test]
+async fn svid_that_is_kept_is_in_the_trail_with_the_evidence_of_each_who_gets_it() {
+    let scene = Scene::new().await;
+    scene.register("a").await;
+    let (strong, _) = holding(&scene, Held::CloseOnExec);
+    let (again, _) = holding(&scene, Held::CloseOnExec);
+    let (weak, _) = holding(&scene, Held::Inheritable);
+    let mut serials = Vec::new();
+    for caller in [&strong, &again, &weak, &strong, &weak] {
+        let svids = scene.workloads.x509(caller, Asked::ByCall).await.unwrap();
+        serials.push(svids[0].serial.clone());
+        let wit = scene.workloads.wit(caller, None, Asked::ByStream).await;
+        assert_eq!(wit.unwrap().len(), 1);
+    }
+    serials.dedup();
+    assert_eq!(serials.len(), 1, "one SVID for all streams of a process");
+    let (attested, issued) = (events(&scene, "attested"), events(&scene, "issued"));
+    assert_eq!((attested.len(), issued.len()), (2, 2));
+    let delivered = events(&scene, "delivered");
+    assert_eq!(delivered.len(), 2, "one for each kind: {delivered:#?}");
+    for (issued, delivered) in issued.iter().zip(&delivered) {
+        assert_eq!(issued["attestation_id"], attested[0]["attestation_id"]);
+        assert_eq!(delivered["attestation_id"], attested[1]["attestation_id"]);
+        for field in ["client", "client_version", "process", "spiffe_id"] {
+            assert_eq!(delivered[field], issued[field], "{field}");
+        }
+        for field in ["kind", "not_after", "serial", "jti"] {
+            let (issued, delivered) = (&issued["credential"], &delivered["credential"]);
+            assert_eq!(delivered[field], issued[field], "{field}");
+        }
+    }
+    assert_eq!(delivered[0]["credential"]["serial"], serials[0].as_str());
+}
+
+#[tokio::test]
 async fn all_connections_have_their_turn_to_be_looked_at() {
     let scene = Scene::new().await;
     let callers = [scene.own(), scene.own(), scene.own()];
