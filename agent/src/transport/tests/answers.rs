@@ -5,7 +5,7 @@ use super::{
     read,
 };
 use crate::transport::{
-    Breach, Heard, Http2Guard, Question, Sender, Stamped, TransportError, TransportLimits,
+    Breach, Course, Heard, Http2Guard, Question, Sender, Stamped, TransportError, TransportLimits,
     frame::PREFACE,
 };
 use std::{
@@ -370,6 +370,29 @@ fn a_guard_without_a_question_asks_nobody_and_takes_answers_for_what_they_are() 
     flush(&mut guard);
     assert_eq!(guard.inner.written, settings());
     assert_eq!(read(&mut guard, 1000), (bytes, None));
+}
+
+#[test]
+fn the_end_of_the_connection_is_told_and_is_not_taken_back() {
+    let told = |sent: Vec<(Sender, Vec<u8>)>, before: Course| {
+        let (tell, course) = watch::channel(before);
+        let guard = Http2Guard::new(Stage::new(sent, 100), TransportLimits::default());
+        read(&mut guard.telling(Some(tell)), 1000);
+        let course = *course.borrow();
+        course
+    };
+    let bytes = || (Sender::Unstamped, connection(&[settings()]));
+    // Nothing comes in a read.
+    let end = || (Sender::Unstamped, Vec::new());
+    assert_eq!(told(vec![bytes()], Course::Open), Course::Open);
+    for (before, after) in [
+        (Course::Open, Course::Closed),
+        (Course::Lost, Course::Closed),
+        (Course::Over, Course::Over),
+    ] {
+        assert_eq!(told(vec![bytes(), end()], before), after);
+    }
+    assert_eq!(Course::Closed.then(Course::Over), Course::Closed);
 }
 
 #[test]
