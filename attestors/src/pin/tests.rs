@@ -38,6 +38,7 @@ fn of_reused_number(pid: u32) -> PinnedPeer {
         },
         method: PinMethod::PidFd,
         key: ProcessKey(Key::StartTime { pid, ticks: 1 }),
+        asked_about: false,
         directory: OnceLock::new(),
         exit: OnceCell::new(),
     }
