@@ -1,10 +1,11 @@
 use super::{
-    Asked, Denial, WorkloadSettings,
+    Asked, Caller, Denial, Identities, WorkloadSettings,
     testing::{Actress, HOUR, Scene, draft, settings, until},
 };
 use crate::{
     audit::{Event, Kind},
     clock::Clock as _,
+    issuance::X509Svid,
     registry::ClientDraft,
     server::{Admit as _, Caller as _, Refused},
     testing::can_run,
@@ -18,6 +19,33 @@ use tokio::{net::UnixStream, time::timeout};
 /// How long something may take that waits for other threads or processes.
 const LIMIT: Duration = Duration::from_secs(30);
 
+type Svids = Identities<X509Svid>;
+
+/// What a call gets.
+async fn called(scene: &Scene, caller: &Caller) -> Svids {
+    let svids = scene.workloads.x509(caller, Asked::ByCall).await;
+    svids.unwrap()
+}
+
+/// What a stream that looks again gets.
+async fn pushed(scene: &Scene, caller: &Caller) -> Svids {
+    let svids = scene.workloads.x509(caller, Asked::ByStream).await;
+    svids.unwrap()
+}
+
+async fn until_attested(caller: &Caller) {
+    until(|| caller.process().attestation().is_some()).await;
+}
+
+/// A caller of its process, whose calls wait so long for a registration.
+fn waiting(scene: &Scene, wait: Duration) -> Caller {
+    scene.workloads.set_settings(WorkloadSettings {
+        wait_for_registration: wait,
+        ..settings()
+    });
+    scene.own()
+}
+
 #[tokio::test]
 async fn suspension_that_another_call_saw_first_still_ends_streams() {
     let scene = Scene::new().await;
@@ -25,7 +53,7 @@ async fn suspension_that_another_call_saw_first_still_ends_streams() {
     let caller = scene.own();
     let process = caller.process();
     let mut pulse = process.pulse();
-    scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
+    called(&scene, &caller).await;
     pulse.borrow_and_update();
     scene.suspend("a").await;
     let denied = scene.workloads.x509(&caller, Asked::ByCall).await;
@@ -59,16 +87,12 @@ async fn expiry_wakes_streams_also_before_the_next_try_to_renew() {
     let caller = scene.own();
     let process = caller.process();
     let mut pulse = process.pulse();
-    let svids = scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
+    let svids = called(&scene, &caller).await;
     let expires_at = svids[0].terms.expires_at;
     let second = Duration::from_secs(1);
     scene.clock.set(expires_at - 2 * second);
     scene.authority.fails.store(true, Ordering::Relaxed);
-    let kept = scene
-        .workloads
-        .x509(&caller, Asked::ByStream)
-        .await
-        .unwrap();
+    let kept = pushed(&scene, &caller).await;
     assert_eq!(kept[0].serial, svids[0].serial);
     scene.clock.set(expires_at + second);
     pulse.borrow_and_update();
@@ -87,7 +111,7 @@ async fn nothing_lives_longer_than_its_registration_or_the_clients_cap() {
     longer.x509_ttl = Some(24 * HOUR);
     scene.register_as("b", longer).await;
     let caller = scene.own();
-    let svids = scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
+    let svids = called(&scene, &caller).await;
     let lives: Vec<_> = svids.iter().map(|svid| svid.terms.expires_at).collect();
     assert!(lives[0] <= end, "{lives:?} after {end:?}");
     assert_eq!(svids[0].terms.renew_at, lives[0], "a renewal gains nothing");
@@ -102,17 +126,13 @@ async fn clock_that_was_set_back_wakes_streams() {
     let process = caller.process();
     scene.clock.advance(3 * HOUR);
     let mut pulse = process.pulse();
-    let svids = scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
+    let svids = called(&scene, &caller).await;
     let issued_at = svids[0].terms.issued_at;
     scene.clock.set(issued_at - 2 * HOUR);
     pulse.borrow_and_update();
     scene.workloads.look_after(process);
     assert!(pulse.has_changed().unwrap());
-    let again = scene
-        .workloads
-        .x509(&caller, Asked::ByStream)
-        .await
-        .unwrap();
+    let again = pushed(&scene, &caller).await;
     assert!(again[0].terms.issued_at < issued_at);
 }
 
@@ -156,7 +176,7 @@ async fn attestation_is_recorded_before_what_relies_on_it_whoever_gives_up() {
     assert!(given_up.now_or_never().is_none());
     scene.write_trail();
     for caller in [&caller, &other] {
-        scene.workloads.x509(caller, Asked::ByCall).await.unwrap();
+        called(&scene, caller).await;
     }
     let mut events = scene.events();
     events.retain(|event| event != "denied");
@@ -172,7 +192,7 @@ async fn image_that_changed_is_over_with_its_connections_and_the_next_starts_ane
     let mut actress = Actress::enter();
     let before = scene.admit(actress.pid());
     let pulse = before.process().pulse();
-    let svids = scene.workloads.x509(&before, Asked::ByCall).await.unwrap();
+    let svids = called(&scene, &before).await;
     actress.exec();
     // Another connection is the first to notice.
     let after = scene.admit(actress.pid());
@@ -183,7 +203,7 @@ async fn image_that_changed_is_over_with_its_connections_and_the_next_starts_ane
         assert!(matches!(denied, Err(Denial::ProcessChanged)), "{denied:?}");
     }
     let calm = after.process().pulse();
-    let fresh = scene.workloads.x509(&after, Asked::ByCall).await.unwrap();
+    let fresh = called(&scene, &after).await;
     assert_ne!(fresh[0].serial, svids[0].serial);
     assert!(!calm.borrow().ended);
     drop((before, after));
@@ -230,7 +250,7 @@ async fn keeper_ends_an_image_that_nobody_asks_about() {
     scene.register("a").await;
     let mut actress = Actress::enter();
     let caller = scene.admit(actress.pid());
-    scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
+    called(&scene, &caller).await;
     actress.exec();
     tokio::time::pause();
     timeout(LIMIT, caller.ended()).await.unwrap();
@@ -243,7 +263,7 @@ async fn exit_ends_the_process_and_is_recorded() {
     scene.register("a").await;
     let actress = Actress::enter();
     let caller = scene.admit(actress.pid());
-    scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
+    called(&scene, &caller).await;
     actress.exit();
     timeout(LIMIT, caller.ended()).await.unwrap();
     let denied = scene.workloads.x509(&caller, Asked::ByCall).await;
@@ -261,7 +281,7 @@ async fn image_that_changes_while_an_answer_is_made_gets_nothing() {
     let held = scene.authority.held.write().await;
     let call = scene.workloads.x509(&caller, Asked::ByCall);
     let exec = async {
-        until(|| caller.process().attestation().is_some()).await;
+        until_attested(&caller).await;
         actress.exec();
         drop(held);
     };
@@ -327,8 +347,8 @@ async fn processes_never_share_a_key() {
     scene.register("a").await;
     let (one, other) = (Actress::enter(), Actress::enter());
     let (one, other) = (scene.admit(one.pid()), scene.admit(other.pid()));
-    let first = scene.workloads.x509(&one, Asked::ByCall).await.unwrap();
-    let second = scene.workloads.x509(&other, Asked::ByCall).await.unwrap();
+    let first = called(&scene, &one).await;
+    let second = called(&scene, &other).await;
     assert_ne!(first[0].key.expose_pkcs8(), second[0].key.expose_pkcs8());
 }
 
@@ -339,32 +359,20 @@ async fn svid_is_renewed_when_due_and_kept_while_that_fails() {
     let caller = scene.own();
     let process = caller.process();
     let mut pulse = process.pulse();
-    let first = scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
+    let first = called(&scene, &caller).await;
     tokio::time::pause();
     scene.clock.set(first[0].terms.renew_at);
     pulse.changed().await.unwrap();
     scene.authority.fails.store(true, Ordering::Relaxed);
-    let kept = scene
-        .workloads
-        .x509(&caller, Asked::ByStream)
-        .await
-        .unwrap();
+    let kept = pushed(&scene, &caller).await;
     assert_eq!(kept[0].serial, first[0].serial);
     scene.authority.fails.store(false, Ordering::Relaxed);
     // Not before the next try.
-    let kept = scene
-        .workloads
-        .x509(&caller, Asked::ByStream)
-        .await
-        .unwrap();
+    let kept = pushed(&scene, &caller).await;
     assert_eq!(kept[0].serial, first[0].serial);
     scene.clock.advance(Duration::from_secs(5));
     pulse.changed().await.unwrap();
-    let renewed = scene
-        .workloads
-        .x509(&caller, Asked::ByStream)
-        .await
-        .unwrap();
+    let renewed = pushed(&scene, &caller).await;
     assert_ne!(renewed[0].serial, first[0].serial);
     assert!(scene.events().contains(&"renewed a".to_owned()));
 }
@@ -376,7 +384,7 @@ async fn new_version_is_issued_anew_and_only_its_processes_are_woken() {
     scene.run();
     let caller = scene.own();
     let process = caller.process();
-    let first = scene.workloads.x509(&caller, Asked::ByCall).await.unwrap();
+    let first = called(&scene, &caller).await;
     let mut pulse = process.pulse();
     let nobody = ClientDraft {
         selector_sets: vec![vec!["unix:uid:4000000000".to_owned()]],
@@ -387,11 +395,7 @@ async fn new_version_is_issued_anew_and_only_its_processes_are_woken() {
     assert!(!pulse.has_changed().unwrap());
     scene.update("a", with_audience("x")).await;
     timeout(LIMIT, pulse.changed()).await.unwrap().unwrap();
-    let second = scene
-        .workloads
-        .x509(&caller, Asked::ByStream)
-        .await
-        .unwrap();
+    let second = pushed(&scene, &caller).await;
     assert_ne!(second[0].serial, first[0].serial);
 }
 
@@ -442,14 +446,10 @@ async fn jwt_svids_are_issued_for_registered_audiences_alone() {
 #[tokio::test]
 async fn call_waits_for_its_registration_within_the_time() {
     let scene = Scene::new().await;
-    scene.workloads.set_settings(WorkloadSettings {
-        wait_for_registration: LIMIT,
-        ..settings()
-    });
-    let caller = scene.own();
+    let caller = waiting(&scene, LIMIT);
     let call = scene.workloads.x509(&caller, Asked::ByCall);
     let register = async {
-        until(|| caller.process().attestation().is_some()).await;
+        until_attested(&caller).await;
         scene.register("a").await;
     };
     let (svids, ()) = tokio::join!(call, register);
@@ -463,14 +463,10 @@ async fn call_waits_for_its_registration_within_the_time() {
 #[tokio::test]
 async fn stop_ends_the_wait_for_a_registration_and_refuses_connections() {
     let scene = Scene::new().await;
-    scene.workloads.set_settings(WorkloadSettings {
-        wait_for_registration: HOUR,
-        ..settings()
-    });
-    let caller = scene.own();
+    let caller = waiting(&scene, HOUR);
     let call = scene.workloads.x509(&caller, Asked::ByCall);
     let stop = async {
-        until(|| caller.process().attestation().is_some()).await;
+        until_attested(&caller).await;
         scene.workloads.close();
     };
     let (denied, ()) = tokio::join!(call, stop);
