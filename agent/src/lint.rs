@@ -30,7 +30,7 @@ mod set;
 
 pub use finding::{Finding, Severity, Weakness};
 pub use proposal::{Proposed, propose};
-pub use review::{Judged, Weak};
+pub use review::{Asked, Judged, Weak};
 
 use crate::{
     clock::SharedClock,

@@ -6,7 +6,7 @@ use crate::{
     authority::{AuthorityInfo, TrustBundle},
     clock::SharedClock,
     lint::{Judged, Linter, Weak},
-    registry::{Actor, Client, ClientName, Reason, Registry, RegistryError},
+    registry::{Actor, Client, ClientDraft, ClientName, Reason, Registry, RegistryError},
     server::until_true,
     supervisor::Supervisor,
     telemetry::{Readiness, RegistryMetrics},
@@ -106,6 +106,20 @@ impl AdminApi {
         let state = self.services.registry.snapshot().state_of(client);
         let holders = self.services.workloads.holders(&[client]);
         convert::client(client, state, holders.first().copied().unwrap_or_default())
+    }
+
+    /// What an operator asks for, judged, and its draft with what is accepted of it.
+    async fn judged(
+        &self,
+        mut requested: Requested,
+        spec: Option<admin::ClientSpec>,
+        accept_weak: &str,
+    ) -> Result<(Requested, ClientDraft), Status> {
+        let draft = convert::draft(spec)?;
+        let (draft, judged) =
+            lint::judge(&self.services, &requested.name, draft, accept_weak).await?;
+        requested.judged = judged;
+        Ok((requested, draft))
     }
 
     /// Makes a change and records it, or records that it was refused. Both are
@@ -301,16 +315,10 @@ impl admin::admin_server::Admin for AdminApi {
     ) -> Result<Response<admin::Client>, Status> {
         let operator = operator(&request)?;
         let request = request.into_inner();
-        let mut requested =
-            Requested::new(operator, Kind::Registered, &request.name, &request.reason)?;
-        let mut draft = convert::draft(request.spec)?;
-        requested.judged = lint::judge(
-            &self.services,
-            &requested.name,
-            &mut draft,
-            &request.accept_weak,
-        )
-        .await?;
+        let requested = Requested::new(operator, Kind::Registered, &request.name, &request.reason)?;
+        let (requested, draft) = self
+            .judged(requested, request.spec, &request.accept_weak)
+            .await?;
         self.change(requested, |registry, requested, actor| async move {
             let Requested { name, reason, .. } = requested;
             registry.register(name, draft, actor, reason).await
@@ -324,16 +332,10 @@ impl admin::admin_server::Admin for AdminApi {
     ) -> Result<Response<admin::Client>, Status> {
         let operator = operator(&request)?;
         let request = request.into_inner();
-        let mut requested =
-            Requested::new(operator, Kind::Updated, &request.name, &request.reason)?;
-        let mut draft = convert::draft(request.spec)?;
-        requested.judged = lint::judge(
-            &self.services,
-            &requested.name,
-            &mut draft,
-            &request.accept_weak,
-        )
-        .await?;
+        let requested = Requested::new(operator, Kind::Updated, &request.name, &request.reason)?;
+        let (requested, draft) = self
+            .judged(requested, request.spec, &request.accept_weak)
+            .await?;
         let expected = (request.expected_version != 0).then_some(request.expected_version);
         self.change(requested, |registry, requested, actor| async move {
             let Requested { name, reason, .. } = requested;

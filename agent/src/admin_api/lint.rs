@@ -2,7 +2,7 @@
 
 use super::{calls::AdminServices, convert};
 use crate::{
-    lint::{Finding, Judged, Proposed, Subject, Weak},
+    lint::{Asked, Finding, Judged, Proposed, Subject, Weak},
     registry::{
         AcceptedWeaknesses, Client, ClientDraft, ClientName, ClientState, Snapshot, WeaknessReason,
     },
@@ -39,17 +39,24 @@ pub(super) fn refusal(weak: &Weak) -> Status {
 pub(super) async fn judge(
     services: &AdminServices,
     name: &ClientName,
-    draft: &mut ClientDraft,
+    draft: ClientDraft,
     reason: &str,
-) -> Result<Judged, Status> {
+) -> Result<(ClientDraft, Judged), Status> {
     let reason = match reason {
         "" => None,
         text => Some(WeaknessReason::from_str(text))
             .transpose()
             .map_err(|error| Status::invalid_argument(error.to_string()))?,
     };
+    let name = name.clone();
+    let mut asked = Asked {
+        name,
+        draft,
+        reason,
+    };
     let snapshot = services.registry.snapshot();
-    Ok(services.linter.review(name, draft, reason, snapshot).await)
+    let judged = services.linter.review(&mut asked, &snapshot).await;
+    Ok((asked.draft, judged))
 }
 
 /// Judges one client, or a page of all that may hold identities.

@@ -8,7 +8,7 @@ use super::{
     Subject,
     finding::{Finding, Findings, Severity, Weakness},
 };
-use crate::registry::{Client, ClientState, SelectorSet, Snapshot};
+use crate::registry::{Client, ClientName, ClientState, SelectorSet, Snapshot};
 use std::sync::Arc;
 
 /// Clients that are searched for narrower sets: with more registrations, those after the first
@@ -31,24 +31,44 @@ fn of_set(subject: &Subject, set: &SelectorSet, snapshot: &Snapshot) -> Option<F
     others.retain(|client| Some(client.name()) != subject.name.as_ref());
     others.sort_unstable_by(|a, b| a.name().cmp(b.name()));
     others.dedup_by(|a, b| a.name() == b.name());
+    let others = others.iter().map(|client| {
+        let owner = client.spec().owner().as_str();
+        (client.name(), owner)
+    });
+    found(subject, set, &others.collect::<Vec<_>>())
+}
+
+/// As [`judge`], with registrations that are about to be made.
+pub(super) fn among(subject: &Subject, made: &[Subject]) -> Vec<Finding> {
+    let sets = subject.sets.iter();
+    sets.filter_map(|set| {
+        let overlaps =
+            |other: &SelectorSet| other.holds(set.selectors()) || set.holds(other.selectors());
+        let others = made.iter().filter(|other| other.sets.iter().any(overlaps));
+        let others = others.filter_map(|other| Some((other.name.as_ref()?, other.owner.as_str())));
+        let others = others.filter(|(name, _)| Some(*name) != subject.name.as_ref());
+        found(subject, set, &others.collect::<Vec<_>>())
+    })
+    .collect()
+}
+
+/// The finding about a set whose processes are also those of others, by name and owner.
+fn found(subject: &Subject, set: &SelectorSet, others: &[(&ClientName, &str)]) -> Option<Finding> {
     let first = others.first()?;
-    let foreign = |client: &&Arc<Client>| client.spec().owner().as_str() != subject.owner;
-    let whose = others.iter().find(foreign);
+    let whose = others.iter().find(|(_, owner)| *owner != subject.owner);
     let severity = if whose.is_some() && !subject.owner.is_empty() {
         Severity::Serious
     } else {
         Severity::Notice
     };
-    let example = whose.unwrap_or(first);
-    let owner = example.spec().owner();
+    let (example, owner) = whose.unwrap_or(first);
     let mut findings = Findings::about(set.selectors());
     findings.add(
         Weakness::Overlap,
         severity,
         format!(
-            "processes that fit it are those of another client too: {}; {} belongs to {owner}",
-            names(&others),
-            example.name()
+            "processes that fit it are those of another client too: {}; {example} belongs to {owner}",
+            names(others),
         ),
     );
     findings.into_vec().pop()
@@ -65,10 +85,10 @@ fn narrower<'a>(
         .cloned()
 }
 
-fn names(clients: &[Arc<Client>]) -> String {
+fn names(clients: &[(&ClientName, &str)]) -> String {
     let named = clients.iter().take(MAX_NAMED);
     let mut text = named
-        .map(|client| client.name().as_str())
+        .map(|(name, _)| name.as_str())
         .collect::<Vec<_>>()
         .join(", ");
     if let Some(more) = clients

@@ -1,10 +1,12 @@
 //! Whether a registration may be put in force: judged, and what is accepted of it.
 
-use super::{Finding, Linter, Subject};
+use super::{Finding, Linter, Subject, overlap};
 use crate::registry::{
     Acceptance, AcceptedWeaknesses, ClientDraft, ClientName, Snapshot, WeaknessReason,
 };
+use futures_util::future::join_all;
 use std::{
+    cmp::Reverse,
     fmt::{self, Display, Formatter},
     sync::Arc,
 };
@@ -53,43 +55,93 @@ impl Display for Weak {
     }
 }
 
+/// A registration that is asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Of which client.
+    pub name: ClientName,
+    /// What is asked for. What is accepted of it is noted here.
+    pub draft: ClientDraft,
+    /// Why it is wanted all the same, where it is weak.
+    pub reason: Option<WeaknessReason>,
+}
+
 impl Linter {
-    /// Judges what is asked for, and notes in `draft` what is accepted by it: what `reason`
+    /// Judges what is asked for, and notes in its draft what is accepted by it: what the reason
     /// accepts now, or what was accepted before for the same selector sets.
-    pub async fn review(
+    pub async fn review(&self, asked: &mut Asked, snapshot: &Arc<Snapshot>) -> Judged {
+        asked.draft.accepted_weaknesses = None;
+        match self.found(asked, snapshot).await {
+            Some((_, findings)) => asked.conclude(findings, snapshot),
+            None => Judged::default(),
+        }
+    }
+
+    /// As [`Self::review`], for registrations that are made in this order, each beside those
+    /// before it that may be put in force.
+    pub async fn review_all(&self, asked: &mut [Asked], snapshot: &Arc<Snapshot>) -> Vec<Judged> {
+        for asked in &mut *asked {
+            asked.draft.accepted_weaknesses = None;
+        }
+        // Some take longer, and the machine is the same for all.
+        let found = asked.iter().map(|asked| self.found(asked, snapshot));
+        let found = join_all(found).await;
+        let mut made = Vec::new();
+        let judged = asked.iter_mut().zip(found).map(|(asked, found)| {
+            let Some((subject, mut findings)) = found else {
+                return Judged::default();
+            };
+            findings.extend(overlap::among(&subject, &made));
+            findings.sort_by_key(|finding| Reverse(finding.severity));
+            let judged = asked.conclude(findings, snapshot);
+            if judged.check().is_ok() {
+                made.push(subject);
+            }
+            judged
+        });
+        judged.collect()
+    }
+
+    /// What is found about a registration. What is no selector set is refused by the registry, which
+    /// says why.
+    async fn found(
         &self,
-        name: &ClientName,
-        draft: &mut ClientDraft,
-        reason: Option<WeaknessReason>,
-        snapshot: Arc<Snapshot>,
-    ) -> Judged {
-        draft.accepted_weaknesses = None;
-        // What is no selector set is refused by the registry, which says why.
-        let Ok(sets) = draft.selector_sets() else {
-            return Judged::default();
-        };
-        let before = snapshot
-            .client(name)
-            .filter(|client| *client.spec().selector_sets() == *sets)
-            .cloned();
-        let before = before.as_ref().and_then(|c| c.spec().accepted_weaknesses());
+        asked: &Asked,
+        snapshot: &Arc<Snapshot>,
+    ) -> Option<(Subject, Vec<Finding>)> {
+        let draft = &asked.draft;
         let subject = Subject {
-            name: Some(name.clone()),
+            name: Some(asked.name.clone()),
             owner: draft.owner.trim().to_owned(),
-            sets: sets.into(),
+            sets: draft.selector_sets().ok()?.into(),
             any_audience: draft.audiences.iter().any(|audience| audience == "*"),
         };
-        let findings = self.judge(subject, snapshot).await;
+        let findings = self.judge(subject.clone(), Arc::clone(snapshot)).await;
+        Some((subject, findings))
+    }
+}
+
+impl Asked {
+    fn conclude(&mut self, findings: Vec<Finding>, snapshot: &Snapshot) -> Judged {
+        let draft = &mut self.draft;
+        let sets = draft.selector_sets().unwrap_or_default();
+        let before = snapshot
+            .client(&self.name)
+            .filter(|client| *client.spec().selector_sets() == *sets);
+        let before = before.and_then(|client| client.spec().accepted_weaknesses());
         let serious: Vec<_> = findings.iter().filter(|f| f.is_serious()).collect();
-        let refused = match (&reason, before) {
-            (Some(_), _) => Vec::new(),
-            (None, accepted) => serious
+        let refused = match &self.reason {
+            Some(_) => Vec::new(),
+            None => serious
                 .iter()
-                .filter(|finding| !covers(accepted, finding))
+                .filter(|finding| !covers(before, finding))
                 .map(|finding| Finding::clone(finding))
                 .collect(),
         };
-        let reason = reason.or_else(|| before.map(|before| before.reason().clone()));
+        let reason = self
+            .reason
+            .as_ref()
+            .or(before.map(AcceptedWeaknesses::reason));
         if let (false, Some(reason)) = (serious.is_empty(), reason) {
             draft.accepted_weaknesses = Some(Acceptance {
                 findings: serious.iter().map(|f| f.weakness.id().to_owned()).collect(),

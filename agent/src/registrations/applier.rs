@@ -13,7 +13,7 @@ use super::{
 use crate::{
     audit::{AcceptedWeaknesses as AuditedWeaknesses, Event, Kind, Trail},
     clock::{SharedClock, unix_seconds},
-    lint::{Linter, Weak},
+    lint::{Asked, Linter, Weak},
     registry::{
         Actor, Client, ClientDraft, ClientName, Reason, Registry, RegistryError, SpecRules,
     },
@@ -244,37 +244,52 @@ impl ApplierServices {
         troubles
     }
 
+    /// First the clients that are only resumed: what is new is judged beside them.
     async fn carry_out(&self, steps: Vec<Step>) -> Vec<Trouble> {
+        let is_known = |step: &Step| step.version == Version::None;
+        let (known, new): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_known);
         let mut troubles = Vec::new();
-        let mut steps = steps.into_iter().peekable();
-        while steps.peek().is_some() {
-            let some: Vec<Step> = steps.by_ref().take(TOGETHER).collect();
+        for some in known.chunks(TOGETHER) {
+            let drafts = some.iter().map(|step| Ok(step.entry.draft.clone()));
+            troubles.extend(self.take_steps(some, drafts.collect()).await);
+        }
+        for some in new.chunks(TOGETHER) {
             // First all of them: some take longer, and the registry has to get them in order.
-            let drafts = join_all(some.iter().map(|step| self.judged(step))).await;
-            let some = some.iter().zip(drafts).map(|(step, draft)| async move {
-                let done = match draft {
-                    Ok(draft) => self.take_step(step, draft).await,
-                    Err(weak) => Err(weak),
-                };
-                done.err().map(|why| Trouble::new(&step.entry, why))
-            });
-            troubles.extend(join_all(some).await.into_iter().flatten());
+            let drafts = self.judged(some).await;
+            troubles.extend(self.take_steps(some, drafts).await);
         }
         troubles
     }
 
-    /// The draft of a step, with what is accepted of it.
-    async fn judged(&self, step: &Step) -> Result<ClientDraft, StepError> {
-        let Entry { name, draft, .. } = &*step.entry;
-        let mut draft = draft.clone();
-        if step.version != Version::None {
-            let accepted = step.entry.accept_weak.clone();
-            let snapshot = self.registry.snapshot();
-            let linter = &self.linter;
-            let judged = linter.review(name, &mut draft, accepted, snapshot).await;
-            judged.check()?;
-        }
-        Ok(draft)
+    async fn take_steps(
+        &self,
+        steps: &[Step],
+        drafts: Vec<Result<ClientDraft, Weak>>,
+    ) -> Vec<Trouble> {
+        let taken = steps.iter().zip(drafts).map(|(step, draft)| async move {
+            let done = match draft {
+                Ok(draft) => self.take_step(step, draft).await,
+                Err(weak) => Err(weak.into()),
+            };
+            done.err().map(|why| Trouble::new(&step.entry, why))
+        });
+        join_all(taken).await.into_iter().flatten().collect()
+    }
+
+    /// The drafts of new versions, with what is accepted of them.
+    async fn judged(&self, steps: &[Step]) -> Vec<Result<ClientDraft, Weak>> {
+        let asked = steps.iter().map(|step| Asked {
+            name: step.entry.name.clone(),
+            draft: step.entry.draft.clone(),
+            reason: step.entry.accept_weak.clone(),
+        });
+        let mut asked: Vec<_> = asked.collect();
+        let snapshot = self.registry.snapshot();
+        let judged = self.linter.review_all(&mut asked, &snapshot).await;
+        let drafts = judged.iter().zip(asked);
+        drafts
+            .map(|(judged, asked)| judged.check().map(|()| asked.draft))
+            .collect()
     }
 
     async fn take_step(&self, step: &Step, draft: ClientDraft) -> Result<(), StepError> {

@@ -191,6 +191,52 @@ async fn what_is_weak_needs_a_reason_and_is_registered_once_with_it() {
 }
 
 #[tokio::test]
+async fn documents_that_come_together_are_judged_beside_each_other() {
+    let mut scene = Scene::new().await;
+    let document = |name: &str, owner: &str, set: &str| {
+        format!("---\nname: {name}\nowner: {owner}\nselector_sets: [[{set}]]\n")
+    };
+    let narrow = "unix:uid:4711, unix:gid:4711";
+    let weak = "unix:uid:4712, \"unix:path:/usr/bin/python3\", \"process:no_new_privs:true\"";
+    let all = [
+        document("a", "x", "unix:uid:4711"),
+        // The wider and the narrower set of somebody else, in either order.
+        document("b", "y", narrow),
+        document("c", "x", narrow),
+        document("d", "z", "unix:uid:4711"),
+        // Nobody's: it is refused itself.
+        document("e", "x", "\"unix:path:/usr/bin/python3\""),
+        document("f", "y", weak),
+        document("g", "z", "unix:uid:4713"),
+    ];
+    scene.write("a.yaml", &all.concat());
+    for _ in 0..2 {
+        scene.applier.round().await;
+        let names = ["a", "b", "c", "d", "e", "f", "g"];
+        let registered = names.map(|name| !scene.client(name).is_empty());
+        assert_eq!(registered, [true, false, true, false, false, true, true]);
+        assert_eq!(scene.services.metrics.conflicts.get(), 3);
+    }
+    // What comes back is there before what is new is judged.
+    scene.write("a.yaml", &document("g", "z", "unix:uid:4713"));
+    scene.applier.round().await;
+    scene.write(
+        "a.yaml",
+        &[&document("b", "y", narrow), &all[0]]
+            .map(String::as_str)
+            .concat(),
+    );
+    scene.applier.round().await;
+    assert_eq!(scene.client("a"), "active 1 file:a.yaml");
+    assert_eq!(scene.client("b"), "");
+    let refusals = scene.trail().await;
+    let overlaps = refusals
+        .iter()
+        .filter(|line| line.contains("weak: overlap;"));
+    assert_eq!(overlaps.count(), 3, "{refusals:#?}");
+}
+
+#[tokio::test]
 async fn what_is_in_the_folder_is_registered_once_and_updated_where_it_differs() {
     let mut scene = Scene::new().await;
     scene.write("a.yaml", &[document("a", "x"), document("b", "x")].concat());
