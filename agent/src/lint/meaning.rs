@@ -172,7 +172,7 @@ fn pod(key: &str) -> Meaning<'static> {
 /// What a security module's label says of who runs a process.
 ///
 /// Only `SELinux` decides by its policy who may enter a type, unless the type is one that the policy
-/// ships for whatever has none of its own. AppArmor's profiles confine, and let in anybody who is not
+/// ships for whatever has none of its own. `AppArmor`'s profiles confine, and let in anybody who is not
 /// confined (`aa-exec(1)`), as much as a runtime's own profile lets in every container.
 fn label(label: &str) -> Meaning<'static> {
     let mut parts = label.splitn(4, ':');

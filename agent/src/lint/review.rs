@@ -141,7 +141,7 @@ impl Asked {
         let reason = self
             .reason
             .as_ref()
-            .or(before.map(AcceptedWeaknesses::reason));
+            .or_else(|| before.map(AcceptedWeaknesses::reason));
         if let (false, Some(reason)) = (serious.is_empty(), reason) {
             draft.accepted_weaknesses = Some(Acceptance {
                 findings: serious.iter().map(|f| f.weakness.id().to_owned()).collect(),

@@ -334,7 +334,7 @@ impl Workloads {
             let event = event.credential(svid.credential());
             self.services.trail.record(event).await?;
             T::shelf(process, |shelf| {
-                shelf.note_given(&svid, client, attestation)
+                shelf.note_given(&svid, client, attestation);
             });
         }
         Ok(svid)

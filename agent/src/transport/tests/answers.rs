@@ -378,8 +378,7 @@ fn the_end_of_the_connection_is_told_and_is_not_taken_back() {
         let (tell, course) = watch::channel(before);
         let guard = Http2Guard::new(Stage::new(sent, 100), TransportLimits::default());
         read(&mut guard.telling(Some(tell)), 1000);
-        let course = *course.borrow();
-        course
+        *course.borrow()
     };
     let bytes = || (Sender::Unstamped, connection(&[settings()]));
     // Nothing comes in a read.
