@@ -8,8 +8,9 @@
 //! each runtime said.
 //!
 //! Runtimes are local daemons that can hang: each question has a deadline, and
-//! each runtime a number of questions at a time, so that one that does not
-//! answer holds up neither the others nor callers outside of its containers.
+//! each runtime a number of questions at a time and for each user a share of
+//! them, so that one that does not answer holds up neither the others nor
+//! callers outside of its containers.
 //! Environment values are in what runtimes answer, and are never parsed.
 //! `doc/container.md` says what each selector is good for and how it can be
 //! abused.
@@ -17,6 +18,7 @@
 use crate::{
     attestor::Subject,
     findings::{Findings, Reason},
+    turns::Payer,
 };
 use candidate::{Candidate, Family, candidates};
 use confirm::confirm;
@@ -35,6 +37,8 @@ mod engine;
 mod report;
 mod runtime;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use candidate::is_id;
 pub use socket::{RuntimeSocket, RuntimeSockets};
@@ -142,6 +146,12 @@ impl Containers {
         if runtime.socket.optional && !runtime.socket.path.exists() {
             return (runtime, Err(Refusal::Absent));
         }
+        let payer = Payer::of(subject);
+        let turn = timeout_at(until, runtime.turns.take(payer)).await;
+        let Ok(Ok(_turn)) = turn else {
+            let reason = "too many questions are under way";
+            return (runtime, Err(Refusal::Because(reason.into())));
+        };
         let questions = timeout_at(until, Box::pin(question(runtime, subject, candidates)));
         let answer = questions.await.unwrap_or_else(|_elapsed| {
             let reason = format!("no answer within {:?}", self.deadline);
@@ -157,8 +167,6 @@ async fn question(
     subject: &Subject<'_>,
     candidates: &[Candidate],
 ) -> Result<Box<Confirmed>, Refusal> {
-    let turn = runtime.turns.acquire().await;
-    let _turn = turn.map_err(|_never_closed| Refusal::Absent)?;
     let mut refusal = Refusal::Unknown;
     for candidate in candidates {
         let claim = match runtime.inspect(subject.host, &candidate.id).await {

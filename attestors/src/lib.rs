@@ -45,6 +45,7 @@ mod selector;
 mod settled;
 mod systemd;
 mod tracer;
+mod turns;
 mod unix;
 
 pub use attestor::{

@@ -1,27 +1,19 @@
 //! Reads that a caller may be able to stall, on threads of their own.
 //!
-//! Owns the cap on them, and each user's share of it. A job runs on a thread
-//! that is started for it: jobs are rare (a binary is hashed once) and take
-//! milliseconds, a thread takes 30 microseconds, and a thread that never comes
-//! back holds up neither the runtime nor the agent's end, as one of the
-//! runtime's blocking threads would. No thread has a second job, so one may
-//! leave it in another namespace.
+//! Owns the cap on them; [`FairTurns`] decides whose job is next, and keeps each
+//! user to his share. A job runs on a thread that is started for it: jobs are
+//! rare (a binary is hashed once) and take milliseconds, a thread takes 30
+//! microseconds, and a thread that never comes back holds up neither the
+//! runtime nor the agent's end, as one of the runtime's blocking threads would.
+//! No thread has a second job, so one may leave it in another namespace.
 //!
-//! A job keeps its slot until its thread ends, also when nobody waits for it
+//! A job keeps its turn until its thread ends, also when nobody waits for it
 //! any more. So a user who stalls as many jobs as his share allows waits from
-//! then on, and the other shares are left. Users are told apart by the caller,
-//! which names the one who answers for a process (`namespaces`).
+//! then on, and the other shares are left.
 
-use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc, thread, time::Duration};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-    time::timeout,
-};
-
-/// Callers of one user that may wait for a slot. Beyond, they are told to come again: what waits
-/// holds descriptors and memory.
-const MAX_WAITING_PER_USER: usize = 256;
+use crate::turns::{Crowded, FairTurns};
+use std::{thread, time::Duration};
+use tokio::{sync::oneshot, time::timeout};
 
 /// Why a job gave no answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,29 +24,24 @@ pub(crate) enum PoolError {
     Timeout,
 }
 
+impl From<Crowded> for PoolError {
+    fn from(_: Crowded) -> Self {
+        Self::Overloaded
+    }
+}
+
 /// Runs jobs on a limited number of threads.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadPool {
-    slots: Arc<Semaphore>,
-    shares: Arc<Mutex<HashMap<u32, Share>>>,
-    per_user: usize,
+    turns: FairTurns,
     deadline: Duration,
-}
-
-#[derive(Debug)]
-struct Share {
-    slots: Arc<Semaphore>,
-    /// Callers that wait or run.
-    callers: usize,
 }
 
 impl ReadPool {
     /// A pool of `threads`, of which each user has `per_user`, that answers by `deadline`.
     pub(crate) fn new(threads: usize, per_user: usize, deadline: Duration) -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(threads.max(1))),
-            shares: Arc::default(),
-            per_user: per_user.max(1),
+            turns: FairTurns::new(threads, per_user),
             deadline,
         }
     }
@@ -75,16 +62,14 @@ impl ReadPool {
         user: u32,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
-        let membership = self.enter(user)?;
-        let own = acquire(&membership.slots).await?;
-        let any = acquire(&self.slots).await?;
+        let turn = self.turns.take(user.into()).await?;
         let (sender, receiver) = oneshot::channel();
         thread::Builder::new()
             .name("symbolon-read".into())
             .spawn(move || {
                 let answer = job();
-                // The slots are free before the caller goes on.
-                drop((own, any, membership));
+                // It is the next one's before the caller goes on.
+                drop(turn);
                 // Nobody may wait for it any more.
                 drop(sender.send(answer));
             })
@@ -93,54 +78,12 @@ impl ReadPool {
             .await
             .map_err(|_job_panicked| PoolError::Overloaded)
     }
-
-    fn enter(&self, user: u32) -> Result<Membership, PoolError> {
-        let mut shares = self.shares.lock();
-        let share = shares.entry(user).or_insert_with(|| Share {
-            slots: Arc::new(Semaphore::new(self.per_user)),
-            callers: 0,
-        });
-        if share.callers >= self.per_user + MAX_WAITING_PER_USER {
-            return Err(PoolError::Overloaded);
-        }
-        share.callers += 1;
-        Ok(Membership {
-            user,
-            slots: Arc::clone(&share.slots),
-            shares: Arc::clone(&self.shares),
-        })
-    }
-}
-
-async fn acquire(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PoolError> {
-    Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .map_err(|_never_closed| PoolError::Overloaded)
-}
-
-/// One caller of a user, from its arrival to the end of its thread.
-struct Membership {
-    user: u32,
-    slots: Arc<Semaphore>,
-    shares: Arc<Mutex<HashMap<u32, Share>>>,
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        let mut shares = self.shares.lock();
-        if let Some(share) = shares.get_mut(&self.user) {
-            share.callers -= 1;
-            if share.callers == 0 {
-                shares.remove(&self.user);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_WAITING_PER_USER, PoolError, ReadPool};
+    use super::{PoolError, ReadPool};
+    use crate::turns::MAX_WAITING_PER_USER;
     use std::{future::Future, pin::pin, sync::mpsc, task::Poll, time::Duration};
 
     /// Polls `future` once; it must not be done.
@@ -176,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_that_nobody_waits_for_keeps_its_slot() {
+    async fn a_job_that_nobody_waits_for_keeps_its_turn() {
         let pool = ReadPool::new(4, 1, Duration::from_secs(60));
         let (end, on_end) = mpsc::channel();
         let mut abandoned = Box::pin(pool.run(1000, stalled(on_end)));
@@ -186,7 +129,7 @@ mod tests {
         poll_once(&mut next).await;
         end.send(()).unwrap();
         assert_eq!(next.await, Ok(1));
-        assert!(pool.shares.lock().is_empty());
+        assert!(pool.turns.are_idle());
     }
 
     #[tokio::test]
@@ -215,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_that_panics_gives_its_slot_back() {
+    async fn a_job_that_panics_gives_its_turn_back() {
         let pool = ReadPool::new(1, 1, Duration::from_secs(60));
         let bad = pool.run(1000, || assert_eq!(1, 2)).await;
         assert_eq!(bad, Err(PoolError::Overloaded));

@@ -4,7 +4,8 @@
 //! where the kernel's cgroup of the process agrees ([`place`]). A process in
 //! no unit has none of these selectors; where the bus, the manager or the
 //! cgroup cannot be asked, or disagree, all of them are unknown, and nothing
-//! else is held up: every lookup has a deadline.
+//! else is held up: every lookup has a deadline, and every user a share of the
+//! lookups.
 //!
 //! `systemd:user_unit` is the odd one: the units of a user's own manager are
 //! nobody's word but that user's, so it is read from the cgroup's path below
@@ -13,17 +14,19 @@
 
 use crate::{
     attestor::{Subject, cgroups_now},
-    findings::{Fact, Findings, Reason},
+    findings::{Fact, Findings},
     hex, parse,
     pin::PinnedPeer,
+    turns::{FairTurns, Payer},
 };
 use bus::{Bus, CallError, Link};
 use place::Place;
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use unit::{Unit, words};
 
 mod bus;
@@ -34,6 +37,9 @@ mod unit;
 
 /// Lookups at a time. PID 1 answers one after the other, and has other work to do.
 const MAX_LOOKUPS: usize = 16;
+
+/// Those of one user.
+const LOOKUPS_PER_USER: usize = 4;
 
 const KEYS: [&str; 5] = [
     "systemd:fragment_path",
@@ -49,7 +55,7 @@ pub(crate) struct Systemd {
     socket: Option<PathBuf>,
     deadline: Duration,
     bus: Bus,
-    turns: Semaphore,
+    turns: FairTurns,
 }
 
 impl Systemd {
@@ -60,45 +66,66 @@ impl Systemd {
             socket,
             deadline,
             bus: Bus::default(),
-            turns: Semaphore::new(MAX_LOOKUPS),
+            turns: FairTurns::new(MAX_LOOKUPS, LOOKUPS_PER_USER),
         }
     }
 
     /// The unit of `peer`, as the manager says.
-    async fn unit(&self, peer: &PinnedPeer) -> Fact<Option<Unit>> {
+    async fn unit(&self, payer: Payer, peer: &PinnedPeer) -> Fact<Option<Unit>> {
         let socket = self
             .socket
             .as_deref()
             .ok_or("attestation.systemd_bus is off")?;
-        let turn = timeout(self.deadline, self.turns.acquire()).await;
-        let _turn = turn.map_err(|_elapsed| "too many lookups of units are under way")?;
-        let failure: Reason = match timeout(self.deadline, self.ask(socket, peer)).await {
-            Ok(Err(CallError::Lost(reason))) => reason,
-            Ok(answer) => return answer.map_err(words),
-            Err(_elapsed) => format!("systemd did not answer within {:?}", self.deadline).into(),
+        let turn = timeout(self.deadline, self.turns.take(payer)).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err("too many lookups of units are under way".into());
         };
-        self.bus.fail(&failure);
-        Err(failure)
+        let start = Instant::now();
+        let until = start + self.deadline;
+        let Ok(link) = timeout_at(until, self.bus.link(socket)).await else {
+            let deadline = self.deadline;
+            let reason = format!("the system bus: no connection within {deadline:?}").into();
+            self.bus.unreached(&reason);
+            return Err(reason);
+        };
+        let link = link.map_err(words)?;
+        let answer = timeout_at(until, self.ask(socket, link, peer)).await;
+        answer.map_or_else(
+            |_elapsed| {
+                let deadline = self.deadline;
+                let reason = format!("systemd did not answer within {deadline:?}").into();
+                self.bus.missed(start, &reason);
+                Err(reason)
+            },
+            |answer| answer.map_err(words),
+        )
     }
 
-    async fn ask(&self, socket: &Path, peer: &PinnedPeer) -> Result<Option<Unit>, CallError> {
-        let link: Link = self.bus.link(socket).await?;
-        match Unit::of(&link, peer).await {
-            // It was made long ago, and the bus or the manager has been started anew since.
-            Err(CallError::Lost(_)) => {
-                self.bus.forget(&link);
-                drop(link);
-                let link = self.bus.link(socket).await?;
-                Unit::of(&link, peer).await
-            }
-            answer => answer,
+    async fn ask(
+        &self,
+        socket: &Path,
+        link: Arc<Link>,
+        peer: &PinnedPeer,
+    ) -> Result<Option<Unit>, CallError> {
+        let answer = Unit::of(&link, peer).await;
+        if !matches!(answer, Err(CallError::Lost(_))) {
+            return answer;
         }
+        // It was made long ago, and the bus or the manager has been started anew since.
+        self.bus.forget(&link);
+        drop(link);
+        let link = self.bus.link(socket).await?;
+        let answer = Unit::of(&link, peer).await;
+        if let Err(CallError::Lost(why)) = &answer {
+            self.bus.broken(&link, why);
+        }
+        answer
     }
 }
 
 /// Reports the selectors of the subject's unit.
 pub(crate) async fn report(subject: &Subject<'_>, findings: &mut Findings) {
-    let facts = match subject.systemd.unit(subject.peer).await {
+    let facts = match subject.systemd.unit(Payer::of(subject), subject.peer).await {
         Ok(None) => return,
         Ok(Some(unit)) => confirmed(&unit, subject).map(|below| (unit, below)),
         Err(reason) => Err(reason),

@@ -5,10 +5,10 @@ use crate::{
     evidence::PodEvidence,
     findings::{Fact, Reason},
     host::Host,
+    turns::FairTurns,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
 
 /// Largest answer that is read. An inspected container takes some 10 KB; its labels, mounts and
 /// environment are its maker's to choose.
@@ -16,6 +16,9 @@ pub(super) const MAX_ANSWER_BYTES: usize = 8 << 20;
 
 /// Questions to one runtime at a time; further ones wait until their deadline.
 const MAX_QUESTIONS: usize = 16;
+
+/// Those of one user.
+const QUESTIONS_PER_USER: usize = 4;
 
 /// Why a runtime gave no answer.
 #[derive(Debug)]
@@ -69,7 +72,7 @@ pub(super) struct Description {
 #[derive(Debug)]
 pub(super) struct Runtime {
     pub(super) socket: Socket,
-    pub(super) turns: Semaphore,
+    pub(super) turns: FairTurns,
     pub(super) client: Client,
 }
 
@@ -83,7 +86,7 @@ impl Runtime {
     pub(super) fn new(socket: Socket, client: Client) -> Self {
         Self {
             socket,
-            turns: Semaphore::new(MAX_QUESTIONS),
+            turns: FairTurns::new(MAX_QUESTIONS, QUESTIONS_PER_USER),
             client,
         }
     }

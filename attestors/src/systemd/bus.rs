@@ -6,9 +6,12 @@
 //! the name's owner have to be that user's too; all calls then go to the
 //! owner's unique name, so that nobody who takes the name later is asked.
 //!
-//! One connection is kept. It is made when it is needed first, and after a
-//! failure not again before a pause, which doubles. While it lasts callers get
-//! the failure's words at once.
+//! One connection is kept. It is made when it is needed first, and after it
+//! failed not again before a pause, which doubles until the manager answers
+//! something. While it lasts callers get the failure's words at once. What ends
+//! one call, its deadline or an answer out of form, ends no other: only a
+//! connection that is closed, that cannot be made, or on which one deadline
+//! after the other passes without any answer has failed.
 
 use crate::findings::Reason;
 use parking_lot::Mutex;
@@ -17,13 +20,17 @@ use rustix::{
     fs::{Mode, stat},
     process::geteuid,
 };
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 use symbolon_syscalls::peer_credentials;
 use tokio::{net::UnixStream, time::Instant};
 use zbus::{Connection, Message, connection::Builder, fdo, names::OwnedUniqueName};
 
 /// First and longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Deadlines, one after the other and without any answer meanwhile, that say that the manager is
+/// gone. Those of calls that waited side by side are one.
+const MAX_DEADLINES: u32 = 3;
 
 const BUS: (&str, &str, &str) = (
     "org.freedesktop.DBus",
@@ -33,21 +40,33 @@ const BUS: (&str, &str, &str) = (
 const MANAGER: &str = "org.freedesktop.systemd1";
 
 /// A connection on which the system manager was found.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Link {
     connection: Connection,
     owner: OwnedUniqueName,
+    silence: Arc<Mutex<Silence>>,
+}
+
+/// How long the manager has said nothing.
+#[derive(Debug, Default)]
+struct Silence {
+    deadlines: u32,
+    /// When the last of them passed.
+    last: Option<Instant>,
+    /// After the last failure.
+    pause: Duration,
 }
 
 /// Why a call did not succeed.
 #[derive(Debug)]
 pub(super) enum CallError {
-    /// The manager answered with this error.
+    /// The manager answered with this error, or with what makes no sense.
     Answer(Box<zbus::Error>),
     /// There is no connection, or it is good for nothing any more.
     Lost(Reason),
 }
 
+/// Of a call: any error that is no answer is the connection's.
 impl From<zbus::Error> for CallError {
     fn from(error: zbus::Error) -> Self {
         let lost = match &error {
@@ -71,7 +90,7 @@ impl From<zbus::Error> for CallError {
 
 impl Link {
     /// Connects to the bus at `socket`, and finds the manager.
-    async fn make(socket: &Path) -> Result<Self, CallError> {
+    async fn make(socket: &Path, silence: &Arc<Mutex<Silence>>) -> Result<Self, CallError> {
         let lost = |what: String| CallError::Lost(format!("the system bus: {what}").into());
         is_safe(socket).map_err(lost)?;
         let failed = |error| lost(format!("{}: {error}", socket.display()));
@@ -89,12 +108,18 @@ impl Link {
             let call = connection.call_method(Some(bus), path, interface, method, &name);
             call.await.map_err(CallError::from)
         };
-        let owner: OwnedUniqueName = content(&ask("GetNameOwner", MANAGER).await?)?;
-        let uid: u32 = content(&ask("GetConnectionUnixUser", &owner).await?)?;
+        let answer = ask("GetNameOwner", MANAGER).await?;
+        let owner: OwnedUniqueName = answer.body().deserialize()?;
+        let answer = ask("GetConnectionUnixUser", &owner).await?;
+        let uid: u32 = answer.body().deserialize()?;
         if !is_trusted(uid) {
             return Err(lost(format!("{MANAGER} belongs to uid {uid}")));
         }
-        Ok(Self { connection, owner })
+        Ok(Self {
+            connection,
+            owner,
+            silence: Arc::clone(silence),
+        })
     }
 
     /// Calls a method of the manager or one of its units.
@@ -112,16 +137,21 @@ impl Link {
         let call = self
             .connection
             .call_method(owner, path, Some(interface), method, body);
-        Ok(call.await?)
+        let answer = call.await.map_err(CallError::from);
+        if !matches!(answer, Err(CallError::Lost(_))) {
+            *self.silence.lock() = Silence::default();
+        }
+        answer
     }
 }
 
-/// What an answer holds. One of another form breaks the connection: its peer is not what it seems.
+/// What an answer holds.
 pub(super) fn content<T>(answer: &Message) -> Result<T, CallError>
 where
     T: serde::de::DeserializeOwned + zbus::Type,
 {
-    Ok(answer.body().deserialize()?)
+    let content = answer.body().deserialize();
+    content.map_err(|error| CallError::Answer(Box::new(error)))
 }
 
 /// The connection, or when it will be tried again.
@@ -129,23 +159,23 @@ where
 pub(super) struct Bus {
     state: Mutex<State>,
     making: tokio::sync::Mutex<()>,
+    silence: Arc<Mutex<Silence>>,
 }
 
 #[derive(Debug, Default)]
 enum State {
     #[default]
     Fresh,
-    Up(Link),
+    Up(Arc<Link>),
     Down {
         why: Reason,
         until: Instant,
-        pause: Duration,
     },
 }
 
 impl Bus {
     /// The connection, made now where there is none.
-    pub(super) async fn link(&self, socket: &Path) -> Result<Link, CallError> {
+    pub(super) async fn link(&self, socket: &Path) -> Result<Arc<Link>, CallError> {
         if let Some(link) = self.known()? {
             return Ok(link);
         }
@@ -154,15 +184,26 @@ impl Bus {
         if let Some(link) = self.known()? {
             return Ok(link);
         }
-        let link = Link::make(socket).await?;
-        *self.state.lock() = State::Up(link.clone());
-        Ok(link)
+        match Link::make(socket, &self.silence).await {
+            Ok(link) => {
+                let link = Arc::new(link);
+                *self.state.lock() = State::Up(Arc::clone(&link));
+                Ok(link)
+            }
+            Err(error) => {
+                // While nobody else can have made one.
+                if let CallError::Lost(why) = &error {
+                    self.fail(why);
+                }
+                Err(error)
+            }
+        }
     }
 
-    fn known(&self) -> Result<Option<Link>, CallError> {
+    pub(super) fn known(&self) -> Result<Option<Arc<Link>>, CallError> {
         match &*self.state.lock() {
-            State::Up(link) => Ok(Some(link.clone())),
-            State::Down { why, until, .. } if Instant::now() < *until => {
+            State::Up(link) => Ok(Some(Arc::clone(link))),
+            State::Down { why, until } if Instant::now() < *until => {
                 Err(CallError::Lost(why.clone()))
             }
             State::Fresh | State::Down { .. } => Ok(None),
@@ -170,25 +211,56 @@ impl Bus {
     }
 
     /// Forgets `link`, unless it was replaced already.
-    pub(super) fn forget(&self, link: &Link) {
+    pub(super) fn forget(&self, link: &Arc<Link>) {
         let mut state = self.state.lock();
-        if matches!(&*state, State::Up(now) if now.owner == link.owner) {
+        if matches!(&*state, State::Up(now) if Arc::ptr_eq(now, link)) {
             *state = State::Fresh;
         }
     }
 
-    /// Says that there will be no connection for a while.
-    pub(super) fn fail(&self, why: &Reason) {
+    /// Says that a call that began at `start` passed its deadline without an answer to it.
+    pub(super) fn missed(&self, start: Instant, why: &Reason) {
+        let mut silence = self.silence.lock();
+        // It waited beside the last one that is counted, and says no more than that one.
+        if silence.last.is_some_and(|last| start < last) {
+            return;
+        }
+        silence.last = Some(Instant::now());
+        silence.deadlines = silence.deadlines.saturating_add(1);
+        let is_gone = silence.deadlines >= MAX_DEADLINES;
+        drop(silence);
+        if is_gone {
+            self.fail(why);
+        }
+    }
+
+    /// Says that for a whole deadline there was no connection.
+    pub(super) fn unreached(&self, why: &Reason) {
+        let is_up = matches!(&*self.state.lock(), State::Up(_));
+        if !is_up {
+            self.fail(why);
+        }
+    }
+
+    /// Says that `link`, made anew for a call, broke in it.
+    pub(super) fn broken(&self, link: &Arc<Link>, why: &Reason) {
+        let is_another = matches!(&*self.state.lock(), State::Up(now) if !Arc::ptr_eq(now, link));
+        if !is_another {
+            self.fail(why);
+        }
+    }
+
+    /// There will be no connection for a while.
+    fn fail(&self, why: &Reason) {
         let mut state = self.state.lock();
-        let pause = match &*state {
-            State::Down { until, .. } if Instant::now() < *until => return,
-            State::Down { pause, .. } => (*pause * 2).min(PAUSES.1),
-            State::Fresh | State::Up(_) => PAUSES.0,
-        };
+        if matches!(&*state, State::Down { until, .. } if Instant::now() < *until) {
+            return;
+        }
+        let mut silence = self.silence.lock();
+        silence.pause = (silence.pause * 2).clamp(PAUSES.0, PAUSES.1);
         *state = State::Down {
             why: why.clone(),
-            until: Instant::now() + pause,
-            pause,
+            until: Instant::now() + silence.pause,
         };
     }
 }

@@ -1,10 +1,11 @@
 //! Managers that no systemd would be: silent, contradictory, out of form. What a real one says is
 //! tested in `tests/live`.
 
-use super::{KEYS, Systemd, tell};
+use super::{KEYS, LOOKUPS_PER_USER, Systemd, tell};
 use crate::{
     Attestor, AttestorConfig, Kind, Kinds, PinnedPeer, findings::Findings, systemd::unit::Unit,
 };
+use futures_util::stream::FuturesUnordered;
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -16,7 +17,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tempfile::TempDir;
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, time::Instant};
 use tokio_stream::StreamExt as _;
 use zbus::{Connection, Guid, Message, Variant, connection::Builder};
 
@@ -24,6 +25,9 @@ use zbus::{Connection, Guid, Message, Variant, connection::Builder};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 const INVOCATION: [u8; 16] = [7; 16];
+
+/// The user on whose account the test's own process is looked up.
+const OWN: u32 = 1000;
 
 /// What a manager does with one call.
 enum Answer {
@@ -128,7 +132,7 @@ impl Bus {
 
 async fn unit(systemd: &Systemd) -> Result<Option<Unit>, String> {
     let peer = PinnedPeer::of_pid(std::process::id()).unwrap();
-    systemd.unit(&peer).await.map_err(Into::into)
+    systemd.unit(OWN.into(), &peer).await.map_err(Into::into)
 }
 
 /// Why nothing is known, where `behaviour` differs from a good manager's.
@@ -150,18 +154,129 @@ async fn a_manager_is_asked_by_number_where_it_knows_no_pidfds() {
     assert_eq!(bus.connections.load(Ordering::Relaxed), 1);
 }
 
+/// A manager that is silent where `is_silent` holds of a lookup's number.
+fn silent_at(is_silent: impl Fn(usize) -> bool + Send + Sync + 'static) -> Bus {
+    let lookups = AtomicUsize::new(0);
+    Bus::serve(move |call| match call.header().member().unwrap().as_str() {
+        "GetUnitByPIDFD" if is_silent(lookups.fetch_add(1, Ordering::Relaxed)) => Answer::Silence,
+        _ => manager(call),
+    })
+}
+
+#[tokio::test]
+async fn a_flood_of_one_user_at_a_manager_that_hangs_leaves_the_others_their_turns() {
+    let bus = silent_at(|lookup| lookup < LOOKUPS_PER_USER);
+    let systemd = bus.systemd(DEADLINE);
+    let peer = PinnedPeer::of_pid(std::process::id()).unwrap();
+    let flood = (0..1000).map(|_| systemd.unit(OWN.into(), &peer));
+    let mut flood: FuturesUnordered<_> = flood.collect();
+    let flooding = async {
+        while let Some(answer) = flood.next().await {
+            let reason = answer.unwrap_err();
+            assert!(reason.contains("too many lookups"), "{reason}");
+        }
+    };
+    let others = async {
+        for user in OWN + 1..OWN + 20 {
+            let unit = systemd.unit(user.into(), &peer).await;
+            assert_eq!(unit.unwrap().unwrap().id, "a.service");
+        }
+    };
+    // The flood is first.
+    tokio::select! {
+        biased;
+        () = flooding => panic!("nobody answered it"),
+        () = others => {}
+    }
+    assert_eq!(bus.connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_deadline_ends_its_call_alone() {
+    let bus = silent_at(|lookup| lookup == 0);
+    let systemd = bus.systemd(DEADLINE);
+    let mut hangs = Box::pin(unit(&systemd));
+    let others = async {
+        for _ in 0..20 {
+            assert!(unit(&systemd).await.unwrap().is_some());
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = &mut hangs => panic!("{answer:?}"),
+        () = others => {}
+    }
+    let why = "a call hung".into();
+    for _ in 0..5 {
+        systemd.bus.missed(Instant::now(), &why);
+        systemd.bus.missed(Instant::now(), &why);
+        // The answer says that the manager lives.
+        assert!(unit(&systemd).await.unwrap().is_some());
+    }
+    assert_eq!(bus.connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn an_answer_out_of_form_ends_its_call_alone() {
+    let answers = AtomicUsize::new(0);
+    let bus = Bus::serve(move |call| {
+        if asks_for(call, "Id") && answers.fetch_add(1, Ordering::Relaxed) == 0 {
+            return value(Variant::from(7_u32));
+        }
+        manager(call)
+    });
+    let systemd = bus.systemd(DEADLINE);
+    unit(&systemd).await.unwrap_err();
+    assert!(unit(&systemd).await.unwrap().is_some());
+    assert_eq!(bus.connections.load(Ordering::Relaxed), 1);
+}
+
 #[tokio::test]
 async fn a_silent_manager_is_given_up_and_not_asked_again_at_once() {
-    let silent = |call: &Message| match call.header().member().unwrap().as_str() {
-        "GetUnitByPIDFD" => Answer::Silence,
-        _ => manager(call),
-    };
-    let bus = Bus::serve(silent);
-    let systemd = bus.systemd(Duration::from_millis(300));
+    let bus = silent_at(|lookup| lookup > 0);
+    let mut systemd = bus.systemd(DEADLINE);
+    assert!(unit(&systemd).await.unwrap().is_some());
+    systemd.deadline = Duration::from_millis(50);
+    // Lookups that wait side by side say no more than one.
+    for _ in 0..3 {
+        systemd.bus.known().unwrap();
+        let both = tokio::join!(unit(&systemd), unit(&systemd));
+        assert!(both.0.unwrap_err().contains("did not answer within"));
+        assert!(both.1.unwrap_err().contains("did not answer within"));
+    }
+    systemd.bus.known().unwrap_err();
+    systemd.deadline = DEADLINE;
     let reason = unit(&systemd).await.unwrap_err();
     assert!(reason.contains("did not answer within"), "{reason}");
-    assert_eq!(unit(&systemd).await.unwrap_err(), reason);
     assert_eq!(bus.connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_grow_until_the_manager_answers() {
+    let bus = super::Bus::default();
+    let why = "silent".into();
+    let mut pauses = Vec::new();
+    for _ in 0..7 {
+        while bus.known().is_ok() {
+            bus.missed(Instant::now(), &why);
+        }
+        let start = Instant::now();
+        while bus.known().is_err() {
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        pauses.push(start.elapsed().as_secs());
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+}
+
+#[tokio::test]
+async fn a_bus_that_says_nothing_is_not_connected_to_again_at_once() {
+    let bus = Bus::serve(|_| Answer::Silence);
+    let mut systemd = bus.systemd(Duration::from_millis(50));
+    let reason = unit(&systemd).await.unwrap_err();
+    assert!(reason.contains("no connection within"), "{reason}");
+    systemd.deadline = DEADLINE;
+    assert_eq!(unit(&systemd).await.unwrap_err(), reason);
 }
 
 #[tokio::test]

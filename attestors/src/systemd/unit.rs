@@ -144,7 +144,10 @@ async fn property<T: TryFrom<OwnedVariant, Error = zbus::Error>>(
         answer => answer?,
     };
     let value = content::<OwnedVariant>(&answer)?;
-    Ok(Some(T::try_from(value)?))
+    let value = T::try_from(value);
+    Ok(Some(
+        value.map_err(|error| CallError::Answer(Box::new(error)))?,
+    ))
 }
 
 /// Where the properties of a unit's kind are, for kinds that processes are in. A slice has none of
