@@ -1,7 +1,7 @@
 //! The `container` attestor: which container, image and pod a process is in.
 //!
 //! The paths of a process's cgroups say which containers it may be in
-//! ([`candidate`]); the runtimes on the host are asked about those, and what
+//! ([`candidates`]); the runtimes on the host are asked about those, and what
 //! one says counts only once it is confirmed for this very process
 //! ([`confirm`]). A process whose cgroup names no container has none of these
 //! selectors; where none could be confirmed all of them are unknown, with what
@@ -18,9 +18,9 @@
 use crate::{
     attestor::Subject,
     findings::{Findings, Reason},
+    parse::container::{Candidate, Family, candidates},
     turns::Payer,
 };
-use candidate::{Candidate, Family, candidates};
 use confirm::confirm;
 use cri::Cri;
 use engine::Engine;
@@ -30,7 +30,6 @@ use runtime::{AskError, Client, Runtime};
 use std::{fmt::Write as _, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
-mod candidate;
 mod confirm;
 mod cri;
 mod engine;
@@ -40,7 +39,6 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use candidate::is_id;
 pub use socket::{RuntimeSocket, RuntimeSockets};
 
 const DOCKER_SOCKETS: [&str; 1] = ["/run/docker.sock"];

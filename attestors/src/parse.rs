@@ -4,7 +4,8 @@
 //! `/proc/PID/{maps,pagemap}`, the netlink messages of `sock_diag(7)` and of the process
 //! connector,
 //! `/proc/self/uid_map` and `/etc/{passwd,group}` (`proc(5)`, `passwd(5)`,
-//! `group(5)`), and what of a program's file the kernel reads (`elf(5)`).
+//! `group(5)`), what of a program's file the kernel reads (`elf(5)`), names of containers in cgroups
+//! and what their runtimes say ([`container`], [`runtime`]).
 //! Whoever calls has bounded the input; the functions here are linear in it, take no input by its position alone where a process can put
 //! text of its own before it, and refuse what the kernel never writes instead
 //! of guessing. Public so that they can be fuzzed.
@@ -12,6 +13,7 @@
 mod accounts;
 mod auxv;
 mod cgroup;
+pub mod container;
 mod elf;
 mod fdinfo;
 mod id_map;
@@ -20,6 +22,7 @@ mod mountinfo;
 mod netlink;
 mod pagemap;
 mod proc_event;
+pub mod runtime;
 mod sock_diag;
 mod stat;
 mod status;

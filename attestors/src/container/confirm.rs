@@ -12,13 +12,13 @@
 //! host's cgroups; in a pod that shares the host's PID namespace nothing else
 //! tells its processes from the host's.
 
-use super::{candidate::Candidate, runtime::Claim};
+use super::runtime::Claim;
 use crate::{
     attestor::{Subject, cgroups_now},
     findings::{Fact, Reason, unread},
     host::Host,
     namespaces::NamespaceId,
-    parse,
+    parse::{self, container::Candidate},
     pin::{MAX_STAT_BYTES, PinnedPeer},
 };
 use rustix::{

@@ -14,9 +14,9 @@ use crate::{
     evidence::PodEvidence,
     findings::{Fact, Reason},
     host::Host,
+    parse::runtime::container_info,
 };
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     io,
@@ -40,14 +40,6 @@ const KUBELET_LABELS: [&str; 3] = [
     "io.kubernetes.pod.namespace",
     "io.kubernetes.pod.uid",
 ];
-
-/// What is read of the document under `info`.
-#[derive(Deserialize)]
-struct Info {
-    pid: u32,
-    #[serde(default, rename = "sandboxID")]
-    sandbox: String,
-}
 
 /// Asks one runtime.
 #[derive(Debug, Default)]
@@ -184,7 +176,7 @@ fn claim(answer: ContainerStatusResponse, runtime: &'static str) -> Result<Claim
     }
     let info = answer.info.get("info");
     let info = info.ok_or("the runtime does not tell the container's first process")?;
-    let info: Info = serde_json::from_str(info)
+    let info = container_info(info)
         .map_err(|error| format!("what the runtime says of the first process: {error}"))?;
     let started = OffsetDateTime::from_unix_timestamp_nanos(status.started_at.into())
         .map_err(|error| format!("the container's start: {error}"))?;

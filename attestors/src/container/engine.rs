@@ -2,14 +2,17 @@
 //!
 //! HTTP/1.1 over a Unix socket, read with the version that the engine itself
 //! offers. One connection is kept for the next caller; one who comes while it
-//! is in use opens his own. Of an inspected container only the fields below
-//! are parsed: its environment is passed over.
+//! is in use opens his own.
 
 use super::{
     runtime::{AskError, Claim, Description, MAX_ANSWER_BYTES, digests, image_id},
     socket::{Socket, connect},
 };
-use crate::{findings::Reason, host::Host};
+use crate::{
+    findings::Reason,
+    host::Host,
+    parse::runtime::{self, DocumentError},
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{
@@ -20,40 +23,8 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use serde::Deserialize;
-use std::{collections::BTreeMap, pin::Pin, sync::Arc};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use std::{pin::Pin, sync::Arc};
 use tokio::net::UnixStream;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Inspected {
-    id: String,
-    name: String,
-    image: String,
-    state: State,
-    config: Config,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct State {
-    running: bool,
-    pid: u32,
-    started_at: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Config {
-    labels: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Image {
-    repo_digests: Option<Vec<String>>,
-}
 
 /// Asks one engine.
 #[derive(Debug, Default)]
@@ -71,19 +42,17 @@ impl Engine {
         if status == StatusCode::NOT_FOUND {
             return Err(AskError::NoSuchContainer);
         }
-        let said: Inspected = parse(status, &body)?;
-        if !said.state.running {
+        let said = read_as(runtime::inspected, status, &body)?;
+        if !said.is_running {
             return Err("the container does not run".into());
         }
-        let started = OffsetDateTime::parse(&said.state.started_at, &Rfc3339)
-            .map_err(|error| format!("the container's start: {error}"))?;
         Ok(Claim {
             id: said.id,
-            init: said.state.pid,
-            started,
+            init: said.pid,
+            started: said.started,
             runtime,
-            name: said.name.strip_prefix('/').unwrap_or(&said.name).into(),
-            labels: said.config.labels.unwrap_or_default(),
+            name: said.name,
+            labels: said.labels,
             image: said.image,
             pod: None,
         })
@@ -115,8 +84,7 @@ impl Engine {
     ) -> Result<Vec<String>, Reason> {
         let path = format!("/images/{id}/json");
         let (_, status, body) = self.ask(socket, host, &path).await?;
-        let image: Image = parse(status, &body)?;
-        digests(&image.repo_digests.unwrap_or_default())
+        digests(&read_as(runtime::repo_digests, status, &body)?)
     }
 
     /// The runtime's name, and its answer to one question.
@@ -152,12 +120,15 @@ impl Engine {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(status: StatusCode, body: &'a [u8]) -> Result<T, Reason> {
+fn read_as<T>(
+    parse: fn(&[u8]) -> Result<T, DocumentError>,
+    status: StatusCode,
+    body: &[u8],
+) -> Result<T, Reason> {
     if status != StatusCode::OK {
         return Err(format!("the runtime answers {status}").into());
     }
-    serde_json::from_slice(body)
-        .map_err(|error| format!("the runtime's answer makes no sense: {error}").into())
+    parse(body).map_err(|error| error.to_string().into())
 }
 
 /// An open connection, driven by whoever asks over it.

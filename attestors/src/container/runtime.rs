@@ -5,6 +5,7 @@ use crate::{
     evidence::PodEvidence,
     findings::{Fact, Reason},
     host::Host,
+    parse::runtime,
     turns::FairTurns,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -113,53 +114,18 @@ impl Runtime {
     }
 }
 
-/// An image's ID with its algorithm, as every runtime can be understood.
+/// An image's ID with its algorithm.
 pub(super) fn image_id(text: &str) -> Fact<String> {
-    let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    if super::is_id(digits) {
-        Ok(format!("sha256:{digits}"))
-    } else {
-        Err("the runtime names the image by no SHA-256".into())
-    }
+    runtime::image_id(text).ok_or_else(|| "the runtime names the image by no SHA-256".into())
 }
 
-/// The digests in names such as `docker.io/library/x@sha256:...`, each once.
+/// The digests in an image's names.
 pub(super) fn digests(names: &[String]) -> Fact<Vec<String>> {
-    let digest = |name: &String| {
-        let (_, digest) = name.rsplit_once('@')?;
-        image_id(digest.strip_prefix("sha256:")?).ok()
-    };
-    let mut digests: Vec<_> = names.iter().filter_map(digest).collect();
-    digests.sort_unstable();
-    digests.dedup();
+    let digests = runtime::digests(names);
     if digests.is_empty() {
         return Err(
             "the image has no digest: it was made on this host and never pulled or pushed".into(),
         );
     }
     Ok(digests)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{digests, image_id};
-
-    #[test]
-    fn image_ids_and_digests_are_told_from_other_names() {
-        let a = "a".repeat(64);
-        assert_eq!(image_id(&a).unwrap(), format!("sha256:{a}"));
-        assert_eq!(
-            image_id(&format!("sha256:{a}")).unwrap(),
-            format!("sha256:{a}")
-        );
-        image_id("localhost/x:1").unwrap_err();
-        image_id("").unwrap_err();
-        let names = [
-            format!("docker.io/x@sha256:{a}"),
-            "docker.io/x:1".into(),
-            format!("quay.io/x@sha256:{a}"),
-        ];
-        assert_eq!(digests(&names).unwrap(), [format!("sha256:{a}")]);
-        digests(&names[1..2]).unwrap_err();
-    }
 }

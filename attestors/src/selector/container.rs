@@ -1,7 +1,7 @@
 //! Syntax of `container:` and `k8s:` selectors.
 
 use super::{SelectorError, is_path};
-use crate::container::is_id;
+use crate::parse::container::is_id;
 
 const NAME: &str = "a name without colon";
 const LABEL: &str = "a label's name without colon, a colon and its value";

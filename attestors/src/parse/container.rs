@@ -6,15 +6,16 @@
 //! subtree of his own can write the same names, so what is found here is only
 //! what the runtimes are asked about.
 
-use crate::parse::{CgroupLayout, Cgroups};
+use super::{CgroupLayout, Cgroups};
 
 /// IDs that are asked about in each hierarchy, the innermost ones: containers in containers. A
 /// process that nests more beneath itself is not found by the outer ones.
-const MAX_CANDIDATES: usize = 4;
+pub const MAX_CANDIDATES: usize = 4;
 
 /// A hierarchy that tells containers apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Hierarchy {
+pub enum Hierarchy {
+    /// Version 2.
     Unified,
     /// Version 1, `name=systemd`.
     Systemd,
@@ -22,7 +23,8 @@ pub(super) enum Hierarchy {
 
 impl Hierarchy {
     /// The path in this hierarchy.
-    pub(super) fn path(self, cgroups: &Cgroups) -> Option<&str> {
+    #[must_use]
+    pub fn path(self, cgroups: &Cgroups) -> Option<&str> {
         match self {
             Self::Unified => cgroups.unified.as_deref(),
             Self::Systemd => cgroups.systemd.as_deref(),
@@ -32,25 +34,30 @@ impl Hierarchy {
 
 /// Which runtime the names in a path hint at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Family {
+pub enum Family {
+    /// Docker.
     Docker,
+    /// Podman.
     Podman,
+    /// One with the container runtime interface.
     Cri,
 }
 
 /// A container that a process may be in.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Candidate {
+pub struct Candidate {
     /// 64 lower-case hexadecimal digits.
-    pub(super) id: String,
-    pub(super) hierarchy: Hierarchy,
+    pub id: String,
+    /// Where it was found.
+    pub hierarchy: Hierarchy,
     /// The cgroup that carries the ID.
-    pub(super) cgroup: String,
+    pub cgroup: String,
 }
 
 impl Candidate {
     /// Who should be asked first.
-    pub(super) fn family(&self) -> Option<Family> {
+    #[must_use]
+    pub fn family(&self) -> Option<Family> {
         let (above, name) = self.cgroup.rsplit_once('/')?;
         if name.starts_with("libpod-") {
             Some(Family::Podman)
@@ -64,14 +71,16 @@ impl Candidate {
     }
 
     /// Whether a process at `path` is in the cgroup that carries the ID.
-    pub(super) fn holds(&self, path: &str) -> bool {
+    #[must_use]
+    pub fn holds(&self, path: &str) -> bool {
         path.strip_prefix(&self.cgroup)
             .is_some_and(|below| below.is_empty() || below.starts_with('/'))
     }
 }
 
 /// The candidates in `cgroups`, the innermost first.
-pub(super) fn candidates(cgroups: &Cgroups) -> Vec<Candidate> {
+#[must_use]
+pub fn candidates(cgroups: &Cgroups) -> Vec<Candidate> {
     let mut found = of_path(Hierarchy::Unified, cgroups);
     // Beside version 2 alone, name=systemd is somebody's leftover and binds nothing.
     if cgroups.layout != CgroupLayout::V2 {
@@ -116,7 +125,8 @@ fn id_of(name: &str) -> Option<&str> {
 }
 
 /// Whether `text` is a container's whole ID.
-pub(crate) fn is_id(text: &str) -> bool {
+#[must_use]
+pub fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
