@@ -12,8 +12,8 @@
 //! | `token` | as `fresh`, with `FetchJWTSVID` |
 //! | `hold` | how long it took to open NUMBER streams on connections of their own, which it then holds |
 //! | `peer` | `ready` once it has NUMBER more descriptors, the connection in the midst of them, all of which it holds |
-//! | `flood` | each second, how many `FetchJWTSVID` calls were answered and how many refused since it began, by 32 connections with 64 calls each |
-//! | `storm` | each second, how many connections it opened and how many failed since it began |
+//! | `flood` | each second, the time, how many `FetchJWTSVID` calls were answered and how many refused since it began, by 32 connections with 64 calls each |
+//! | `storm` | each second, the time, how many connections were let in and how many refused since it began |
 //!
 //! The Rust caller is this benchmark's own binary. As `hold` it ends when all of
 //! its streams have, and prints when the first and the last did (on the

@@ -4,21 +4,21 @@
 //! the same flood at the bare server shows how much of it is the machine's.
 
 use crate::{
-    caller::{Caller, Job},
+    caller::{Caller, Job, nanoseconds},
     options::Options,
     report::{self, Aim, Figure, Row},
-    role::jwt_request,
+    role::{jwt_request, monotonic},
     samples::Samples,
     stage::{self, Bare},
 };
 use futures_util::future::join_all;
 use std::{
     collections::VecDeque,
-    io::Write as _,
+    io::{ErrorKind, Read as _, Write as _},
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use symbolon_tests::{Program, Workload, can_run, is_root, workload_api_at};
 
@@ -36,6 +36,9 @@ const KEPT: usize = 64;
 
 /// Calls that are measured, relative to the samples of first calls. So many fit into the caps.
 const MORE: usize = 10;
+
+/// Times that each is measured, in turns.
+const ROUNDS: usize = 3;
 
 /// How many times slower others may become.
 const AIM: f64 = 2.0;
@@ -60,35 +63,82 @@ pub(crate) async fn measure(options: &Options, caller: &Caller, bare: &Bare) {
         .await;
     // Where the flooder can reach it.
     let program = Program::at(caller.program()).copy_to(agent.setup().directory(), "caller");
-    let flooder = Caller::rust(program.path(), &bare.socket());
-    let socket = agent.setup().workload_socket();
-    let calls = || caller.times(Job::Jwt, &socket, options.samples * MORE);
-    let quiet = calls().await;
-    let mut rows = vec![Row::of("JWT-SVID, kept connection, quiet", &quiet)];
-    for (job, what) in [(Job::Flood, "calls"), (Job::Storm, "new connections")] {
-        let flood = Flood::begin(flooder.start(job, &bare.socket(), 0)).await;
-        let elsewhere = calls().await;
-        flood.end().await;
-        let flood = Flood::begin(flooder.start_as(FLOODER, job, &socket, 0)).await;
-        let flooded = calls().await;
-        let [done, refused] = flood.end().await;
-        let name = |of| format!("the same, {what} flood {of}");
+    let site = Site {
+        calls: options.samples * MORE / ROUNDS,
+        caller,
+        flooder: Caller::rust(program.path(), &bare.socket()),
+        agent: agent.setup().workload_socket(),
+        bare: bare.socket(),
+    };
+    let mut rows = Vec::new();
+    for (call, what) in [(Job::Jwt, "kept"), (Job::Token, "new")] {
+        for (flood, of) in [(Job::Flood, "calls"), (Job::Storm, "new connections")] {
+            let name = format!("JWT-SVID, {what} connection, flood of {of}");
+            rows.extend(site.times(call, flood).await.rows(&name));
+        }
+    }
+    report::print("Flood by another user, audit synced", &rows);
+}
+
+/// Who calls, who floods, and what.
+struct Site<'a> {
+    /// Calls in a round.
+    calls: usize,
+    caller: &'a Caller,
+    flooder: Caller,
+    agent: PathBuf,
+    bare: PathBuf,
+}
+
+/// Times of the same call.
+#[derive(Default)]
+struct Times {
+    quiet: Vec<Samples>,
+    /// While the bare server is flooded.
+    elsewhere: Vec<Samples>,
+    flooded: Vec<Samples>,
+    /// What the flooders of the agent got done, and what was refused to them.
+    rates: [f64; 2],
+}
+
+impl Site<'_> {
+    /// Quiet and flooded in turns: what else runs on the machine is in both.
+    async fn times(&self, call: Job, flood: Job) -> Times {
+        let calls = || self.caller.times(call, &self.agent, self.calls);
+        let mut times = Times::default();
+        for _ in 0..ROUNDS {
+            times.quiet.push(calls().await);
+            let flooder = Flood::begin(self.flooder.start(flood, &self.bare, 0)).await;
+            times.elsewhere.push(calls().await);
+            flooder.end().await;
+            let flooder = self.flooder.start_as(FLOODER, flood, &self.agent, 0);
+            let flooder = Flood::begin(flooder).await;
+            times.flooded.push(calls().await);
+            for (sum, rate) in std::iter::zip(&mut times.rates, flooder.end().await) {
+                *sum += rate / ROUNDS as f64;
+            }
+        }
+        times
+    }
+}
+
+impl Times {
+    fn rows(self, name: &str) -> Vec<Row> {
+        let [quiet, elsewhere, flooded] =
+            [self.quiet, self.elsewhere, self.flooded].map(Samples::together);
+        let [answered, refused] = self.rates.map(Figure::Rate);
+        let mut rows = vec![Row::of(format!("{name}: quiet"), &quiet)];
         rows.extend(beside(
             &quiet,
-            &name("the bare server"),
+            "  at the bare server",
             &elsewhere,
             Aim::None,
         ));
-        rows.extend(beside(
-            &quiet,
-            &name("the agent"),
-            &flooded,
-            Aim::Ratio(AIM),
-        ));
-        rows.push(Row::new(name("answered in a second"), Figure::Rate(done)));
-        rows.push(Row::new(name("refused in a second"), Figure::Rate(refused)));
+        rows.extend(beside(&quiet, "  at the agent", &flooded, Aim::Ratio(AIM)));
+        rows.push(Row::new("  answered to it in a second", answered));
+        rows.push(Row::new("  refused to it in a second", refused));
+        rows
     }
-    report::print("Flood by another user, audit synced", &rows);
 }
 
 /// Median and 99th percentile, each beside its quiet value.
@@ -104,46 +154,56 @@ fn beside(quiet: &Samples, name: &str, samples: &Samples, aim: Aim) -> [Row; 2] 
 /// A flood under way.
 struct Flood {
     flooder: Workload,
-    begun: Instant,
-    before: [f64; 2],
+    begun: Tally,
+}
+
+/// What a flooder has done at a time.
+struct Tally {
+    at: Duration,
+    counts: [f64; 2],
 }
 
 impl Flood {
     /// Waits until it has lasted for a second.
     async fn begin(mut flooder: Workload) -> Self {
-        let before = counts(&mut flooder).await;
-        Self {
-            flooder,
-            begun: Instant::now(),
-            before,
-        }
+        let begun = Tally::next_of(&mut flooder).await;
+        Self { flooder, begun }
     }
 
     /// What was done and what was refused in a second, meanwhile.
     async fn end(mut self) -> [f64; 2] {
-        let mut seconds = 0.0;
-        let mut now = self.before;
-        while seconds < self.begun.elapsed().as_secs_f64() {
-            now = counts(&mut self.flooder).await;
-            seconds += 1.0;
-        }
-        [0, 1].map(|which| (now[which] - self.before[which]) / seconds)
+        let now = monotonic();
+        let ended = loop {
+            let tally = Tally::next_of(&mut self.flooder).await;
+            if tally.at >= now {
+                break tally;
+            }
+        };
+        let seconds = (ended.at - self.begun.at).as_secs_f64();
+        [0, 1].map(|which| (ended.counts[which] - self.begun.counts[which]) / seconds)
     }
 }
 
-async fn counts(flooder: &mut Workload) -> [f64; 2] {
-    let line = flooder.line().await.expect("it lasts");
-    let (done, refused) = line.split_once(' ').expect("two counts");
-    [done, refused].map(|count| count.parse().expect("a count"))
+impl Tally {
+    async fn next_of(flooder: &mut Workload) -> Self {
+        let line = flooder.line().await.expect("it lasts");
+        let mut numbers = line.split(' ');
+        let mut number = || numbers.next().expect("three numbers");
+        Self {
+            at: nanoseconds(number()),
+            counts: [0; 2].map(|_| number().parse().expect("a count")),
+        }
+    }
 }
 
-/// Prints each second what the flood has done so far, from a thread of its own.
+/// Prints each second the time and what the flood has done so far, from a thread of its own.
 fn tell() {
     std::thread::spawn(|| {
         loop {
             std::thread::sleep(Duration::from_secs(1));
             let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-            println!("{} {}", of(&DONE), of(&REFUSED));
+            let at = monotonic().as_nanos();
+            println!("{at} {} {}", of(&DONE), of(&REFUSED));
         }
     });
 }
@@ -177,13 +237,21 @@ pub(crate) fn connect(socket: &Path) {
     let mut kept = VecDeque::new();
     loop {
         let connected = UnixStream::connect(socket).and_then(|mut connection| {
+            connection.set_nonblocking(true)?;
             connection.write_all(PREFACE)?;
             Ok(connection)
         });
-        count(connected.is_ok());
-        kept.extend(connected);
+        match connected {
+            Ok(connection) => kept.push_back(connection),
+            Err(_refused) => count(false),
+        }
         if kept.len() > KEPT {
-            kept.pop_front();
+            // The server's settings are the first word of one that was let in.
+            match kept.pop_front().map(|mut oldest| oldest.read(&mut [0])) {
+                Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => {}
+                Some(read) => count(read.is_ok_and(|bytes| bytes > 0)),
+                None => {}
+            }
         }
     }
 }

@@ -20,6 +20,11 @@ impl Samples {
         timed.collect()
     }
 
+    /// Those of several runs.
+    pub(crate) fn together(runs: Vec<Self>) -> Self {
+        runs.into_iter().flat_map(|run| run.0).collect()
+    }
+
     /// The middle one.
     pub(crate) fn p50(&self) -> Duration {
         self.at(50)
