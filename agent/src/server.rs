@@ -2,7 +2,7 @@
 //!
 //! Owns the listening socket from bind to drain: the socket appears with its
 //! final mode and only once it listens, a stale one is replaced, a live one is
-//! refused. Each accepted connection passes [`Admit`] (which pins the peer and
+//! refused. Accepted connections wait in turns of their users (`reception`); then each passes [`Admit`] (which pins the peer and
 //! keeps the caps), then the frame layer of `transport`, which puts the caller's
 //! question where it has one, then hyper's HTTP/2.
 //!
@@ -21,6 +21,7 @@ mod health;
 mod measure;
 mod open_call;
 mod patience;
+mod reception;
 mod side;
 #[cfg(test)]
 mod tests;
@@ -32,11 +33,15 @@ pub use health::{HealthApi, until_true};
 pub(crate) use measure::{known_method, measured};
 pub use side::SideServices;
 
+use reception::{Next, Reception};
 use std::sync::Arc;
 use tokio::{net::UnixListener, sync::watch, task::JoinSet};
 
-/// Connections that are accepted before others get their turn.
-const ACCEPTED_AT_ONCE: usize = 8;
+/// Work on connections after which other tasks get their turn, in connections that were refused.
+const WORK_AT_ONCE: usize = 64;
+
+/// What it takes to let one in: looking at its process, and a task.
+const ADMISSION: usize = 8;
 
 /// Serves `service` on `listener` until `shutdown` turns true, then drains.
 ///
@@ -53,32 +58,37 @@ pub async fn serve<A, S>(
     S: GrpcService,
 {
     let mut connections = JoinSet::new();
-    for accepted in 1_usize.. {
-        if accepted.is_multiple_of(ACCEPTED_AT_ONCE) {
+    let mut reception = Reception::new(listener);
+    let mut work = 0;
+    loop {
+        if work >= WORK_AT_ONCE {
             // Whoever connects again and again must not keep those who are in from their turn.
             tokio::task::yield_now().await;
+            work = 0;
         }
-        tokio::select! {
+        let next = tokio::select! {
             biased;
             () = until_true(shutdown.clone()) => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => match admit.admit(&socket) {
-                    Ok(caller) => {
-                        let connection = connection::run(
-                            socket, caller, service.clone(), limits, shutdown.clone(),
-                        );
-                        connections.spawn(connection);
-                    }
-                    Err(refused) => admit.refused(&refused).await,
-                },
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(connection::ACCEPT_PAUSE).await;
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            next = reception.next(&*admit) => next,
+        };
+        work += 1;
+        match next {
+            Next::Connection(socket) => match admit.admit(&socket) {
+                Ok(caller) => {
+                    work += ADMISSION;
+                    let (service, shutdown) = (service.clone(), shutdown.clone());
+                    connections.spawn(connection::run(socket, caller, service, limits, shutdown));
                 }
+                Err(refused) => admit.refused(&refused).await,
             },
+            Next::Refused(refused) => admit.refused(&refused).await,
+            Next::Failed(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(connection::ACCEPT_PAUSE).await;
+            }
         }
     }
-    drop(listener);
+    drop(reception);
     while connections.join_next().await.is_some() {}
 }

@@ -45,9 +45,16 @@ const RECEIVE_WINDOW: u32 = 64 * 1024;
 /// What is buffered for a slow reader of one stream, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// How long a call that is refused waits for its answer: so fast can a peer ask
-/// again that has no right to.
+/// How long a call that is refused waits for its answer at least: so fast can a
+/// peer ask again that has no right to.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How much longer one waits than the one refused before: those who are refused
+/// together must not come again together.
+const REFUSED_STEP: Duration = Duration::from_millis(1);
+
+/// After so many steps it begins anew.
+const REFUSED_STEPS: u8 = 100;
 
 /// Calls that are refused on one connection before it ends.
 const MAX_REFUSED: usize = 1024;
@@ -100,6 +107,16 @@ pub trait Caller: Clone + Debug + Send + Sync + 'static {
 pub trait Admit: Send + Sync + 'static {
     /// Who calls; found in the extensions of each request.
     type Caller: Caller;
+
+    /// Whose connection this is, as far as that decides whose turn it is. Done at once, before
+    /// anything else is looked at.
+    ///
+    /// # Errors
+    /// Where it is plain already that this user may not connect now.
+    fn knock(&self, socket: &UnixStream) -> Result<u32, Refused> {
+        // Who cannot be named is refused when its turn comes.
+        Ok(socket.peer_cred().map_or(u32::MAX, |peer| peer.uid()))
+    }
 
     /// Pins the peer of `socket`.
     ///
@@ -270,12 +287,19 @@ struct Visit<C> {
 impl<C> Visit<C> {
     /// The answer to a call that a cap refuses, after a pause.
     async fn refuse(&self, why: &Refused) -> http::Response<Body> {
-        if self.refused.fetch_add(1, Ordering::Relaxed) >= MAX_REFUSED {
+        let before = self.refused.fetch_add(1, Ordering::Relaxed);
+        if before >= MAX_REFUSED {
             self.outstayed.notify_one();
         }
-        sleep(REFUSED_PAUSE).await;
+        sleep(pause_after(before)).await;
         Status::unavailable(why.to_string()).into_http()
     }
+}
+
+/// How long a call waits for its refusal where so many were refused before.
+fn pause_after(before: usize) -> Duration {
+    let step = before % usize::from(REFUSED_STEPS);
+    REFUSED_PAUSE + REFUSED_STEP * u32::try_from(step).unwrap_or_default()
 }
 
 async fn call<C: Caller, S: GrpcService>(
@@ -312,5 +336,23 @@ async fn begin<T>(work: impl Future<Output = T>, turn: impl Send) -> T {
     match begun {
         Poll::Ready(done) => done,
         Poll::Pending => work.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{REFUSED_PAUSE, pause_after};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn calls_that_are_refused_together_are_answered_one_by_one() {
+        let pauses: BTreeSet<_> = (0..64).map(pause_after).collect();
+        assert_eq!(pauses.len(), 64);
+        assert!(
+            pauses
+                .iter()
+                .all(|pause| (REFUSED_PAUSE..2 * REFUSED_PAUSE).contains(pause))
+        );
+        assert_eq!(pause_after(usize::MAX - usize::MAX % 100), REFUSED_PAUSE);
     }
 }

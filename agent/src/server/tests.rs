@@ -37,7 +37,7 @@ struct Porter {
 }
 
 #[derive(Clone, Debug)]
-struct Guest {
+pub(super) struct Guest {
     over: watch::Receiver<bool>,
     _inside: Arc<()>,
     heard: Option<watch::Sender<Heard>>,

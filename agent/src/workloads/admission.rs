@@ -208,6 +208,16 @@ fn connected(socket: &UnixStream) -> Option<AuditProcess> {
 impl Admit for WorkloadGate {
     type Caller = Caller;
 
+    /// A process in a user namespace of its own is charged to who made that, and yet not let in
+    /// while the user is not whose ID it has.
+    fn knock(&self, socket: &UnixStream) -> Result<u32, Refused> {
+        let Ok(peer) = socket.peer_cred() else {
+            return Ok(u32::MAX);
+        };
+        self.0.quota.knock(peer.uid())?;
+        Ok(peer.uid())
+    }
+
     fn admit(&self, socket: &UnixStream) -> Result<Caller, Refused> {
         if *self.0.workloads.closed.borrow() {
             return Err(Refused::NotServing);

@@ -150,6 +150,30 @@ impl Quota {
         place.check().map(|()| place)
     }
 
+    /// Whether the user with this ID has room for one more connection, by what is known of him
+    /// already: nothing is charged, and no account is made. So what has to be refused anyway costs
+    /// one look, and not that at its process.
+    ///
+    /// # Errors
+    /// Which of the user's caps is reached.
+    pub(super) fn knock(&self, uid: u32) -> Result<(), Refused> {
+        let account = self.accounts.lock().get(&Payer::User(uid)).cloned();
+        let Some(account) = account else {
+            return Ok(());
+        };
+        if !account.connections_rate.has_room(Instant::now()) {
+            return Err(Refused::Overloaded("new connections"));
+        }
+        let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        if of(&account.connections) >= account.max_connections {
+            return Err(Refused::Overloaded("connections of one user or cgroup"));
+        }
+        if of(&account.handshakes) >= account.max_handshakes {
+            return Err(Refused::Overloaded("handshakes of one user or cgroup"));
+        }
+        Ok(())
+    }
+
     /// The accounts, made where they are missing.
     fn accounts_of(&self, uid: u32, cgroup: Option<u64>) -> [Option<Arc<Account>>; 2] {
         let payers = [Some(Payer::User(uid)), cgroup.map(Payer::Cgroup)];

@@ -39,6 +39,13 @@ impl Rate {
         self.full_at.fetch_update(order, order, next).is_ok()
     }
 
+    /// Whether one more may be at `now`, without counting it.
+    pub(super) fn has_room(&self, now: Instant) -> bool {
+        let now = self.since_start(now);
+        let next = self.full_at.load(Ordering::Relaxed).max(now);
+        next.saturating_add(self.interval) <= now.saturating_add(self.tolerance)
+    }
+
     /// Whether anything of the past still counts.
     pub(super) fn is_behind(&self, now: Instant) -> bool {
         self.full_at.load(Ordering::Relaxed) > self.since_start(now)
@@ -73,6 +80,18 @@ mod tests {
         advance(Duration::from_secs(3600)).await;
         assert!(!rate.is_behind(Instant::now()));
         assert_eq!(allowed(&rate), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_is_what_is_allowed_next() {
+        let rate = Rate::new(10, Duration::from_secs(1));
+        for _ in 0..20 {
+            let room = rate.has_room(Instant::now());
+            assert_eq!(rate.allow(Instant::now()), room);
+        }
+        assert!(!rate.has_room(Instant::now()));
+        advance(Duration::from_millis(100)).await;
+        assert!(rate.has_room(Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]

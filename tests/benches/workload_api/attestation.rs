@@ -31,7 +31,8 @@ const MORE: usize = 10;
 /// Fewer samples where each starts a process, or searches all descriptors.
 const FEWER: usize = 5;
 
-/// Descriptors of a peer beside those of every process.
+/// Descriptors of a peer beside those of every process: with the fewest, the first look tries the
+/// connection's number among the lowest ones; with the others, the whole table is searched.
 const DESCRIPTORS: [usize; 3] = [3, 50, 1_000];
 
 /// Where container runtimes listen.

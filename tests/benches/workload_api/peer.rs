@@ -58,8 +58,8 @@ impl Peer {
 }
 
 /// What the process does: it opens half of its descriptors, connects, opens the others, and waits
-/// for its end. So neither the numbers at the begin of its table nor those at the end lead to the
-/// connection.
+/// for its end. So, where these are many, neither the numbers at the begin of its table nor those at
+/// the end lead to the connection.
 pub(crate) fn play(socket: &Path, descriptors: usize) {
     raise_open_files();
     let nothing = |_| File::open("/dev/null").expect("a descriptor");

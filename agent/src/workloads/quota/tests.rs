@@ -120,3 +120,38 @@ async fn processes_count_also_without_a_connection() {
     drop(held);
     process().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_knock_is_refused_where_a_connection_would_be() {
+    let quota = quota();
+    quota.knock(1).unwrap();
+    assert!(quota.accounts.lock().is_empty());
+    let mut held = Vec::new();
+    for cgroup in 0..4 {
+        quota.knock(1).unwrap();
+        held.push(quota.connect(1, Some(cgroup)).unwrap());
+    }
+    quota.knock(1).unwrap_err();
+    quota.connect(1, None).unwrap_err();
+    quota.knock(2).unwrap();
+    held.pop();
+    quota.knock(1).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_knock_heeds_the_rate_and_does_not_count() {
+    let quota = Quota::new(QuotaLimits {
+        connections_per_second: 2,
+        ..limits()
+    });
+    for _ in 0..10 {
+        quota.knock(1).unwrap();
+    }
+    drop((
+        quota.connect(1, None).unwrap(),
+        quota.connect(1, None).unwrap(),
+    ));
+    quota.knock(1).unwrap_err();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    quota.knock(1).unwrap();
+}
