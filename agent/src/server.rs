@@ -38,7 +38,7 @@ use std::sync::Arc;
 use tokio::{net::UnixListener, sync::watch, task::JoinSet};
 
 /// Work on connections after which other tasks get their turn, in connections that were refused.
-const WORK_AT_ONCE: usize = 64;
+const WORK_AT_ONCE: usize = 16;
 
 /// What it takes to let one in: looking at its process, and a task.
 const ADMISSION: usize = 8;
