@@ -2,9 +2,10 @@
 //!
 //! Owns the listening socket from bind to drain: the socket appears with its
 //! final mode and only once it listens, a stale one is replaced, a live one is
-//! refused. Accepted connections wait in turns of their users (`reception`); then each passes [`Admit`] (which pins the peer and
-//! keeps the caps), then the frame layer of `transport`, which puts the caller's
-//! question where it has one, then hyper's HTTP/2.
+//! refused. Accepted connections wait in turns of their users (`reception`); then
+//! each passes [`Admit`] (which pins the peer and keeps the caps), then the frame
+//! layer of `transport`, which puts the caller's question where it has one, then
+//! hyper's HTTP/2.
 //!
 //! The caller that `admit` returned is put into each request's extensions;
 //! services take it from there and from nowhere else.
@@ -58,7 +59,10 @@ pub async fn serve<A, S>(
     S: GrpcService,
 {
     let mut connections = JoinSet::new();
-    let mut reception = Reception::new(listener);
+    let mut reception = match Reception::new(listener) {
+        Ok(reception) => reception,
+        Err(error) => return tracing::error!(%error, "cannot listen on a socket"),
+    };
     let mut work = 0;
     loop {
         if work >= WORK_AT_ONCE {

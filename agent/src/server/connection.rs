@@ -14,6 +14,7 @@ use std::{
     convert::Infallible,
     fmt::Debug,
     future::{Future, poll_fn, ready},
+    os::fd::BorrowedFd,
     pin::pin,
     sync::{
         Arc,
@@ -22,6 +23,7 @@ use std::{
     task::Poll,
     time::Duration,
 };
+use symbolon_syscalls::peer_credentials;
 use tokio::{
     net::UnixStream,
     sync::{Notify, watch},
@@ -113,9 +115,9 @@ pub trait Admit: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where it is plain already that this user may not connect now.
-    fn knock(&self, socket: &UnixStream) -> Result<u32, Refused> {
+    fn knock(&self, socket: BorrowedFd<'_>) -> Result<u32, Refused> {
         // Who cannot be named is refused when its turn comes.
-        Ok(socket.peer_cred().map_or(u32::MAX, |peer| peer.uid()))
+        Ok(peer_credentials(socket).map_or(u32::MAX, |peer| peer.uid))
     }
 
     /// Pins the peer of `socket`.

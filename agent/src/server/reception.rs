@@ -7,15 +7,28 @@
 //! others by one admission and not by a thousand. How long he waits makes no
 //! difference to the proofs: the kernel took his pin when he connected.
 //!
+//! Whoever is refused at the door costs three system calls (accept, name, close)
+//! and nothing of the runtime's: a connection is registered there only when its
+//! turn has come.
+//!
 //! Users are told apart here by their IDs alone, as the kernel names them. Who
 //! answers for a process, and what he may have, [`Admit::admit`] decides.
 
 use super::connection::{Admit, Refused};
-use futures_util::FutureExt as _;
+use rustix::{
+    io::Errno,
+    net::{SocketFlags, accept_with},
+};
 use std::{
     collections::{HashMap, VecDeque},
     io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::net,
+    },
+    sync::Arc,
 };
+use symbolon_syscalls::ReadableWatch;
 use tokio::net::{UnixListener, UnixStream};
 
 /// Connections that may wait, divided by the users who have some that do: as many as one user may
@@ -31,8 +44,9 @@ const TAKEN_AT_ONCE: usize = 16;
 /// The listening socket and those who wait.
 #[derive(Debug)]
 pub(super) struct Reception {
-    listener: UnixListener,
-    waiting: Waiting<UnixStream>,
+    listener: Arc<OwnedFd>,
+    watch: ReadableWatch,
+    waiting: Waiting<OwnedFd>,
     /// Taken since the last one was let in.
     taken: usize,
 }
@@ -49,45 +63,65 @@ pub(super) enum Next {
 }
 
 impl Reception {
-    pub(super) fn new(listener: UnixListener) -> Self {
-        Self {
+    /// Takes over the listening socket.
+    pub(super) fn new(listener: UnixListener) -> io::Result<Self> {
+        let listener = Arc::new(OwnedFd::from(listener.into_std()?));
+        Ok(Self {
+            watch: ReadableWatch::new(Arc::clone(&listener))?,
             listener,
             waiting: Waiting::default(),
             taken: 0,
-        }
+        })
     }
 
     /// Waits for what is next; loses nothing where it is dropped meanwhile.
     pub(super) async fn next(&mut self, admit: &impl Admit) -> Next {
+        let next = self.try_next(admit).await;
+        next.unwrap_or_else(Next::Failed)
+    }
+
+    async fn try_next(&mut self, admit: &impl Admit) -> io::Result<Next> {
         loop {
-            while self.taken < TAKEN_AT_ONCE
-                && let Some(accepted) = self.listener.accept().now_or_never()
-            {
-                if let Err(refused) = self.take(admit, accepted) {
-                    return refused;
-                }
-            }
-            if let Some(connection) = self.waiting.next() {
+            let more = self.taken < TAKEN_AT_ONCE;
+            let mut taken = if more { self.accept_waiting()? } else { None };
+            if taken.is_none() {
                 self.taken = 0;
-                return Next::Connection(connection);
+                if let Some(connection) = self.waiting.next() {
+                    let connection = net::UnixStream::from(connection);
+                    return UnixStream::from_std(connection).map(Next::Connection);
+                }
+                taken = Some(self.watch.until(|| accept(&self.listener)).await?);
             }
-            let accepted = self.listener.accept().await;
-            if let Err(refused) = self.take(admit, accepted) {
-                return refused;
+            self.taken = self.taken.saturating_add(1);
+            let joined = taken.map_or(Ok(()), |connection| self.take(admit, connection));
+            if let Err(refused) = joined {
+                return Ok(Next::Refused(refused));
             }
         }
     }
 
-    fn take<T>(
-        &mut self,
-        admit: &impl Admit,
-        accepted: io::Result<(UnixStream, T)>,
-    ) -> Result<(), Next> {
-        self.taken = self.taken.saturating_add(1);
-        let (connection, _) = accepted.map_err(Next::Failed)?;
-        let user = admit.knock(&connection);
-        user.and_then(|user| self.waiting.join(user, connection))
-            .map_err(Next::Refused)
+    /// The next one in the kernel's queue, where there is one.
+    fn accept_waiting(&self) -> io::Result<Option<OwnedFd>> {
+        match accept(&self.listener) {
+            Ok(connection) => Ok(Some(connection)),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn take(&mut self, admit: &impl Admit, connection: OwnedFd) -> Result<(), Refused> {
+        let user = admit.knock(connection.as_fd())?;
+        self.waiting.join(user, connection)
+    }
+}
+
+fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    loop {
+        match accept_with(listener, flags) {
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            accepted => return accepted,
+        }
     }
 }
 
@@ -149,7 +183,7 @@ mod tests {
     use std::{
         future::Future,
         io::Write as _,
-        os::unix::net::UnixStream as PlainStream,
+        os::{fd::BorrowedFd, unix::net::UnixStream as PlainStream},
         sync::atomic::{AtomicUsize, Ordering},
     };
     use tokio::{
@@ -181,7 +215,7 @@ mod tests {
     impl Admit for Desk {
         type Caller = Guest;
 
-        fn knock(&self, _: &UnixStream) -> Result<u32, Refused> {
+        fn knock(&self, _: BorrowedFd<'_>) -> Result<u32, Refused> {
             let place = self.knocks.fetch_add(1, Ordering::Relaxed);
             match self.others.contains(&place) {
                 true => Ok(OTHER),
@@ -203,7 +237,7 @@ mod tests {
     fn reception(connections: u8) -> (Reception, Vec<PlainStream>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sock");
-        let reception = Reception::new(UnixListener::bind(&path).unwrap());
+        let reception = Reception::new(UnixListener::bind(&path).unwrap()).unwrap();
         let connect = |number| {
             let mut connection = PlainStream::connect(&path).unwrap();
             connection.write_all(&[number]).unwrap();

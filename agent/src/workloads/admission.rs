@@ -14,11 +14,12 @@ use crate::{
 };
 use std::{
     future::pending,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, BorrowedFd},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use symbolon_attestors::{Changed, Image, PinnedPeer};
+use symbolon_syscalls::peer_credentials;
 use tokio::{net::UnixStream, sync::watch, time::Instant};
 
 /// The root of the unified hierarchy has this ID: whoever was never put into a
@@ -210,12 +211,12 @@ impl Admit for WorkloadGate {
 
     /// A process in a user namespace of its own is charged to who made that, and yet not let in
     /// while the user is not whose ID it has.
-    fn knock(&self, socket: &UnixStream) -> Result<u32, Refused> {
-        let Ok(peer) = socket.peer_cred() else {
+    fn knock(&self, socket: BorrowedFd<'_>) -> Result<u32, Refused> {
+        let Ok(peer) = peer_credentials(socket) else {
             return Ok(u32::MAX);
         };
-        self.0.quota.knock(peer.uid())?;
-        Ok(peer.uid())
+        self.0.quota.knock(peer.uid)?;
+        Ok(peer.uid)
     }
 
     fn admit(&self, socket: &UnixStream) -> Result<Caller, Refused> {

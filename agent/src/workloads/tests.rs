@@ -419,10 +419,8 @@ async fn jwt_svids_are_issued_for_registered_audiences_alone() {
         let audiences: Vec<_> = audiences.iter().map(ToString::to_string).collect();
         let only = only
             .map(|name| SpiffeId::new(format!("spiffe://example.org/mcp/client/{name}")).unwrap());
-        let svids = scene
-            .workloads
-            .jwt(&caller, &audiences, only.as_ref())
-            .await;
+        let asked = scene.workloads.jwt(&caller, &audiences, only.as_ref());
+        let svids = Box::pin(asked).await;
         svids.map(|svids| {
             let ids = svids.iter().map(|svid| svid.spiffe_id.path().to_owned());
             ids.collect::<Vec<_>>()
