@@ -16,7 +16,7 @@ const MAX_USERS: usize = 4096;
 pub(crate) const OPERATORS: u32 = u32::MAX;
 
 /// The user ID of the shared bucket.
-const EVERYBODY_ELSE: u32 = OPERATORS;
+const EVERYBODY_ELSE: u32 = OPERATORS - 1;
 
 /// A bucket of work for each user (generic cell rate algorithm).
 #[derive(Debug)]

@@ -40,6 +40,7 @@ use crate::{
     procfs::ReadError,
     proof::Held,
 };
+use diag::SocketId;
 use kept::Lease;
 use parking_lot::Mutex;
 use rustix::{fs::fstat, io::Errno};
@@ -61,8 +62,8 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_micros(200);
 /// The other end of an accepted connection.
 #[derive(Debug)]
 pub struct PeerEnd {
-    /// The inode of our end.
-    ours: u32,
+    /// Our end.
+    ours: SocketId,
     /// The mount of all sockets, where the kernel tells (Linux 5.8).
     mount: Option<u64>,
     named: OnceLock<Named>,
@@ -73,8 +74,8 @@ pub struct PeerEnd {
 #[derive(Debug)]
 struct Named {
     sought: Sought,
-    /// Keeps a way to ask in the caller's network namespace for its next connection.
-    _lease: Option<Arc<Lease>>,
+    /// The network namespace of both, where that is not ours; keeps a way to ask there.
+    lease: Option<Arc<Lease>>,
 }
 
 /// Why the other end of a connection cannot be named.
@@ -83,7 +84,7 @@ struct Named {
 pub struct PeerEndError(pub Reason);
 
 impl PeerEnd {
-    fn new(ours: u32, mount: Option<u64>) -> Self {
+    fn new(ours: SocketId, mount: Option<u64>) -> Self {
         let why = "the caller's network namespace was not asked for the connection yet";
         Self {
             ours,
@@ -102,10 +103,7 @@ impl PeerEnd {
     fn name(&self, inode: u32, lease: Option<Arc<Lease>>) {
         let sought = Sought::new(inode, self.mount);
         // Who asks twice hears the same: the other end of a connection is one for ever.
-        self.named.get_or_init(|| Named {
-            sought,
-            _lease: lease,
-        });
+        self.named.get_or_init(|| Named { sought, lease });
     }
 
     fn note_unnamed(&self, why: Reason) {
@@ -151,8 +149,7 @@ pub(crate) fn sees_own_pair() -> bool {
     let told = || {
         let (ours, theirs) = UnixStream::pair()?;
         let inode = |socket: &UnixStream| fstat(socket).map(|stat| stat.st_ino);
-        let told = diag::Diag::open()
-            .and_then(|diag| diag.peer(u32::try_from(inode(&ours)?).unwrap_or(0)))?;
+        let told = diag::Diag::open().and_then(|diag| diag.peer(SocketId::of(&ours)?))?;
         std::io::Result::Ok(told.map(u64::from) == Some(inode(&theirs)?))
     };
     told().unwrap_or(false)

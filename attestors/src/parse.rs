@@ -38,7 +38,7 @@ pub use maps::{Backing, Mapping, executable_mappings};
 pub use mountinfo::{mount_points, mounts};
 pub use pagemap::has_private_page;
 pub use proc_event::{ConnectorEvent, connector_event, listen_request};
-pub use sock_diag::{PeerAnswer, peer_answer, peer_request};
+pub use sock_diag::{ANY_COOKIE, PeerAnswer, peer_answer, peer_request};
 pub use stat::{parent, start_time};
 pub use status::{
     Groups, MAX_SUPPLEMENTARY_GROUPS, Restrictions, Seccomp, Status, namespaced_pids, restrictions,

@@ -5,14 +5,16 @@
 //! is next to none. So it is emptied first, and whoever was taken waits here, in
 //! turns with other users: one who connects a thousand times at once delays the
 //! others by one admission and not by a thousand. How long he waits makes no
-//! difference to the proofs: the kernel took his pin when he connected.
+//! difference to the proofs where the kernel took his pin when he connected; the
+//! weaker pin of older kernels is taken when his turn comes.
 //!
 //! Whoever is refused at the door costs three system calls (accept, name, close)
 //! and nothing of the runtime's: a connection is registered there only when its
 //! turn has come.
 //!
-//! Users are told apart here by their IDs alone, as the kernel names them. Who
-//! answers for a process, and what he may have, [`Admit::admit`] decides.
+//! Users are told apart here by their IDs alone, as the kernel names them, and
+//! [`Admit::knock`] sends away whoever is over his caps. Who answers for a
+//! process, and what he may have, [`Admit::admit`] decides.
 
 use super::connection::{Admit, Refused};
 use rustix::{
@@ -82,7 +84,8 @@ impl Reception {
 
     async fn try_next(&mut self, admit: &impl Admit) -> io::Result<Next> {
         loop {
-            let more = self.taken < TAKEN_AT_ONCE;
+            // Where there is no room they wait in the kernel's queue.
+            let more = self.taken < TAKEN_AT_ONCE && self.waiting.has_room();
             let mut taken = if more { self.accept_waiting()? } else { None };
             if taken.is_none() {
                 self.taken = 0;
@@ -145,10 +148,14 @@ impl<T> Default for Waiting<T> {
 }
 
 impl<T> Waiting<T> {
+    const fn has_room(&self) -> bool {
+        self.all < MAX_WAITING
+    }
+
     fn join(&mut self, user: u32, connection: T) -> Result<(), Refused> {
         let known = self.users.get(&user).map_or(0, VecDeque::len);
         let users = self.users.len() + usize::from(known == 0);
-        if self.all >= MAX_WAITING || known >= (SHARED / users).max(1) {
+        if !self.has_room() || known >= (SHARED / users).max(1) {
             return Err(Refused::Overloaded("waiting connections"));
         }
         if known == 0 {

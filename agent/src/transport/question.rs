@@ -44,18 +44,19 @@ pub enum Course {
     Open,
     /// Its peer does not hold it any more: it closes it at this moment, or somebody else has it.
     Lost,
-    /// The peer has closed it, so nobody has its other end.
+    /// Nothing comes any more: the peer has closed it, or whoever has its other end shut it down.
     Closed,
     /// It has to end.
     Over,
 }
 
 impl Course {
-    /// Goes on to `next`; `Closed` and `Over` are last.
+    /// Goes on to `next`, never back.
     #[must_use]
     pub const fn then(self, next: Self) -> Self {
         match self {
             Self::Open | Self::Lost => next,
+            Self::Closed if matches!(next, Self::Over) => next,
             Self::Closed | Self::Over => self,
         }
     }

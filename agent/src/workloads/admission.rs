@@ -3,7 +3,7 @@
 use super::{
     Process, Workloads, audit_peer,
     binding::Binding,
-    quota::{ConnectionPlace, Quota, QuotaLimits},
+    quota::{ConnectionPlace, Payer, Quota, QuotaLimits},
     rate::Rate,
     turns::{Turn, Turns},
 };
@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 use symbolon_attestors::{Changed, Image, PinnedPeer};
-use symbolon_syscalls::peer_credentials;
+use symbolon_syscalls::{peer_credentials, peer_pidfd, pidfd_info};
 use tokio::{net::UnixStream, sync::watch, time::Instant};
 
 /// The root of the unified hierarchy has this ID: whoever was never put into a
@@ -104,6 +104,7 @@ impl server::Caller for Caller {
     }
 
     async fn ended(&self) {
+        let attestor = &self.0.gate.workloads.services.attestor;
         let proved = async {
             self.0.binding.heard().await;
             self.0.place.end_handshake();
@@ -111,7 +112,7 @@ impl server::Caller for Caller {
         };
         tokio::select! {
             () = self.0.process.ended() => {}
-            () = self.0.binding.ended() => {}
+            () = self.0.binding.ended(attestor) => {}
             () = proved => {}
         }
     }
@@ -209,13 +210,20 @@ fn connected(socket: &UnixStream) -> Option<AuditProcess> {
 impl Admit for WorkloadGate {
     type Caller = Caller;
 
-    /// A process in a user namespace of its own is charged to who made that, and yet not let in
-    /// while the user is not whose ID it has.
+    /// By its user ID and its cgroup, as the kernel has them at hand: a process in a user namespace
+    /// is charged to who made that, and is refused also while the user is whose ID it has there.
     fn knock(&self, socket: BorrowedFd<'_>) -> Result<u32, Refused> {
         let Ok(peer) = peer_credentials(socket) else {
             return Ok(u32::MAX);
         };
-        self.0.quota.knock(peer.uid)?;
+        let quota = &self.0.quota;
+        quota.knock(Payer::User(peer.uid))?;
+        // Whoever has many users has them in one cgroup.
+        let cgroup = peer_pidfd(socket).and_then(|pidfd| pidfd_info(pidfd.as_fd()));
+        let cgroup = cgroup.ok().and_then(|info| info.cgroup_id);
+        if let Some(id) = cgroup.filter(|id| *id != ROOT_CGROUP) {
+            quota.knock(Payer::Cgroup(id))?;
+        }
         Ok(peer.uid)
     }
 

@@ -353,10 +353,9 @@ impl Workloads {
         let proofs = match proofs {
             Ok(proofs) => proofs,
             Err(why) => {
-                let why = caller.binding().settled(why).await;
+                let why = self.settled(caller, why).await;
                 if why != Unproven::Closed {
-                    let presence = Some(&decision.presence);
-                    self.record_denied(process, presence, why.word(), &why.to_string())
+                    self.record_unproven(caller, &decision.presence, &why)
                         .await?;
                 }
                 return Err(Denial::Unproven(why));

@@ -10,8 +10,10 @@
 //! is lost ends the connection.
 //!
 //! A process that closes its end, or exits, takes the descriptor off its table
-//! a moment before the kernel tells us of the end. So what is found lost has that
-//! moment before it counts: an ordinary end is no denial.
+//! a moment before the kernel takes the socket apart. So what is found lost has
+//! that moment before it counts: an end that nobody holds any more is no denial.
+//! The end of what we read does not show that, since whoever has a copy of the
+//! descriptor can shut the connection down and keep it: the kernel is asked.
 
 use super::{Requirements, Workloads, requirements::HeldRequirement};
 use crate::{
@@ -37,9 +39,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-/// How long after the peer's end was not found the connection may still turn out to be closed:
-/// the kernel takes microseconds between the two, and a busy machine some milliseconds more.
-pub(super) const CLOSING: Duration = Duration::from_millis(250);
+/// How long after the peer's end was not found it may still turn out to be closed: the kernel
+/// takes microseconds between the two, and a busy machine some milliseconds more.
+pub(super) const CLOSING: Duration = Duration::from_millis(20);
 
 /// What is not proved of a connection.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -47,7 +49,7 @@ pub enum Unproven {
     /// The process does not hold the peer's end, or as one that was given to it.
     #[error("{0}")]
     NotHeld(Cow<'static, str>),
-    /// The peer has closed the connection: nobody is refused anything.
+    /// The peer's end is closed, and nobody has it: nobody is refused anything.
     #[error("the peer has closed the connection")]
     Closed,
     /// Whether it does could not be found out.
@@ -88,7 +90,7 @@ impl Unproven {
     }
 
     /// Whether nothing that comes later can mend it.
-    const fn is_final(&self) -> bool {
+    pub(super) const fn is_final(&self) -> bool {
         !matches!(self, Self::HeldUnknown(_))
     }
 }
@@ -121,10 +123,15 @@ pub(super) struct Binding {
     course: watch::Sender<Course>,
     /// Why it does not hold the peer's end any more.
     lost: OnceLock<Unproven>,
+    /// Whether what was lost was closed, and is nobody's.
+    closed: OnceLock<bool>,
     /// The process as it was last proved on this connection.
     presence: ArcSwapOption<Presence>,
     /// Whether the trail has the reason for the connection's end.
     noted: Mutex<bool>,
+    /// What a test says of the peer's end.
+    #[cfg(test)]
+    released: std::sync::atomic::AtomicBool,
 }
 
 impl Binding {
@@ -144,8 +151,11 @@ impl Binding {
             believed: Mutex::default(),
             course: watch::Sender::new(Course::Open),
             lost: OnceLock::new(),
+            closed: OnceLock::new(),
             presence: ArcSwapOption::empty(),
             noted: Mutex::default(),
+            #[cfg(test)]
+            released: false.into(),
         })
     }
 
@@ -174,7 +184,7 @@ impl Binding {
     }
 
     /// Resolves when the connection has to end.
-    pub(super) async fn ended(&self) {
+    pub(super) async fn ended(&self, attestor: &Attestor) {
         let unanswered = async {
             self.heard().await;
             if self.payload.is_none() || *self.heard.borrow() != Heard::Nothing {
@@ -182,42 +192,55 @@ impl Binding {
             }
         };
         tokio::select! {
-            () = self.over() => {}
+            () = self.over(attestor) => {}
             () = unanswered => {}
         }
     }
 
-    async fn over(&self) {
+    async fn over(&self, attestor: &Attestor) {
         let mut course = self.course.subscribe();
         let is_ending = |course: &Course| matches!(course, Course::Lost | Course::Over);
         // The sender lives as long as this.
         drop(course.wait_for(is_ending).await);
-        if self.is_closed().await {
+        if self.lost.get().is_some() && self.is_closed(attestor).await {
             // That ends it, and whoever reads it says so.
             pending::<()>().await;
         }
     }
 
-    /// Whether the peer closes the connection in this moment; else it is over.
-    async fn is_closed(&self) -> bool {
+    /// Whether nobody has the end that was lost, or has not in a moment; else the connection is over.
+    async fn is_closed(&self, attestor: &Attestor) -> bool {
         let mut course = self.course.subscribe();
         let is_last = |course: &Course| matches!(course, Course::Closed | Course::Over);
         drop(timeout(CLOSING, course.wait_for(is_last)).await);
-        self.go_on_to(Course::Over);
-        let is_closed = *self.course.borrow() == Course::Closed;
+        let is_closed = self.was_closed(attestor);
         if !is_closed {
-            *self.noted.lock() = true;
+            self.go_on_to(Course::Over);
         }
         is_closed
     }
 
-    /// What has to be said about an end that was not found: nothing, where the peer closes the
-    /// connection in this moment.
-    pub(super) async fn settled(&self, why: Unproven) -> Unproven {
+    /// As the kernel says when it is asked first.
+    fn was_closed(&self, attestor: &Attestor) -> bool {
+        *self.closed.get_or_init(|| match &self.far {
+            Far::Socket(end) => attestor.is_closed(end),
+            Far::Unknown(_) => false,
+            #[cfg(test)]
+            Far::Staged(_) => self.released.load(std::sync::atomic::Ordering::Relaxed),
+        })
+    }
+
+    /// What has to be said about an end that was not found: nothing, where nobody has it.
+    pub(super) async fn settled(&self, attestor: &Attestor, why: Unproven) -> Unproven {
         match why {
-            Unproven::NotHeld(_) if self.is_closed().await => Unproven::Closed,
+            Unproven::NotHeld(_) if self.is_closed(attestor).await => Unproven::Closed,
             why => why,
         }
+    }
+
+    /// Notes that the trail has why the connection ends, or gets it for certain.
+    pub(super) fn note_told(&self) {
+        *self.noted.lock() = true;
     }
 
     fn go_on_to(&self, next: Course) {
@@ -234,12 +257,12 @@ impl Binding {
     }
 
     /// Why the connection ended, where that was not told to anybody yet.
-    pub(super) fn last_word(&self) -> Option<Unproven> {
+    pub(super) fn last_word(&self, attestor: &Attestor) -> Option<Unproven> {
         let lost = self.lost.get();
         let why = match *self.heard.borrow() {
             Heard::Breach(breach) => Unproven::Breach(breach),
             // Whoever found it did not wait for what comes of it.
-            _ if lost.is_some() && *self.course.borrow() != Course::Closed => lost?.clone(),
+            _ if lost.is_some() && !self.was_closed(attestor) => lost?.clone(),
             Heard::Nothing if self.payload.is_some() && Instant::now() >= self.deadline => {
                 Unproven::NotAnswered
             }
@@ -262,25 +285,20 @@ impl Binding {
             None => self.try_proofs(attestor, peer, require),
         };
         match &proofs {
-            Err(Unproven::NotHeld(_)) if *self.course.borrow() == Course::Closed => {
-                return Err(Unproven::Closed);
-            }
             // See `settled`.
             Err(why @ Unproven::NotHeld(_)) => {
                 self.lost.get_or_init(|| why.clone());
                 self.go_on_to(Course::Lost);
             }
-            Err(unproven) if unproven.is_final() => {
-                *self.noted.lock() = true;
-                self.go_on_to(Course::Over);
-            }
+            Err(unproven) if unproven.is_final() => self.go_on_to(Course::Over),
             Ok(_) | Err(_) => {}
         }
         proofs
     }
 
     /// What is lost of a connection on which all was proved, while nobody asks for
-    /// anything; told once, and the connection ends. As [`Self::proofs`].
+    /// anything; told once, for whoever asks to tell the trail, and the connection ends. As
+    /// [`Self::proofs`].
     pub(super) fn lost(
         &self,
         attestor: &Attestor,
@@ -293,7 +311,11 @@ impl Binding {
             return None;
         }
         let unproven = self.proofs(attestor, peer, require).err()?;
-        unproven.is_final().then_some((unproven, presence))
+        if !unproven.is_final() {
+            return None;
+        }
+        self.note_told();
+        Some((unproven, presence))
     }
 
     fn try_proofs(
@@ -392,9 +414,17 @@ impl Binding {
         self.heard.send_replace(heard);
     }
 
-    /// As if the peer had closed it.
+    /// As if the peer had closed it, and nobody else had it.
     #[cfg(test)]
     pub(super) fn close(&self) {
+        self.released
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+        self.shut_down();
+    }
+
+    /// As if somebody had shut it down who has it.
+    #[cfg(test)]
+    pub(super) fn shut_down(&self) {
         self.go_on_to(Course::Closed);
     }
 

@@ -61,7 +61,8 @@ impl Workloads {
             if let Some((why, presence)) = binding.lost(attestor, process.peer(), require) {
                 let (workloads, process) = (Arc::clone(self), Arc::clone(process));
                 self.services.supervisor.spawn(async move {
-                    let why = binding.settled(why).await;
+                    let attestor = &workloads.services.attestor;
+                    let why = binding.settled(attestor, why).await;
                     if why != Unproven::Closed {
                         let reason = why.to_string();
                         let event =

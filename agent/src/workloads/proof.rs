@@ -58,8 +58,8 @@ impl Workloads {
             Err(unproven) => {
                 // Another image lost the socket because it is another one.
                 self.check_unchanged(process).await?;
-                let unproven = caller.binding().settled(unproven).await;
-                return Err(self.deny_unproven(process, &attested, unproven).await);
+                let unproven = self.settled(caller, unproven).await;
+                return Err(self.deny_unproven(caller, &attested, unproven).await);
             }
         };
         self.check_unchanged(process).await?;
@@ -67,6 +67,12 @@ impl Workloads {
         let presence = process.presence(attestation);
         caller.binding().note_presence(&presence);
         Ok((presence, recorded))
+    }
+
+    /// What has to be said of what is not proved.
+    pub(super) async fn settled(&self, caller: &Caller, unproven: Unproven) -> Unproven {
+        let attestor = &self.services.attestor;
+        caller.binding().settled(attestor, unproven).await
     }
 
     /// What is proved of the connection at this moment.
@@ -280,17 +286,16 @@ impl Workloads {
     }
 
     /// The evidence without proofs goes to the trail as well: it says who tried.
-    async fn deny_unproven(&self, process: &Process, attested: &Attested, why: Unproven) -> Denial {
+    async fn deny_unproven(&self, caller: &Caller, attested: &Attested, why: Unproven) -> Denial {
         if why == Unproven::Closed {
             return Denial::Unproven(why);
         }
+        let process = caller.process();
         let denied = async {
             let (attestation, recorded) = self.record(process, attested, None).await?;
             recorded.await?;
             let presence = process.presence(attestation);
-            let reason = why.to_string();
-            self.record_denied(process, Some(&presence), why.word(), &reason)
-                .await
+            self.record_unproven(caller, &presence, &why).await
         };
         match denied.await {
             Ok(()) => Denial::Unproven(why),
@@ -298,9 +303,29 @@ impl Workloads {
         }
     }
 
+    /// Also where the call is given up: then the connection's end is told, or this was.
+    pub(super) async fn record_unproven(
+        &self,
+        caller: &Caller,
+        presence: &Presence,
+        why: &Unproven,
+    ) -> Result<(), Denial> {
+        let event = self.denied(
+            caller.process(),
+            Some(presence),
+            why.word(),
+            &why.to_string(),
+        );
+        let recorded = self.services.trail.begin(event).await?;
+        if why.is_final() {
+            caller.binding().note_told();
+        }
+        Ok(recorded.await?)
+    }
+
     /// Records why a connection ended, unless a call on it was told.
     pub(super) async fn note_left(&self, caller: &Caller) {
-        let Some(why) = caller.binding().last_word() else {
+        let Some(why) = caller.binding().last_word(&self.services.attestor) else {
             return;
         };
         let process = caller.process();

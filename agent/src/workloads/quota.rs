@@ -150,14 +150,14 @@ impl Quota {
         place.check().map(|()| place)
     }
 
-    /// Whether the user with this ID has room for one more connection, by what is known of him
-    /// already: nothing is charged, and no account is made. So what has to be refused anyway costs
-    /// one look, and not that at its process.
+    /// Whether this payer has room for one more connection, by what is known of it already:
+    /// nothing is charged, and no account is made. So what has to be refused anyway costs one look,
+    /// and not that at its process.
     ///
     /// # Errors
-    /// Which of the user's caps is reached.
-    pub(super) fn knock(&self, uid: u32) -> Result<(), Refused> {
-        let account = self.accounts.lock().get(&Payer::User(uid)).cloned();
+    /// Which of the payer's caps is reached.
+    pub(super) fn knock(&self, payer: Payer) -> Result<(), Refused> {
+        let account = self.accounts.lock().get(&payer).cloned();
         let Some(account) = account else {
             return Ok(());
         };

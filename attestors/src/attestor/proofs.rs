@@ -57,6 +57,13 @@ impl Attestor {
         })
     }
 
+    /// Whether nobody has `end` any more, so that it is in nobody's hands. False also where the
+    /// kernel cannot be asked. Takes microseconds and never waits.
+    #[must_use]
+    pub fn is_closed(&self, end: &PeerEnd) -> bool {
+        self.networks.is_closed(end)
+    }
+
     /// What the kernel's stamp with the process ID of `peer` is worth: who owns the PID namespaces
     /// from the process's up to ours. Does not change while it lives.
     #[must_use]

@@ -3,15 +3,17 @@
 //! The kernel answers while the question is sent, so nothing here waits. An
 //! answer counts only if the kernel sent it and it is the one to our question.
 
-use crate::parse::{self, PeerAnswer};
+use crate::parse::{self, ANY_COOKIE, PeerAnswer};
 use parking_lot::Mutex;
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsFd, OwnedFd},
+    fs::fstat,
     io::Errno,
     net::{
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType,
         netlink::{self, SocketAddrNetlink},
         recvfrom, sendto, socket_with,
+        sockopt::socket_cookie,
     },
 };
 
@@ -20,6 +22,33 @@ const ANSWER_BYTES: usize = 512;
 
 /// Messages that are read in search of the answer to one question.
 const MAX_MESSAGES: usize = 16;
+
+/// A socket, as the kernel names it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct SocketId {
+    pub(super) inode: u32,
+    /// Given once since the machine started.
+    pub(super) cookie: u64,
+}
+
+impl SocketId {
+    /// Of a socket of ours.
+    pub(super) fn of(socket: impl AsFd) -> Result<Self, Errno> {
+        let inode = fstat(&socket)?.st_ino;
+        Ok(Self {
+            inode: u32::try_from(inode).map_err(|_wide| Errno::OVERFLOW)?,
+            cookie: socket_cookie(socket)?,
+        })
+    }
+
+    /// Whichever has this inode now.
+    pub(super) const fn with_inode(inode: u32) -> Self {
+        Self {
+            inode,
+            cookie: ANY_COOKIE,
+        }
+    }
+}
 
 /// Asks in the network namespace in which it was opened.
 #[derive(Debug)]
@@ -43,13 +72,14 @@ impl Diag {
         })
     }
 
-    /// The inode of the other end of the socket with this one; none where nobody holds it.
+    /// The inode of the other end of this socket; none where nobody holds it.
     ///
-    /// `ENOENT` says that there is no such socket in this network namespace.
-    pub(super) fn peer(&self, inode: u32) -> Result<Option<u32>, Errno> {
+    /// `ENOENT` and `ESTALE` say that there is no such socket in this network namespace.
+    pub(super) fn peer(&self, socket: SocketId) -> Result<Option<u32>, Errno> {
+        let SocketId { inode, cookie } = socket;
         let mut asked = self.asked.lock();
         *asked = asked.wrapping_add(1);
-        let question = parse::peer_request(*asked, inode);
+        let question = parse::peer_request(*asked, inode, cookie);
         sendto(
             &self.socket,
             &question,

@@ -11,7 +11,10 @@
 //! own, and a node whose pods share a user has the room to itself. The socket
 //! in our own namespace is not among them.
 
-use super::{PeerEndError, diag::Diag};
+use super::{
+    PeerEndError,
+    diag::{Diag, SocketId},
+};
 use crate::{findings::unread, host::Host, namespaces::NamespaceId, pin::PinnedPeer};
 use parking_lot::Mutex;
 use rustix::{
@@ -61,6 +64,12 @@ pub(super) struct Lease {
     sockets: Weak<Mutex<Vec<Socket>>>,
 }
 
+impl Lease {
+    pub(super) const fn namespace(&self) -> NamespaceId {
+        self.namespace
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(sockets) = self.sockets.upgrade() else {
@@ -103,7 +112,7 @@ impl Kept {
         Some(known)
     }
 
-    /// The other end of the connection with the inode `ours`, as the network namespace of `peer`
+    /// The other end of the connection whose end `ours` is, as the network namespace of `peer`
     /// tells it.
     ///
     /// The thread may be left there: to be called on one that does nothing else any more.
@@ -112,7 +121,7 @@ impl Kept {
         host: &Host,
         peer: &PinnedPeer,
         payer: Payer,
-        ours: u32,
+        ours: SocketId,
     ) -> Result<(u32, Arc<Lease>), PeerEndError> {
         let hidden = |error: Errno| PeerEndError(unread("ns/net", error.into()));
         let directory = peer.directory(&host.root).map_err(hidden)?;

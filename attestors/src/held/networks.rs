@@ -8,12 +8,13 @@
 //! calls waits for it. The pool is one of its own: nothing that a caller can
 //! stall is done on its threads.
 //!
-//! Inodes of sockets are given once for all namespaces, so whichever answers,
-//! the answer is about this very connection.
+//! The question names our end by its inode and its cookie. Inodes are given again
+//! when the kernel has counted through 32 bits, cookies are not: so whichever
+//! namespace answers, the answer is about this very connection.
 
 use super::{
     PeerEnd, PeerEndError,
-    diag::Diag,
+    diag::{Diag, SocketId},
     kept::{Kept, Payer},
 };
 use crate::{
@@ -22,11 +23,7 @@ use crate::{
     pin::PinnedPeer,
     read_pool::{PoolError, ReadPool},
 };
-use rustix::{
-    fd::BorrowedFd,
-    fs::{StatxFlags, fstat},
-    io::Errno,
-};
+use rustix::{fd::BorrowedFd, fs::StatxFlags, io::Errno};
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
@@ -75,16 +72,15 @@ impl Networks {
                 format!("the kernel does not tell the connection's other end: {error}").into(),
             )
         };
-        let inode = fstat(socket).map_err(refused)?.st_ino;
-        let inode = u32::try_from(inode).map_err(|_wide| refused(Errno::OVERFLOW))?;
-        let end = PeerEnd::new(inode, mount_of(socket));
-        let (other, lease) = match self.own(inode) {
+        let ours = SocketId::of(socket).map_err(refused)?;
+        let end = PeerEnd::new(ours, mount_of(socket));
+        let (other, lease) = match self.own(ours) {
             Ok(other) => (other, None),
-            Err(Errno::NOENT) => {
+            Err(Errno::NOENT | Errno::STALE) => {
                 let Some((diag, lease)) = self.known(host, peer) else {
                     return Ok(end);
                 };
-                match diag.peer(inode) {
+                match diag.peer(ours) {
                     Ok(other) => (other, Some(lease)),
                     // A job finds out why.
                     Err(_elsewhere) => return Ok(end),
@@ -119,7 +115,23 @@ impl Networks {
         }
     }
 
-    fn own(&self, inode: u32) -> Result<Option<u32>, Errno> {
+    /// Whether nobody has `end` any more, as its network namespace tells.
+    pub(crate) fn is_closed(&self, end: &PeerEnd) -> bool {
+        let Some(named) = end.named.get() else {
+            return false;
+        };
+        let other = SocketId::with_inode(named.sought.inode());
+        let answer = match &named.lease {
+            None => self.own(other),
+            Some(lease) => match self.others.known(lease.namespace()) {
+                Some((diag, _lease)) => diag.peer(other),
+                None => return false,
+            },
+        };
+        answer == Err(Errno::NOENT)
+    }
+
+    fn own(&self, socket: SocketId) -> Result<Option<u32>, Errno> {
         let diag = match self.own.get() {
             Some(diag) => diag,
             None => {
@@ -127,7 +139,7 @@ impl Networks {
                 self.own.get_or_init(|| diag)
             }
         };
-        diag.peer(inode)
+        diag.peer(socket)
     }
 
     fn known(&self, host: &Host, peer: &PinnedPeer) -> Option<(Arc<Diag>, Arc<super::Lease>)> {

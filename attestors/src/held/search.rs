@@ -112,6 +112,10 @@ impl Place {
 }
 
 impl Sought {
+    pub(super) const fn inode(&self) -> u32 {
+        self.inode
+    }
+
     pub(super) const fn new(inode: u32, mount: Option<u64>) -> Self {
         Self {
             inode,

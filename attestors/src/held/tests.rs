@@ -1,5 +1,5 @@
 use super::{
-    diag::Diag,
+    diag::{Diag, SocketId},
     kept::{Kept, Lease, Payer},
     search::{LOWEST, Place, likely},
     sees_own_pair,
@@ -86,7 +86,10 @@ fn a_socket_in_another_network_goes_with_the_last_connection_from_there() {
     let kept = Kept::default();
     let (diag, one) = open(&kept, &namespaces[0], ALICE);
     let (_, other) = open(&kept, &namespaces[1], ALICE);
-    assert_eq!(diag.peer(1).unwrap_err(), Errno::NOENT);
+    assert_eq!(
+        diag.peer(SocketId::with_inode(1)).unwrap_err(),
+        Errno::NOENT
+    );
     assert_eq!(kept.count(), 2);
     let (_, again) = kept.known(id(&namespaces[0])).unwrap();
     drop(one);

@@ -28,13 +28,22 @@ pub enum PeerAnswer {
     Refused(i32),
 }
 
-/// The question for the other end of the socket with the inode `inode`.
+/// No cookie is demanded.
+pub const ANY_COOKIE: u64 = u64::MAX;
+
+/// The question for the other end of the socket with the inode `inode` and this cookie: the kernel
+/// gives inodes again when 32 bits of them were used, and cookies never.
 #[must_use]
-pub fn peer_request(sequence: u32, inode: u32) -> Vec<u8> {
+pub fn peer_request(sequence: u32, inode: u32, cookie: u64) -> Vec<u8> {
     let mut body = vec![UNIX, 0, 0, 0];
-    // States (all), inode, what to show, no cookie.
-    for word in [u32::MAX, inode, SHOW_PEER, u32::MAX, u32::MAX] {
+    // States (all), inode, what to show; the lower half of the cookie is first everywhere.
+    for word in [u32::MAX, inode, SHOW_PEER] {
         body.extend_from_slice(&word.to_ne_bytes());
+    }
+    let [low, high] = [cookie & u64::from(u32::MAX), cookie >> 32];
+    for half in [low, high] {
+        let half = u32::try_from(half).unwrap_or(u32::MAX);
+        body.extend_from_slice(&half.to_ne_bytes());
     }
     request(BY_FAMILY, sequence, &body)
 }
@@ -95,7 +104,7 @@ fn peer(bytes: &[u8]) -> Result<Option<u32>, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BY_FAMILY, ERROR, PEER, PeerAnswer, peer_answer, peer_request};
+    use super::{ANY_COOKIE, BY_FAMILY, ERROR, PEER, PeerAnswer, peer_answer, peer_request};
     use crate::parse::netlink::request;
     use proptest::prelude::*;
 
@@ -121,10 +130,14 @@ mod tests {
 
     #[test]
     fn the_question_is_as_the_kernel_wants_it() {
-        let question = peer_request(7, 0x0102_0304);
+        let question = peer_request(7, 0x0102_0304, 0x0506_0708_090a_0b0c);
         assert_eq!(question.len(), 16 + 24);
         assert_eq!(question[..4], 40_u32.to_ne_bytes());
         assert_eq!(question[24..28], 0x0102_0304_u32.to_ne_bytes());
+        assert_eq!(question[32..36], 0x090a_0b0c_u32.to_ne_bytes());
+        assert_eq!(question[36..], 0x0506_0708_u32.to_ne_bytes());
+        let any = peer_request(7, 1, ANY_COOKIE);
+        assert_eq!(any[32..], [0xff; 8]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 use std::{hint::black_box, time::Duration};
-use symbolon_attestors::parse::peer_request;
+use symbolon_attestors::parse::{ANY_COOKIE, peer_request};
 
 const ROUNDS: usize = 5_000;
 
@@ -96,6 +96,7 @@ fn netlink(peer: &Peer) -> Duration {
     let question = peer_request(
         1,
         u32::try_from(inode).expect("as the kernel counts sockets"),
+        ANY_COOKIE,
     );
     let socket = socket_with(
         AddressFamily::NETLINK,

@@ -391,7 +391,8 @@ fn the_end_of_the_connection_is_told_and_is_not_taken_back() {
     ] {
         assert_eq!(told(vec![bytes(), end()], before), after);
     }
-    assert_eq!(Course::Closed.then(Course::Over), Course::Closed);
+    assert_eq!(Course::Closed.then(Course::Lost), Course::Closed);
+    assert_eq!(Course::Closed.then(Course::Over), Course::Over);
 }
 
 #[test]

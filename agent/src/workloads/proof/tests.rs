@@ -537,11 +537,10 @@ async fn own_socket_is_seen_to_be_held_until_it_is_closed() {
     assert_eq!(proofs(&scene), [expected]);
     drop(theirs);
     let pushed = scene.workloads.x509(&caller, Asked::ByStream).await;
-    assert!(matches!(
-        pushed,
-        Err(Denial::Unproven(Unproven::NotHeld(_)))
-    ));
-    assert!(has_ended(&caller));
+    assert!(matches!(pushed, Err(Denial::Unproven(Unproven::Closed))));
+    caller.left().await;
+    scene.close_trail().await;
+    assert!(events(&scene, "denied").is_empty());
 }
 
 /// Nobody called, so nobody looks at the process unless the kernel tells of it.

@@ -1,4 +1,4 @@
-use super::{MAX_REMEMBERED, Quota, QuotaLimits};
+use super::{MAX_REMEMBERED, Payer, Quota, QuotaLimits};
 use std::{sync::Arc, time::Duration};
 
 const POD: Option<u64> = Some(7);
@@ -124,18 +124,33 @@ async fn processes_count_also_without_a_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_knock_is_refused_where_a_connection_would_be() {
     let quota = quota();
-    quota.knock(1).unwrap();
+    quota.knock(Payer::User(1)).unwrap();
     assert!(quota.accounts.lock().is_empty());
     let mut held = Vec::new();
     for cgroup in 0..4 {
-        quota.knock(1).unwrap();
+        quota.knock(Payer::User(1)).unwrap();
         held.push(quota.connect(1, Some(cgroup)).unwrap());
     }
-    quota.knock(1).unwrap_err();
+    quota.knock(Payer::User(1)).unwrap_err();
     quota.connect(1, None).unwrap_err();
-    quota.knock(2).unwrap();
+    quota.knock(Payer::User(2)).unwrap();
+    quota.knock(Payer::Cgroup(3)).unwrap();
     held.pop();
-    quota.knock(1).unwrap();
+    quota.knock(Payer::User(1)).unwrap();
+}
+
+/// Users are as many as a pod may make up; its cgroup is one.
+#[tokio::test(start_paused = true)]
+async fn a_knock_is_refused_where_the_cgroup_has_no_room_whoever_the_user_is() {
+    let quota = quota();
+    let connections = (1..).map_while(|uid| quota.connect(uid, Some(7)).ok());
+    let held: Vec<_> = connections.collect();
+    assert!(!held.is_empty());
+    quota.knock(Payer::Cgroup(7)).unwrap_err();
+    quota.knock(Payer::User(1000)).unwrap();
+    quota.knock(Payer::Cgroup(8)).unwrap();
+    drop(held);
+    quota.knock(Payer::Cgroup(7)).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,13 +160,13 @@ async fn a_knock_heeds_the_rate_and_does_not_count() {
         ..limits()
     });
     for _ in 0..10 {
-        quota.knock(1).unwrap();
+        quota.knock(Payer::User(1)).unwrap();
     }
     drop((
         quota.connect(1, None).unwrap(),
         quota.connect(1, None).unwrap(),
     ));
-    quota.knock(1).unwrap_err();
+    quota.knock(Payer::User(1)).unwrap_err();
     tokio::time::advance(Duration::from_secs(1)).await;
-    quota.knock(1).unwrap();
+    quota.knock(Payer::User(1)).unwrap();
 }

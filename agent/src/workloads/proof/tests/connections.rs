@@ -1,10 +1,10 @@
 //! Connections that end by themselves, and those that only seem to be held.
 
-use super::{events, holding, reasons, until_ended, x509};
+use super::{events, has_ended, holding, reasons, until_ended, with_requirements, x509};
 use crate::{
-    server::Caller as _,
+    server::{Admit as _, Caller as _},
     workloads::{
-        Denial, Requirements, Unproven,
+        Asked, Denial, HeldRequirement, Requirements, Unproven,
         binding::{Binding, Far},
         keeper::LOOKED_AT_ONCE,
         testing::{Scene, until},
@@ -12,8 +12,13 @@ use crate::{
 };
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::{
+    os::{fd::OwnedFd, unix::net::UnixStream as PlainStream},
+    process::{Command, Stdio},
+    sync::Arc,
+};
 use symbolon_attestors::Held;
+use tokio::net::UnixStream;
 
 #[tokio::test]
 async fn peer_that_closes_its_end_is_denied_nothing() {
@@ -44,6 +49,72 @@ async fn peer_that_closes_its_end_is_denied_nothing() {
     }
 }
 
+/// Whoever has a copy of the descriptor can shut the connection down, and still has it.
+#[tokio::test]
+async fn loss_is_recorded_also_where_the_connection_is_shut_down() {
+    for with_call in [false, true] {
+        let scene = Scene::new().await;
+        scene.register("a").await;
+        let (caller, held) = holding(&scene, Held::CloseOnExec);
+        assert_eq!(x509(&scene, &caller).await.unwrap(), 1);
+        *held.lock() = Held::Not("passed on".into());
+        caller.binding().shut_down();
+        if with_call {
+            let denied = x509(&scene, &caller).await;
+            let unheld = matches!(denied, Err(Denial::Unproven(Unproven::NotHeld(_))));
+            assert!(unheld, "{denied:?}");
+        } else {
+            // Given up before anything of it is in the trail.
+            assert!(x509(&scene, &caller).now_or_never().is_none());
+        }
+        caller.left().await;
+        scene.close_trail().await;
+        assert_eq!(reasons(&scene), ["not-held"]);
+    }
+}
+
+/// Also when he shuts it down.
+#[tokio::test]
+async fn socket_that_somebody_else_has_is_not_held_and_not_closed() {
+    let test = "socket_that_somebody_else_has_is_not_held_and_not_closed";
+    for shut_down in [false, true] {
+        let scene = Scene::new().await;
+        scene.register("a").await;
+        let possible = Requirements::possible(&scene.attestor());
+        let held = possible.held == HeldRequirement::Any;
+        if !crate::testing::can_run(test, held, "use a kernel with CONFIG_UNIX_DIAG") {
+            return;
+        }
+        let require = Requirements {
+            answered: false,
+            ..possible
+        };
+        with_requirements(&scene, require);
+        let (ours, theirs) = PlainStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let ours = UnixStream::from_std(ours).unwrap();
+        let caller = scene.gate.admit(&ours).unwrap();
+        assert_eq!(x509(&scene, &caller).await.unwrap(), 1);
+        let mut keeper = Command::new("cat")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        if shut_down {
+            caller.binding().shut_down();
+        }
+        let pushed = scene.workloads.x509(&caller, Asked::ByStream).await;
+        let unheld = matches!(pushed, Err(Denial::Unproven(Unproven::NotHeld(_))));
+        assert!(unheld, "{pushed:?}");
+        assert!(has_ended(&caller));
+        caller.left().await;
+        scene.close_trail().await;
+        assert_eq!(reasons(&scene), ["not-held"]);
+        keeper.kill().unwrap();
+        keeper.wait().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn loss_that_its_finder_does_not_wait_for_is_recorded_when_the_connection_ends() {
     let scene = Scene::new().await;
@@ -54,8 +125,8 @@ async fn loss_that_its_finder_does_not_wait_for_is_recorded_when_the_connection_
     assert!(x509(&scene, &caller).now_or_never().is_none());
     // It is not taken back.
     *held.lock() = Held::CloseOnExec;
-    caller.left().await;
     until_ended(&caller).await;
+    caller.left().await;
     let denied = x509(&scene, &caller).await;
     let unheld = matches!(denied, Err(Denial::Unproven(Unproven::NotHeld(_))));
     assert!(unheld, "{denied:?}");
