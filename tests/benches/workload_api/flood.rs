@@ -70,14 +70,16 @@ pub(crate) async fn measure(options: &Options, caller: &Caller, bare: &Bare) {
         agent: agent.setup().workload_socket(),
         bare: bare.socket(),
     };
-    let mut rows = Vec::new();
     for (call, what) in [(Job::Jwt, "kept"), (Job::Token, "new")] {
         for (flood, of) in [(Job::Flood, "calls"), (Job::Storm, "new connections")] {
-            let name = format!("JWT-SVID, {what} connection, flood of {of}");
-            rows.extend(site.times(call, flood).await.rows(&name));
+            let name = format!("JWT-SVID, {what} connection");
+            let rows = site.times(call, flood).await.rows(&name);
+            report::print(
+                &format!("Flood of {of} by another user, audit synced"),
+                &rows,
+            );
         }
     }
-    report::print("Flood by another user, audit synced", &rows);
 }
 
 /// Who calls, who floods, and what.
