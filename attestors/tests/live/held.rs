@@ -444,10 +444,13 @@ async fn what_is_no_connection_has_no_other_end() {
     let (peer, attestor) = (Peer::start(), attestor());
     let pinned = Arc::new(attestor.pin(peer.subject.as_fd()).unwrap());
     let file = std::fs::File::open("/proc/self/stat").unwrap();
+    attestor.peer_end(file.as_fd(), &pinned).unwrap_err();
     // It might be a connection of another network namespace.
-    let end = attestor.peer_end(file.as_fd(), &pinned).unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let end = attestor.peer_end(socket.as_fd(), &pinned).unwrap();
     attestor.name_end(&pinned, &end).await;
     assert!(!end.is_named());
+    assert!(!attestor.is_closed(&end));
     let held = attestor.held(&pinned, &end);
     assert!(
         matches!(&held, Held::Unknown(why) if why.contains("network namespace")),
