@@ -71,7 +71,9 @@ impl Peer {
     }
 
     pub(crate) fn tell(&mut self, command: &str) {
-        writeln!(self.control, "{command}").unwrap();
+        // At once: who reads the word must not leave the line's end to whoever reads next.
+        let line = format!("{command}\n");
+        self.control.write_all(line.as_bytes()).unwrap();
     }
 
     /// Has it do something and say how that ended.
