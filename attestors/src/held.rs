@@ -29,7 +29,6 @@ mod kept;
 mod networks;
 mod search;
 
-pub(crate) use kept::Payer;
 pub(crate) use networks::Networks;
 
 use crate::{

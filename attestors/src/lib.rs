@@ -60,7 +60,7 @@ pub use evidence::{
 pub use held::{PeerEnd, PeerEndError};
 pub use image::Image;
 pub use kinds::{Kind, Kinds};
-pub use pin::{Credentials, PinError, PinMethod, PinnedPeer, ProcessKey};
+pub use pin::{Credentials, PinError, PinMethod, PinnedPeer, ProcessKey, ROOT_CGROUP};
 pub use proof::{AnsweredWord, Held, HeldWord, Proofs, Stamp};
 pub use selector::{MAX_SELECTOR_BYTES, Selector, SelectorError};
 

@@ -39,6 +39,10 @@ pub(crate) const MAX_STATUS_BYTES: usize = 1 << 20;
 /// Most of `stat` that is read: 52 numbers and a name of 64 bytes at most.
 pub(crate) const MAX_STAT_BYTES: usize = 4096;
 
+/// The root of the unified hierarchy, by its ID: whoever was never put into a cgroup is there,
+/// together with everybody else.
+pub const ROOT_CGROUP: u64 = 1;
+
 /// `PID_FS_MAGIC`: pidfds with inode numbers of their own (Linux 6.9).
 const PIDFS: u64 = 0x5049_4446;
 

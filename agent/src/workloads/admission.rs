@@ -18,13 +18,9 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use symbolon_attestors::{Changed, Image, PinnedPeer};
+use symbolon_attestors::{Changed, Image, PinnedPeer, ROOT_CGROUP};
 use symbolon_syscalls::{peer_credentials, peer_pidfd, pidfd_info};
 use tokio::{net::UnixStream, sync::watch, time::Instant};
-
-/// The root of the unified hierarchy has this ID: whoever was never put into a
-/// cgroup is there, together with everybody else.
-const ROOT_CGROUP: u64 = 1;
 
 /// The word for a caller whose process is gone, or cannot be told from others.
 const UNPINNED: &str = "unpinned";

@@ -3,17 +3,14 @@
 use super::Attestor;
 use crate::{
     events::{EventsError, ProcessEvents},
-    held::{Payer, PeerEnd, PeerEndError},
+    held::{PeerEnd, PeerEndError},
     namespaces,
-    pin::PinnedPeer,
+    pin::{PinnedPeer, ROOT_CGROUP},
     proof::{Held, Stamp},
+    turns::Payer,
 };
 use rustix::fd::BorrowedFd;
 use std::sync::Arc;
-
-/// The root of the unified hierarchy: whoever was never put into a cgroup is there, together with
-/// everybody else.
-const ROOT_CGROUP: u64 = 1;
 
 impl Attestor {
     /// Finds the other end of `socket`, an accepted connection of `peer`. Takes microseconds and
@@ -39,7 +36,7 @@ impl Attestor {
             return;
         }
         let payer = Payer {
-            uid: self.accountable_uid(peer),
+            user: self.accountable_uid(peer),
             cgroup: peer.cgroup_id().filter(|id| *id != ROOT_CGROUP),
         };
         // Seldom, and large: those who are in our network take no room.

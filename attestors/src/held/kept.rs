@@ -15,7 +15,7 @@ use super::{
     PeerEndError,
     diag::{Diag, SocketId},
 };
-use crate::{findings::unread, host::Host, namespaces::NamespaceId, pin::PinnedPeer};
+use crate::{findings::unread, host::Host, namespaces::NamespaceId, pin::PinnedPeer, turns::Payer};
 use parking_lot::Mutex;
 use rustix::{
     fd::{AsFd as _, OwnedFd},
@@ -27,13 +27,6 @@ use std::sync::{Arc, Weak};
 /// Other network namespaces in which a socket is kept open. A node has a few dozen pods; each
 /// costs one descriptor.
 const MOST: usize = 64;
-
-/// Who opens a socket: the user who answers for a process, and its cgroup where that is known.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Payer {
-    pub(crate) uid: u32,
-    pub(crate) cgroup: Option<u64>,
-}
 
 /// The sockets, the one used last at the end.
 #[derive(Clone, Debug)]
@@ -199,7 +192,7 @@ impl Kept {
 /// Which one has to go.
 fn excess(sockets: &[Socket]) -> Option<usize> {
     let shares = |payer: Payer| {
-        let of_user = sockets.iter().filter(|one| one.payer.uid == payer.uid);
+        let of_user = sockets.iter().filter(|one| one.payer.user == payer.user);
         let of_cgroup = sockets.iter().filter(|one| one.payer == payer);
         (of_user.count(), of_cgroup.count())
     };

@@ -15,13 +15,14 @@
 use super::{
     PeerEnd, PeerEndError,
     diag::{Diag, SocketId},
-    kept::{Kept, Payer},
+    kept::Kept,
 };
 use crate::{
     host::Host,
     namespaces::NamespaceId,
     pin::PinnedPeer,
     read_pool::{PoolError, ReadPool},
+    turns::Payer,
 };
 use rustix::{fd::BorrowedFd, fs::StatxFlags, io::Errno};
 use std::{
@@ -103,7 +104,7 @@ impl Networks {
         let (host, peer) = (Arc::clone(host), Arc::clone(peer));
         let (others, ours) = (self.others.clone(), end.ours);
         let ask = move || others.ask(&host, &peer, payer, ours);
-        match self.pool.run(payer.uid, ask).await {
+        match self.pool.run(payer.user, ask).await {
             Ok(Ok((other, lease))) => end.name(other, Some(lease)),
             Ok(Err(PeerEndError(why))) => end.note_unnamed(why),
             Err(PoolError::Overloaded) => end.note_unnamed(

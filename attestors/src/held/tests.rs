@@ -1,10 +1,10 @@
 use super::{
     diag::{Diag, SocketId},
-    kept::{Kept, Lease, Payer},
+    kept::{Kept, Lease},
     search::{LOWEST, Place, likely},
     sees_own_pair,
 };
-use crate::{namespaces::NamespaceId, proof::Held};
+use crate::{namespaces::NamespaceId, proof::Held, turns::Payer};
 use rustix::{fd::OwnedFd, io::Errno, thread::UnshareFlags};
 use std::{fs::File, sync::Arc, thread};
 
@@ -61,10 +61,10 @@ fn namespaces(count: usize) -> Option<Vec<OwnedFd>> {
 }
 
 const ALICE: Payer = Payer {
-    uid: 1,
+    user: 1,
     cgroup: None,
 };
-const BOB: Payer = Payer { uid: 2, ..ALICE };
+const BOB: Payer = Payer { user: 2, ..ALICE };
 
 fn id(handle: &OwnedFd) -> NamespaceId {
     NamespaceId::of_handle(handle).unwrap()
