@@ -51,19 +51,27 @@ impl Container {
     }
 }
 
-/// Whether the process runs a program of its container: a file below its root, not the runtime's
-/// (which may be a copy without a name), and the kernel has told it what it needs to begin.
+/// Whether the process runs a program of its container, a file below its root, not the runtime's
+/// (which may be a copy without a name), and waits for something: then its execution is over.
 fn has_executed(process: &Path) -> bool {
-    let is_in_container = || -> std::io::Result<bool> {
+    let waits_in_container = || -> std::io::Result<bool> {
         let program = fs::read_link(process.join("exe"))?;
         let inside = process.join("root");
         let inside = inside.join(program.strip_prefix("/").unwrap_or(&program));
         let (runs, inside) = (fs::metadata(process.join("exe"))?, fs::metadata(inside)?);
         Ok((runs.dev(), runs.ino()) == (inside.dev(), inside.ino())
             && !program.to_string_lossy().contains("runc")
-            && !fs::read(process.join("auxv"))?.is_empty())
+            && waits(&fs::read_to_string(process.join("syscall"))?))
     };
-    is_in_container().unwrap_or(false)
+    waits_in_container().unwrap_or(false)
+}
+
+/// Whether this is the `/proc/PID/syscall` of a process that waits in a system call, other than
+/// those that execute a program: they too may have to wait, with half of the new image in place.
+fn waits(syscall: &str) -> bool {
+    let call = syscall.split_whitespace().next();
+    let call = call.and_then(|call| call.parse::<libc::c_long>().ok());
+    call.is_some_and(|call| call != libc::SYS_execve && call != libc::SYS_execveat)
 }
 
 /// What a command that has to succeed prints, without the line's end.
