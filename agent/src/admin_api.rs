@@ -12,12 +12,13 @@
 //! agent's own faults in fixed sentences. A registration with serious weaknesses
 //! is put in force only with a reason, which its version and the trail keep.
 //!
-//! Left out on purpose: roles and approval, which the registry's governance
-//! adds; this version knows one role.
+//! What needs approval (`govern`) is decided by the digest that the operator was
+//! shown. Left out on purpose: roles; this version knows one.
 
 mod calls;
 mod convert;
 mod gate;
+mod govern;
 mod inspect;
 mod lint;
 mod status;
@@ -73,6 +74,12 @@ const METHODS: &[&str] = &[
     "SuspendClient",
     "ResumeClient",
     "RevokeClient",
+    "ChangeManyStates",
+    "RollbackClient",
+    "ApproveClient",
+    "RejectClient",
+    "WithdrawClient",
+    "GetClientHistory",
     "LintClients",
     "AttestProcess",
     "GetBundle",

@@ -29,7 +29,8 @@ mod writer;
 
 pub use error::AuditError;
 pub use event::{
-    AcceptedWeaknesses, Authority, Credential, CredentialKind, Event, Kind, Outcome, Process,
+    AcceptedWeaknesses, Approvals, Authority, Credential, CredentialKind, Event, Kind, Outcome,
+    Process,
 };
 pub use tail::MAX_TAIL_LINES;
 pub use trail::{Durability, Health, Trail, TrailConfig};

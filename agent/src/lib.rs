@@ -13,6 +13,7 @@ pub mod canonical;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod governance;
 pub mod http;
 pub mod issuance;
 pub mod lint;

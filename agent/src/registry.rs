@@ -15,9 +15,12 @@
 //!
 //! Trusts the admin API to have identified the [`Actor`], and the store as far as
 //! its page says. Fails closed: no store, no change, and what is in force stays.
-//! Left out until approvals come: drafts and pending versions; each version is in
-//! force at once.
+//!
+//! Where approvals are required, a version and a resumption only await them at
+//! first ([`Client::pending`]); other persons than the author put them in force.
+//! What takes away, suspending and revoking, needs nobody's approval.
 
+mod actor;
 mod book;
 mod client;
 mod digest;
@@ -25,21 +28,28 @@ mod error;
 mod expiry;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod governance;
+mod history;
 pub mod limits;
 mod names;
 mod record;
 mod snapshot;
 mod spec;
 mod store;
+mod transition;
 mod wire;
 mod writer;
 
+pub use actor::Actor;
+pub use book::Applied;
 pub use client::{Client, ClientState, ClientVersion, SetFit, Standing, StateChange};
 pub use digest::{Digest, DigestError};
 pub use error::RegistryError;
+pub use governance::{Approval, Bar, Declined, Pending, Proposal, Subject, Verdict};
+pub use history::{Deed, History, HistoryEntry};
 pub use names::{
-    Actor, Audience, ClientName, DnsName, FindingId, Hint, Owner, Purpose, Reason, TextError,
-    WeaknessReason,
+    Audience, ClientName, DnsName, FindingId, Hint, OperatorName, Owner, Purpose, Reason, Source,
+    TextError, WeaknessReason,
 };
 pub use record::{RecordError, RecordFault};
 pub use snapshot::Snapshot;
@@ -47,13 +57,14 @@ pub use spec::{
     Acceptance, AcceptedWeaknesses, ClientDraft, ClientSpec, SelectorSet, SpecError, SpecRules,
 };
 pub use store::{MemoryStore, Record, RedbStore, Store, StoreError};
-pub use writer::RegistryWriter;
+pub use transition::Effect;
+pub use writer::{Change, RegistryWriter};
 
 use crate::clock::SharedClock;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
-use writer::{Change, Command};
+use writer::Command;
 
 /// What the registry is held to.
 #[derive(Clone, Debug)]
@@ -62,6 +73,8 @@ pub struct RegistryConfig {
     pub rules: SpecRules,
     /// How many clients may ever be registered; [`limits::CLIENTS`] by default.
     pub max_clients: usize,
+    /// How many others must approve a new version or a resumption; 0: none, it is in force at once.
+    pub approvals_required: u32,
 }
 
 /// A handle to the registry; cheap to clone.
@@ -69,6 +82,7 @@ pub struct RegistryConfig {
 pub struct Registry {
     published: Arc<Published>,
     commands: mpsc::Sender<Command>,
+    store: Arc<dyn Store>,
 }
 
 /// What the writer publishes and readers take.
@@ -93,11 +107,12 @@ impl Registry {
         clock: SharedClock,
     ) -> Result<(Self, RegistryWriter), RegistryError> {
         let (commands, received) = mpsc::channel(limits::WAITING_COMMANDS);
-        let writer = RegistryWriter::open(store, config, clock, received).await?;
+        let writer = RegistryWriter::open(Arc::clone(&store), config, clock, received).await?;
         Ok((
             Self {
                 published: writer.published(),
                 commands,
+                store,
             },
             writer,
         ))
@@ -128,14 +143,16 @@ impl Registry {
         actor: Actor,
         reason: Reason,
     ) -> Result<Arc<Client>, RegistryError> {
-        self.change(name, Change::Register(Box::new(draft)), actor, reason)
-            .await
+        let change = Change::Register(Box::new(draft));
+        self.made(name, change, actor, reason).await
     }
 
-    /// Puts a new version in force; of `expected` only if that version is the last one.
+    /// Makes a new version; of `expected` only if that version is in force, or pending.
+    ///
+    /// A version that was pending is void.
     ///
     /// # Errors
-    /// Where there is no such client, it is revoked, `expected` is not in force, the
+    /// Where there is no such client, it is revoked, `expected` is neither, the
     /// draft breaks a rule, its SPIFFE ID is taken, or the store fails.
     pub async fn update(
         &self,
@@ -145,13 +162,8 @@ impl Registry {
         actor: Actor,
         reason: Reason,
     ) -> Result<Arc<Client>, RegistryError> {
-        self.change(
-            name,
-            Change::Update(Box::new(draft), expected),
-            actor,
-            reason,
-        )
-        .await
+        let change = Change::Update(Box::new(draft), expected);
+        self.made(name, change, actor, reason).await
     }
 
     /// Ends an active client's identities until it is resumed.
@@ -164,8 +176,8 @@ impl Registry {
         actor: Actor,
         reason: Reason,
     ) -> Result<Arc<Client>, RegistryError> {
-        self.change(name, Change::Stand(Standing::Suspended), actor, reason)
-            .await
+        let change = Change::Stand(Standing::Suspended);
+        self.made(name, change, actor, reason).await
     }
 
     /// Lifts a suspension.
@@ -178,8 +190,8 @@ impl Registry {
         actor: Actor,
         reason: Reason,
     ) -> Result<Arc<Client>, RegistryError> {
-        self.change(name, Change::Stand(Standing::Active), actor, reason)
-            .await
+        let change = Change::Stand(Standing::Active);
+        self.made(name, change, actor, reason).await
     }
 
     /// Ends a client's identities for ever.
@@ -192,17 +204,48 @@ impl Registry {
         actor: Actor,
         reason: Reason,
     ) -> Result<Arc<Client>, RegistryError> {
-        self.change(name, Change::Stand(Standing::Revoked), actor, reason)
-            .await
+        let change = Change::Stand(Standing::Revoked);
+        self.made(name, change, actor, reason).await
     }
 
-    async fn change(
+    /// Says a word about what awaits approval; `digest` is that of what the operator was shown.
+    ///
+    /// # Errors
+    /// Where there is no such client, something else awaits approval, the decision is not
+    /// this person's, a rejection has no reason, or the store fails.
+    pub async fn decide(
+        &self,
+        name: ClientName,
+        (about, digest, verdict): (Subject, Digest, Verdict),
+        actor: Actor,
+        reason: Reason,
+    ) -> Result<Applied, RegistryError> {
+        let change = Change::Decide(about, digest, verdict);
+        self.change(name, change, actor, reason).await
+    }
+
+    async fn made(
         &self,
         name: ClientName,
         change: Change,
         actor: Actor,
         reason: Reason,
     ) -> Result<Arc<Client>, RegistryError> {
+        let applied = self.change(name, change, actor, reason).await?;
+        Ok(applied.new)
+    }
+
+    /// Makes a change; it is durable and in the snapshot when this returns.
+    ///
+    /// # Errors
+    /// As for the change's own method.
+    pub async fn change(
+        &self,
+        name: ClientName,
+        change: Change,
+        actor: Actor,
+        reason: Reason,
+    ) -> Result<Applied, RegistryError> {
         let (reply, answer) = oneshot::channel();
         let command = Command {
             name,

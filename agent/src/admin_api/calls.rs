@@ -1,12 +1,16 @@
 //! The calls of the admin service.
 
-use super::{Operator, convert, inspect, lint, status};
+use super::{Operator, convert, govern, inspect, lint, status};
 use crate::{
     audit::{Event, Kind, MAX_TAIL_LINES, Trail},
     authority::{AuthorityInfo, TrustBundle},
     clock::SharedClock,
+    governance::{self, Act},
     lint::{Judged, Linter, Weak},
-    registry::{Actor, Client, ClientDraft, ClientName, Reason, Registry, RegistryError},
+    registry::{
+        Actor, Applied, Change, Client, ClientName, Reason, Registry, RegistryError, Standing,
+        Verdict,
+    },
     server::until_true,
     supervisor::Supervisor,
     telemetry::{Readiness, RegistryMetrics},
@@ -15,7 +19,6 @@ use crate::{
 use futures_util::{Stream, StreamExt as _};
 use std::{
     fmt::{self, Debug, Display, Formatter},
-    future::Future,
     pin::Pin,
     str::FromStr as _,
     sync::Arc,
@@ -23,10 +26,12 @@ use std::{
 };
 use symbolon_attestors::Attestor;
 use symbolon_proto::admin::{
-    self, AttestProcessRequest, AttestProcessResponse, ChangeStateRequest, GetBundleRequest,
-    GetBundleResponse, GetClientRequest, GetInfoRequest, GetInfoResponse, LintClientsRequest,
-    LintClientsResponse, ListClientsRequest, ListClientsResponse, RegisterClientRequest,
-    TailAuditRequest, TailAuditResponse, UpdateClientRequest,
+    self, AttestProcessRequest, AttestProcessResponse, ChangeManyStatesRequest,
+    ChangeManyStatesResponse, ChangeStateRequest, DecisionRequest, GetBundleRequest,
+    GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse,
+    LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse,
+    RegisterClientRequest, RollbackClientRequest, TailAuditRequest, TailAuditResponse,
+    UpdateClientRequest,
 };
 use tokio::sync::{oneshot, watch};
 use tonic::{Request, Response, Status};
@@ -92,7 +97,7 @@ impl Debug for Authorities {
 /// The admin service.
 #[derive(Clone, Debug)]
 pub struct AdminApi {
-    services: Arc<AdminServices>,
+    pub(super) services: Arc<AdminServices>,
 }
 
 impl AdminApi {
@@ -124,33 +129,26 @@ impl AdminApi {
 
     /// Makes a change and records it, or records that it was refused. Both are
     /// done also where the operator does not wait for them.
-    async fn change<F>(
+    pub(super) async fn change(
         &self,
         requested: Requested,
-        change: impl FnOnce(Registry, Requested, Actor) -> F,
-    ) -> Result<Response<admin::Client>, Status>
-    where
-        F: Future<Output = Result<Arc<Client>, RegistryError>> + Send + 'static,
-    {
+        change: Change,
+    ) -> Result<Response<admin::Client>, Status> {
         let services = &self.services;
         // Taking away must not wait for the disk to have space again.
-        let takes_away = matches!(requested.kind, Kind::Suspended | Kind::Revoked);
+        let takes_away = matches!(requested.act.kind(), Kind::Suspended | Kind::Revoked);
         if !takes_away && !services.trail.health().borrow().is_recording() {
             return Err(status::of_refusing_trail());
         }
         let actor = actor(&requested.operator)?;
         let findings = lint::findings(&requested.judged.findings);
-        let registry = Registry::clone(&services.registry);
-        let changed = match requested.judged.check() {
-            Ok(()) => Ok(change(registry, requested.clone(), actor)),
-            Err(weak) => Err(Undone::Weak(weak)),
-        };
+        let checked = requested.judged.check();
         let (reply, done) = oneshot::channel();
         let this = self.clone();
         services.supervisor.spawn(async move {
-            let changed = match changed {
-                Ok(changed) => changed.await.map_err(Undone::Registry),
-                Err(undone) => Err(undone),
+            let changed = match checked {
+                Ok(()) => this.make(&requested, change, actor).await,
+                Err(weak) => Err(Undone::Weak(weak)),
             };
             let recorded = this.record_change(&requested, changed).await;
             if reply.send(recorded).is_err() {
@@ -167,41 +165,50 @@ impl AdminApi {
         Ok(Response::new(client))
     }
 
-    async fn record_change(
+    async fn make(
         &self,
         requested: &Requested,
-        changed: Result<Arc<Client>, Undone>,
+        change: Change,
+        actor: Actor,
+    ) -> Result<Applied, Undone> {
+        let (name, reason) = (requested.name.clone(), requested.reason.clone());
+        let changed = self.services.registry.change(name, change, actor, reason);
+        changed.await.map_err(Undone::Registry)
+    }
+
+    pub(super) async fn record_change(
+        &self,
+        requested: &Requested,
+        changed: Result<Applied, Undone>,
     ) -> Result<Arc<Client>, Status> {
-        let Requested { kind, name, .. } = requested;
+        let Requested { act, name, .. } = requested;
         let operator = requested.operator.label();
-        let event = match &changed {
-            Ok(client) => Event::new(*kind)
-                .client(name.as_str(), client.version().number)
-                .client_digest(client.version().digest.to_string())
-                .spiffe_id(client.spec().spiffe_id().to_string())
-                .operator(operator)
-                .accepted_weaknesses(match kind {
-                    Kind::Registered | Kind::Updated => accepted(client),
-                    _ => None,
-                })
-                .reason(requested.reason.as_str()),
-            Err(error) => Event::new(Kind::Refused)
-                .operation(kind.as_str())
-                .operator(operator)
-                .reason(format!("{name}: {error}")),
+        let events = match &changed {
+            Ok(applied) => governance::events(*act, applied, &operator, requested.reason.as_str()),
+            Err(error) => vec![
+                Event::new(Kind::Refused)
+                    .operation(act.kind().as_str())
+                    .operator(operator)
+                    .reason(format!("{name}: {error}")),
+            ],
         };
-        let recorded = self.services.trail.record(event).await;
-        let client = changed.map_err(|undone| undone.status())?;
         let changes = &self.services.metrics.changes;
-        changes.get_or_create(&kind.as_str().into()).inc();
+        let mut recorded = Ok(());
+        for event in events {
+            if changed.is_ok() {
+                changes.get_or_create(&event.kind().as_str().into()).inc();
+            }
+            recorded = recorded.and(self.services.trail.record(event).await);
+        }
+        let applied = changed.map_err(|undone| undone.status())?;
         recorded.map_err(|error| status::of_unrecorded_change(&error))?;
-        Ok(client)
+        Ok(applied.new)
     }
 }
 
 /// Why a change was not made.
 #[derive(Debug)]
-enum Undone {
+pub(super) enum Undone {
     Registry(RegistryError),
     Weak(Weak),
 }
@@ -224,61 +231,53 @@ impl Display for Undone {
     }
 }
 
-/// What the trail says of weaknesses that are accepted.
-fn accepted(client: &Client) -> Option<crate::audit::AcceptedWeaknesses> {
-    let accepted = client.spec().accepted_weaknesses()?;
-    Some(crate::audit::AcceptedWeaknesses {
-        findings: accepted
-            .findings()
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        reason: accepted.reason().to_string(),
-    })
-}
-
 /// A change that an operator asks for.
 #[derive(Clone, Debug)]
-struct Requested {
+pub(super) struct Requested {
     operator: Operator,
-    kind: Kind,
+    act: Act,
     name: ClientName,
     reason: Reason,
     /// What was found about the registration that is asked for.
-    judged: Judged,
+    pub(super) judged: Judged,
 }
 
 impl Requested {
-    fn state(kind: Kind, request: Request<ChangeStateRequest>) -> Result<Self, Status> {
-        let operator = operator(&request)?;
-        let request = request.into_inner();
-        Self::new(operator, kind, &request.name, &request.reason)
-    }
-
-    fn new(operator: Operator, kind: Kind, name: &str, reason: &str) -> Result<Self, Status> {
+    pub(super) fn new(
+        operator: Operator,
+        act: Act,
+        name: &str,
+        reason: &str,
+    ) -> Result<Self, Status> {
         Ok(Self {
             operator,
-            kind,
+            act,
             name: convert::name(name)?,
             reason: Reason::from_str(reason)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?,
             judged: Judged::default(),
         })
     }
+
+    pub(super) const fn name(&self) -> &ClientName {
+        &self.name
+    }
 }
 
 /// The operator that the server put there when it accepted the connection.
-fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
+pub(super) fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
     let operator = request.extensions().get::<Operator>().cloned();
     operator.ok_or_else(|| Status::internal("the connection has no operator"))
 }
 
-fn actor(operator: &Operator) -> Result<Actor, Status> {
+pub(super) fn actor(operator: &Operator) -> Result<Actor, Status> {
     Actor::from_str(&operator.label()).map_err(|_bug| Status::internal("the operator has no name"))
 }
 
 #[tonic::async_trait]
 impl admin::admin_server::Admin for AdminApi {
+    type GetClientHistoryStream = govern::HistoryStream;
+
     type TailAuditStream = Pin<Box<dyn Stream<Item = Result<TailAuditResponse, Status>> + Send>>;
 
     async fn get_info(
@@ -315,15 +314,18 @@ impl admin::admin_server::Admin for AdminApi {
     ) -> Result<Response<admin::Client>, Status> {
         let operator = operator(&request)?;
         let request = request.into_inner();
-        let requested = Requested::new(operator, Kind::Registered, &request.name, &request.reason)?;
-        let (requested, draft) = self
-            .judged(requested, request.spec, &request.accept_weak)
-            .await?;
-        self.change(requested, |registry, requested, actor| async move {
-            let Requested { name, reason, .. } = requested;
-            registry.register(name, draft, actor, reason).await
-        })
-        .await
+        let act = Act::Change(Kind::Registered);
+        let mut requested = Requested::new(operator, act, &request.name, &request.reason)?;
+        let mut draft = convert::draft(request.spec)?;
+        requested.judged = lint::judge(
+            &self.services,
+            &requested.name,
+            &mut draft,
+            &request.accept_weak,
+        )
+        .await?;
+        self.change(requested, Change::Register(Box::new(draft)))
+            .await
     }
 
     async fn update_client(
@@ -332,16 +334,64 @@ impl admin::admin_server::Admin for AdminApi {
     ) -> Result<Response<admin::Client>, Status> {
         let operator = operator(&request)?;
         let request = request.into_inner();
-        let requested = Requested::new(operator, Kind::Updated, &request.name, &request.reason)?;
-        let (requested, draft) = self
-            .judged(requested, request.spec, &request.accept_weak)
-            .await?;
+        let act = Act::Change(Kind::Updated);
+        let mut requested = Requested::new(operator, act, &request.name, &request.reason)?;
+        let mut draft = convert::draft(request.spec)?;
+        requested.judged = lint::judge(
+            &self.services,
+            &requested.name,
+            &mut draft,
+            &request.accept_weak,
+        )
+        .await?;
         let expected = (request.expected_version != 0).then_some(request.expected_version);
-        self.change(requested, |registry, requested, actor| async move {
-            let Requested { name, reason, .. } = requested;
-            registry.update(name, draft, expected, actor, reason).await
-        })
-        .await
+        let change = Change::Update(Box::new(draft), expected);
+        self.change(requested, change).await
+    }
+
+    async fn rollback_client(
+        &self,
+        request: Request<RollbackClientRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        self.rollback(request).await
+    }
+
+    async fn approve_client(
+        &self,
+        request: Request<DecisionRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        self.decide(Verdict::Approve, request).await
+    }
+
+    async fn reject_client(
+        &self,
+        request: Request<DecisionRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        self.decide(Verdict::Reject, request).await
+    }
+
+    async fn withdraw_client(
+        &self,
+        request: Request<DecisionRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        self.decide(Verdict::Withdraw, request).await
+    }
+
+    async fn change_many_states(
+        &self,
+        request: Request<ChangeManyStatesRequest>,
+    ) -> Result<Response<ChangeManyStatesResponse>, Status> {
+        self.change_many(request).await
+    }
+
+    async fn get_client_history(
+        &self,
+        request: Request<GetClientHistoryRequest>,
+    ) -> Result<Response<Self::GetClientHistoryStream>, Status> {
+        let name = convert::name(&request.into_inner().name)?;
+        let entries = govern::history(&self.services.registry, &name)?;
+        let entries = entries.take_until(until_true(self.services.stopped.clone()));
+        Ok(Response::new(Box::pin(entries)))
     }
 
     async fn get_client(
@@ -373,6 +423,7 @@ impl admin::admin_server::Admin for AdminApi {
         let wanted = |client: &&Arc<Client>| {
             (request.owner.is_empty() || client.spec().owner().as_str() == request.owner)
                 && (request.state.is_empty() || snapshot.state_of(client).as_str() == request.state)
+                && (!request.pending || client.awaits_approval())
         };
         let mut page: Vec<_> = snapshot
             .iter()
@@ -396,36 +447,21 @@ impl admin::admin_server::Admin for AdminApi {
         &self,
         request: Request<ChangeStateRequest>,
     ) -> Result<Response<admin::Client>, Status> {
-        let requested = Requested::state(Kind::Suspended, request)?;
-        self.change(requested, |registry, requested, actor| async move {
-            let Requested { name, reason, .. } = requested;
-            registry.suspend(name, actor, reason).await
-        })
-        .await
+        self.stand(Standing::Suspended, request).await
     }
 
     async fn resume_client(
         &self,
         request: Request<ChangeStateRequest>,
     ) -> Result<Response<admin::Client>, Status> {
-        let requested = Requested::state(Kind::Resumed, request)?;
-        self.change(requested, |registry, requested, actor| async move {
-            let Requested { name, reason, .. } = requested;
-            registry.resume(name, actor, reason).await
-        })
-        .await
+        self.stand(Standing::Active, request).await
     }
 
     async fn revoke_client(
         &self,
         request: Request<ChangeStateRequest>,
     ) -> Result<Response<admin::Client>, Status> {
-        let requested = Requested::state(Kind::Revoked, request)?;
-        self.change(requested, |registry, requested, actor| async move {
-            let Requested { name, reason, .. } = requested;
-            registry.revoke(name, actor, reason).await
-        })
-        .await
+        self.stand(Standing::Revoked, request).await
     }
 
     async fn lint_clients(

@@ -4,7 +4,10 @@ use super::lint;
 use crate::{
     clock::unix_seconds,
     lint::of_client,
-    registry::{Client, ClientDraft, ClientName, ClientState},
+    registry::{
+        Approval, Client, ClientDraft, ClientName, ClientSpec, ClientState, ClientVersion,
+        Declined, Pending, Proposal, StateChange,
+    },
 };
 use std::{
     str::FromStr as _,
@@ -20,11 +23,8 @@ pub(super) fn name(text: &str) -> Result<ClientName, Status> {
 
 pub(super) fn draft(spec: Option<admin::ClientSpec>) -> Result<ClientDraft, Status> {
     let spec = spec.ok_or_else(|| Status::invalid_argument("the specification is missing"))?;
-    let expires_at = match u64::try_from(spec.expires_at) {
-        Ok(0) => None,
-        Ok(seconds) => UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
-        Err(_before_1970) => return Err(Status::invalid_argument("expires_at lies before 1970")),
-    };
+    let expires_at = moment("expires_at", spec.expires_at)?;
+    let review_by = moment("review_by", spec.review_by)?;
     let sets = spec.selector_sets.into_iter();
     Ok(ClientDraft {
         owner: spec.owner,
@@ -43,7 +43,20 @@ pub(super) fn draft(spec: Option<admin::ClientSpec>) -> Result<ClientDraft, Stat
         required_attestors: kinds(&spec.required_attestors)?,
         // The agent's own to say, not the request's.
         accepted_weaknesses: None,
+        review_by,
+        source: non_empty(spec.source),
     })
+}
+
+fn moment(what: &str, seconds: i64) -> Result<Option<SystemTime>, Status> {
+    match u64::try_from(seconds) {
+        Ok(0) => Ok(None),
+        Ok(seconds) => Ok(UNIX_EPOCH.checked_add(Duration::from_secs(seconds))),
+        Err(_before_1970) => {
+            let error = format!("{what} lies before 1970");
+            Err(Status::invalid_argument(error))
+        }
+    }
 }
 
 fn kinds(names: &[String]) -> Result<Vec<Kind>, Status> {
@@ -78,15 +91,72 @@ pub(super) fn client(client: &Client, state: ClientState, processes: usize) -> a
         author: version.author.to_string(),
         created_at: timestamp(client.created_at()),
         updated_at: timestamp(version.at),
-        spec: Some(spec(client)),
+        spec: Some(spec(client.spec())),
         warnings: findings.iter().map(|f| f.explanation.clone()).collect(),
         processes: u64::try_from(processes).unwrap_or(u64::MAX),
         findings: lint::findings(&findings),
+        pending: client.pending().map(pending),
+        approvals_required: version.approvals_required,
+        approvals: approvals(client.approvals()),
+        in_force: client.has_version_in_force(),
+        pending_resumption: client.pending_resumption().map(pending_resumption),
+        declined: client.declined().map(declined),
+        declined_resumption: client.declined_resumption().map(declined),
     }
 }
 
-fn spec(client: &Client) -> admin::ClientSpec {
-    let spec = client.spec();
+fn pending(pending: &Pending<ClientVersion>) -> admin::PendingVersion {
+    let version = &pending.what;
+    admin::PendingVersion {
+        version: version.number,
+        digest: version.digest.to_string(),
+        author: version.author.to_string(),
+        at: timestamp(version.at),
+        reason: version.reason.to_string(),
+        approvals_required: version.approvals_required,
+        approvals: approvals(&pending.approvals),
+        spec: Some(spec(&version.spec)),
+        findings: lint::findings(&of_client(&version.spec)),
+    }
+}
+
+fn pending_resumption(pending: &Pending<StateChange>) -> admin::PendingResumption {
+    let change = &pending.what;
+    admin::PendingResumption {
+        resumption: change.number,
+        digest: change.digest.to_string(),
+        author: change.author.to_string(),
+        at: timestamp(change.at),
+        reason: change.reason.to_string(),
+        approvals_required: change.approvals_required,
+        approvals: approvals(&pending.approvals),
+    }
+}
+
+fn approvals(approvals: &[Approval]) -> Vec<admin::Approval> {
+    let approval = |approval: &Approval| admin::Approval {
+        operator: approval.operator.to_string(),
+        at: timestamp(approval.at),
+        reason: approval.reason.to_string(),
+        login: approval.operator.login(),
+    };
+    approvals.iter().map(approval).collect()
+}
+
+fn declined<T: Proposal>(declined: &Declined<T>) -> admin::Declined {
+    admin::Declined {
+        number: declined.what.subject().number(),
+        digest: declined.what.digest().to_string(),
+        author: declined.what.author().to_string(),
+        verdict: declined.verdict.participle().to_owned(),
+        operator: declined.operator.to_string(),
+        at: timestamp(declined.at),
+        reason: declined.reason.to_string(),
+    }
+}
+
+/// The message for the content of a version.
+pub(super) fn spec(spec: &ClientSpec) -> admin::ClientSpec {
     let selectors = |set: &crate::registry::SelectorSet| admin::SelectorSet {
         selectors: set.selectors().iter().map(ToString::to_string).collect(),
     };
@@ -110,6 +180,8 @@ fn spec(client: &Client) -> admin::ClientSpec {
             .map(ToString::to_string)
             .collect(),
         accepted_weaknesses: spec.accepted_weaknesses().map(lint::accepted),
+        review_by: spec.review_by().map_or(0, timestamp),
+        source: spec.source().map(ToString::to_string).unwrap_or_default(),
     }
 }
 

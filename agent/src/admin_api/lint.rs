@@ -99,7 +99,7 @@ pub(super) async fn clients(
         response.last = client.name().to_string();
         if matches!(
             snapshot.state_of(client),
-            ClientState::Active | ClientState::Suspended
+            ClientState::New | ClientState::Active | ClientState::Suspended
         ) {
             let found = of_client(services, client, &snapshot).await;
             response.judged += 1;

@@ -1,6 +1,9 @@
 //! From an error to a gRPC status: the one place that chooses code and words.
 
-use crate::{audit::AuditError, registry::RegistryError};
+use crate::{
+    audit::AuditError,
+    registry::{Bar, RegistryError},
+};
 use symbolon_attestors::{AttestError, PinError};
 use tonic::Status;
 
@@ -8,10 +11,15 @@ pub(super) fn of_registry(error: &RegistryError) -> Status {
     let text = error.to_string();
     match error {
         RegistryError::Spec(_) | RegistryError::ReasonMissing => Status::invalid_argument(text),
-        RegistryError::NotFound(_) => Status::not_found(text),
+        RegistryError::NotFound(_) | RegistryError::NoVersion(..) => Status::not_found(text),
         RegistryError::NameTaken(_) | RegistryError::IdTaken { .. } => Status::already_exists(text),
         RegistryError::VersionMismatch { .. } => Status::aborted(text),
-        RegistryError::WrongState { .. } => Status::failed_precondition(text),
+        RegistryError::WrongState { .. }
+        | RegistryError::NeverInForce(..)
+        | RegistryError::NotPending { .. }
+        | RegistryError::OtherPending { .. } => Status::failed_precondition(text),
+        RegistryError::Barred(_, Bar::NoReason) => Status::invalid_argument(text),
+        RegistryError::Barred(..) => Status::permission_denied(text),
         RegistryError::Full { .. } => Status::resource_exhausted(text),
         RegistryError::Closed => Status::unavailable(text),
         RegistryError::Store(_) | RegistryError::Record(_) | RegistryError::Canonical(_) => {

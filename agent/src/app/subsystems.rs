@@ -278,6 +278,7 @@ async fn registry(
     let settings = RegistryConfig {
         rules: rules(config),
         max_clients: CLIENTS,
+        approvals_required: config.registry.approvals_required,
     };
     let (registry, writer) = Registry::open(store, settings, Arc::clone(clock)).await?;
     supervisor.critical("registry", writer.run());
@@ -370,7 +371,8 @@ const COUNTED_AT_ONCE: usize = 1_000;
 
 /// Keeps the gauges that show what registry and authority hold.
 async fn publish(metrics: Metrics, registry: Arc<Registry>, authority: Arc<EmbeddedCa>) {
-    const STATES: [ClientState; 4] = [
+    const STATES: [ClientState; 5] = [
+        ClientState::New,
         ClientState::Active,
         ClientState::Suspended,
         ClientState::Revoked,

@@ -51,6 +51,16 @@ pub enum Kind {
     Resumed,
     /// A client was revoked for ever.
     Revoked,
+    /// A version or a resumption awaits approval.
+    Proposed,
+    /// An operator approved what awaits approval.
+    Approved,
+    /// An operator rejected what awaited approval.
+    Rejected,
+    /// Its author took back what awaited approval.
+    WithdrawnVersion,
+    /// Something else came, and what awaited approval is void.
+    Superseded,
     /// A credential was shown to the agent for validation.
     Validated,
     /// An authority's key moved to another slot.
@@ -78,6 +88,8 @@ pub enum Outcome {
 pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     accepted_weaknesses: Option<AcceptedWeaknesses>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approvals: Option<Approvals>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attestation_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,6 +130,21 @@ pub struct AcceptedWeaknesses {
     pub findings: Vec<String>,
     /// Why.
     pub reason: String,
+}
+
+/// How far what needs approval has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Approvals {
+    /// Who has approved it.
+    pub by: Vec<String>,
+    /// SHA-256 of it, in lower-case hexadecimal.
+    pub digest: String,
+    /// Its number, of versions or of changes of the client's state.
+    pub number: u64,
+    /// "version" or "state".
+    pub of: &'static str,
+    /// How many approvals it needs.
+    pub required: u32,
 }
 
 /// A process, as the kernel named it when it was pinned.
@@ -195,6 +222,11 @@ impl Kind {
             Self::Suspended => "suspended",
             Self::Resumed => "resumed",
             Self::Revoked => "revoked",
+            Self::Proposed => "proposed",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::WithdrawnVersion => "withdrawn_version",
+            Self::Superseded => "superseded",
             Self::Validated => "validated",
             Self::Rotated => "rotated",
             Self::Refused => "refused",
@@ -215,6 +247,7 @@ impl Event {
     pub const fn new(kind: Kind) -> Self {
         Self {
             accepted_weaknesses: None,
+            approvals: None,
             attestation_id: None,
             authority: None,
             client: None,
@@ -260,6 +293,13 @@ impl Event {
     #[must_use]
     pub fn accepted_weaknesses(mut self, accepted: Option<AcceptedWeaknesses>) -> Self {
         self.accepted_weaknesses = accepted;
+        self
+    }
+
+    /// How far what needs approval has come, where it does.
+    #[must_use]
+    pub fn approvals(mut self, approvals: Option<Approvals>) -> Self {
+        self.approvals = approvals;
         self
     }
 

@@ -72,7 +72,7 @@ struct ListArgs {
     #[arg(long, default_value = "", hide_default_value = true)]
     owner: String,
     /// Only clients in this state
-    #[arg(long, value_parser = ["active", "suspended", "revoked", "expired"])]
+    #[arg(long, value_parser = ["new", "active", "suspended", "revoked", "expired"])]
     state: Option<String>,
 }
 
@@ -195,6 +195,7 @@ impl Admin {
             limit: PAGE,
             owner: args.owner,
             state: args.state.unwrap_or_default(),
+            pending: false,
         };
         let mut clients = Vec::new();
         loop {

@@ -1,6 +1,7 @@
 //! `[registry]`: how registrations come into force.
 
-use super::{fault::Problem, key::Key, reader::Reader};
+use super::{key::Key, reader::Reader};
+use crate::registry::limits::APPROVALS;
 use std::path::PathBuf;
 
 /// The registry of clients.
@@ -15,8 +16,9 @@ pub struct Registry {
 const APPROVALS_REQUIRED: Key = Key::new(
     "registry",
     "approvals_required",
-    "How many operators other than the author must approve a version before it is in force. Only \
-     0 is supported by this version.",
+    "How many operators other than the author must approve a version before it is in force, \
+     and the resumption of a suspended client: 0 to 5. Each version keeps the number that it was \
+     made with.",
 );
 
 pub(super) const APPLY_DIR: Key = Key::new(
@@ -31,15 +33,7 @@ pub(super) const APPLY_DIR: Key = Key::new(
 pub(super) const KEYS: &[&Key] = &[&APPROVALS_REQUIRED, &APPLY_DIR];
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Registry {
-    let approvals_required = reader.value(&APPROVALS_REQUIRED, 0);
-    if approvals_required != 0 {
-        reader.refuse(
-            &APPROVALS_REQUIRED,
-            Problem::ApprovalsUnsupported {
-                asked: approvals_required,
-            },
-        );
-    }
+    let approvals_required = reader.within(&APPROVALS_REQUIRED, 0, 0..=APPROVALS);
     Registry {
         approvals_required,
         apply_dir: reader.optional(&APPLY_DIR),

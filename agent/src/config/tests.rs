@@ -256,8 +256,8 @@ const REFUSED: &[(&str, &str)] = &[
         "write a value from",
     ),
     (
-        "[registry]\napprovals_required = 1",
-        "is 1; this version supports 0 only",
+        "[registry]\napprovals_required = 6",
+        "write a value from 0 to 5",
     ),
     (
         "[admin_api]\ngroup = \"\"",

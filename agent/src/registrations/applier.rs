@@ -11,11 +11,13 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    audit::{AcceptedWeaknesses as AuditedWeaknesses, Event, Kind, Trail},
+    audit::{Event, Kind, Trail},
     clock::{SharedClock, unix_seconds},
-    lint::{Asked, Linter, Weak},
+    governance::{self, Act},
+    lint::{Linter, Weak},
     registry::{
-        Actor, Client, ClientDraft, ClientName, Reason, Registry, RegistryError, SpecRules,
+        Actor, Change, ClientDraft, ClientName, Reason, Registry, RegistryError, SpecRules,
+        Standing,
     },
     telemetry::{ApplyMetrics, Block, Note, Readiness, RegistryMetrics},
 };
@@ -224,15 +226,10 @@ impl ApplierServices {
                 .take(TOGETHER)
                 .map(|(name, author)| async move {
                     let reason = Reason::from_str(GONE).unwrap_or_default();
-                    let suspended =
-                        self.registry
-                            .suspend(name.clone(), author.clone(), reason.clone());
+                    let change = Change::Stand(Standing::Suspended);
+                    let suspended = self.make(Kind::Suspended, &name, change, &author, &reason);
                     match suspended.await {
-                        Ok(client) => {
-                            self.note_change(Kind::Suspended, &client, &author, &reason)
-                                .await;
-                            None
-                        }
+                        Ok(()) => None,
                         Err(error) => Some(Trouble {
                             author: author.to_string(),
                             text: format!("{name}: {error}"),
@@ -298,52 +295,44 @@ impl ApplierServices {
         }
         let entry = &step.entry;
         let author = entry.author().ok_or(StepError::Name)?;
-        let name = entry.name.clone();
-        let reason = entry.reason();
-        let made = match step.version {
+        let (name, reason) = (&entry.name, entry.reason());
+        let change = match step.version {
             Version::None => None,
-            Version::First => {
-                let made = self
-                    .registry
-                    .register(name, draft, author.clone(), reason.clone());
-                Some((Kind::Registered, made.await?))
-            }
+            Version::First => Some((Kind::Registered, Change::Register(Box::new(draft)))),
             Version::After(number) => {
-                let (author, reason) = (author.clone(), reason.clone());
-                let made = self
-                    .registry
-                    .update(name, draft, Some(number), author, reason);
-                Some((Kind::Updated, made.await?))
+                let change = Change::Update(Box::new(draft), Some(number));
+                Some((Kind::Updated, change))
             }
         };
-        if let Some((kind, client)) = made {
-            self.note_change(kind, &client, &author, &reason).await;
+        if let Some((kind, change)) = change {
+            self.make(kind, name, change, &author, &reason).await?;
         }
         if step.resume {
             let reason = Reason::from_str(BACK).unwrap_or_default();
-            let name = entry.name.clone();
-            let client = self.registry.resume(name, author.clone(), reason.clone());
-            let client = client.await?;
-            self.note_change(Kind::Resumed, &client, &author, &reason)
-                .await;
+            let change = Change::Stand(Standing::Active);
+            self.make(Kind::Resumed, name, change, &author, &reason)
+                .await?;
         }
         Ok(())
     }
 
-    /// Counts and records a change, as those of operators are.
-    async fn note_change(&self, kind: Kind, client: &Client, author: &Actor, reason: &Reason) {
-        self.count(kind);
-        let event = Event::new(kind)
-            .client(client.name().as_str(), client.version().number)
-            .client_digest(client.version().digest.to_string())
-            .spiffe_id(client.spec().spiffe_id().to_string())
-            .accepted_weaknesses(match kind {
-                Kind::Registered | Kind::Updated => accepted(client),
-                _ => None,
-            })
-            .operator(author.as_str())
-            .reason(reason.as_str());
-        self.record(event).await;
+    /// Makes a change, counts and records it, as those of operators are.
+    async fn make(
+        &self,
+        kind: Kind,
+        name: &ClientName,
+        change: Change,
+        author: &Actor,
+        reason: &Reason,
+    ) -> Result<(), RegistryError> {
+        let (name, actor) = (name.clone(), author.clone());
+        let made = self.registry.change(name, change, actor, reason.clone());
+        let act = Act::Change(kind);
+        for event in governance::events(act, &made.await?, author.as_str(), reason.as_str()) {
+            self.count(event.kind());
+            self.record(event).await;
+        }
+        Ok(())
     }
 
     fn count(&self, kind: Kind) {
@@ -356,16 +345,6 @@ impl ApplierServices {
             tracing::error!(%error, "a change of registry.apply_dir could not be recorded");
         }
     }
-}
-
-/// What the trail says of weaknesses that are accepted.
-fn accepted(client: &Client) -> Option<AuditedWeaknesses> {
-    let accepted = client.spec().accepted_weaknesses()?;
-    let findings = accepted.findings().iter();
-    Some(AuditedWeaknesses {
-        findings: findings.map(ToString::to_string).collect(),
-        reason: accepted.reason().to_string(),
-    })
 }
 
 /// Why a document could not be brought into force.

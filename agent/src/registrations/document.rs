@@ -89,6 +89,10 @@ struct Document {
     dns_names: Vec<String>,
     #[serde(default, deserialize_with = "moment")]
     expires_at: Option<SystemTime>,
+    #[serde(default, deserialize_with = "moment")]
+    review_by: Option<SystemTime>,
+    #[serde(default)]
+    source: Option<String>,
     #[serde(default)]
     forbid_inheritable: bool,
     #[serde(default)]
@@ -235,6 +239,8 @@ impl Document {
             allow_foreign_user_namespaces: self.allow_foreign_user_namespaces,
             required_attestors: self.required_attestors,
             accepted_weaknesses: None,
+            review_by: self.review_by,
+            source: self.source,
         };
         let spec = draft.check(&name, rules, UNIX_EPOCH)?;
         Ok(Entry {

@@ -5,7 +5,10 @@
 //! file has changed nothing.
 
 use super::{Entry, FILE_AUTHOR, fault::Place};
-use crate::registry::{AcceptedWeaknesses, Actor, Client, ClientName, Reason, Snapshot, Standing};
+use crate::registry::{
+    AcceptedWeaknesses, Actor, Client, ClientName, ClientSpec, ClientVersion, Reason, Snapshot,
+    Standing,
+};
 use std::{collections::HashSet, str::FromStr as _, sync::Arc};
 
 /// Why a client is suspended whose document is gone, and by which it is known again.
@@ -57,6 +60,21 @@ pub(super) enum Why {
     Operators(Actor),
     #[error("it is revoked, for ever")]
     Revoked,
+    #[error("version {0} by {1} awaits approval; what the document says comes after that")]
+    Pending(u64, Actor),
+    #[error("version {number} says so and was {verdict} by {operator}: {reason}")]
+    Declined {
+        number: u64,
+        verdict: &'static str,
+        operator: Actor,
+        reason: Reason,
+    },
+    #[error("its resumption was {verdict} by {operator}: {reason}")]
+    NotResumed {
+        verdict: &'static str,
+        operator: Actor,
+        reason: Reason,
+    },
 }
 
 impl Plan {
@@ -65,7 +83,7 @@ impl Plan {
         let named: HashSet<&ClientName> = entries.iter().map(|entry| &entry.name).collect();
         for client in snapshot.iter() {
             let is_gone = is_of_a_file(&client.version().author) && !named.contains(client.name());
-            if is_gone && client.standing() == Standing::Active {
+            if is_gone && matches!(client.standing(), Standing::New | Standing::Active) {
                 let author = client.version().author.clone();
                 plan.gone.push((client.name().clone(), author));
             }
@@ -89,23 +107,73 @@ impl Plan {
             _ => None,
         };
         if let Some(why) = why {
-            self.conflicts.push(Conflict {
-                place: entry.place.clone(),
-                name: entry.name.clone(),
-                why,
-            });
+            self.conflict(entry, why);
             return;
         }
-        // Taking over is a version of its own: from then on the client is the file's.
-        let is_new = is_adopted || !entry.is_in_force(client);
-        let version = match is_new {
-            true => Version::After(client.version().number),
-            false => Version::None,
-        };
-        let resume = was_suspended_as_gone(client);
-        if is_new || resume {
+        let version = self.version(client, entry);
+        let resume = was_suspended_as_gone(client) && self.may_resume(client, entry);
+        if version != Version::None || resume {
             self.step(entry, version, resume);
         }
+    }
+
+    /// The version that a document asks for. What awaits approval is not proposed again, nor
+    /// what was declined; and what an operator has proposed is not pushed aside.
+    fn version(&mut self, client: &Client, entry: &Arc<Entry>) -> Version {
+        // Taking over is a version of its own: from then on the client is the file's.
+        let is_said_by = |version: &ClientVersion| {
+            is_of_a_file(&version.author) && entry.is_said_by(&version.spec)
+        };
+        let is_so = client.has_version_in_force() && is_said_by(client.version());
+        let pending = client.pending().map(|pending| &*pending.what);
+        let declined = client.declined().filter(|was| is_said_by(&was.what));
+        match (pending, declined) {
+            (Some(pending), _) if is_said_by(pending) => return Version::None,
+            (Some(pending), _) if !is_of_a_file(&pending.author) && !is_so => {
+                self.conflict(entry, Why::Pending(pending.number, pending.author.clone()));
+                return Version::None;
+            }
+            (None, Some(declined)) if !is_so => {
+                self.conflict(
+                    entry,
+                    Why::Declined {
+                        number: declined.what.number,
+                        verdict: declined.verdict.participle(),
+                        operator: declined.operator.clone(),
+                        reason: declined.reason.clone(),
+                    },
+                );
+                return Version::None;
+            }
+            _ => {}
+        }
+        // A file's own proposal that its document has gone back on is void.
+        let is_taken_back = pending.is_some_and(|pending| is_of_a_file(&pending.author));
+        match is_so && !is_taken_back {
+            true => Version::None,
+            false => Version::After(client.version().number),
+        }
+    }
+
+    fn may_resume(&mut self, client: &Client, entry: &Arc<Entry>) -> bool {
+        if let Some(declined) = client.declined_resumption() {
+            let why = Why::NotResumed {
+                verdict: declined.verdict.participle(),
+                operator: declined.operator.clone(),
+                reason: declined.reason.clone(),
+            };
+            self.conflict(entry, why);
+            return false;
+        }
+        client.pending_resumption().is_none()
+    }
+
+    fn conflict(&mut self, entry: &Arc<Entry>, why: Why) {
+        self.conflicts.push(Conflict {
+            place: entry.place.clone(),
+            name: entry.name.clone(),
+            why,
+        });
     }
 
     fn step(&mut self, entry: &Arc<Entry>, version: Version, resume: bool) {
@@ -141,10 +209,9 @@ impl Entry {
         Reason::from_str(&format!("line {}", self.place.line)).unwrap_or_default()
     }
 
-    /// Whether the version in force says what the document does, and was accepted for the same
-    /// reason where it is weak and the document has one: without, what was accepted stays so.
-    fn is_in_force(&self, client: &Client) -> bool {
-        let spec = client.spec();
+    /// Whether a version says what the document does, and was accepted for the same reason
+    /// where it is weak and the document has one: without, what was accepted stays so.
+    fn is_said_by(&self, spec: &ClientSpec) -> bool {
         let accepted = spec.accepted_weaknesses().map(AcceptedWeaknesses::reason);
         let reason = self.accept_weak.as_ref();
         self.spec.says_what(spec) && (accepted.is_none() || reason.is_none() || accepted == reason)

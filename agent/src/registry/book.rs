@@ -6,11 +6,13 @@
 //! where they cannot be made durable.
 
 use super::{
-    Actor, Audience, Client, ClientName, ClientVersion, Owner, Standing, StateChange,
-    record::{Document, RecordError, RecordFault, StateDocument, VersionDocument},
+    Actor, Audience, Client, ClientName, ClientVersion, Digest, Effect, Owner, Proposal as _,
+    Standing, StateChange, Subject,
+    record::{Document, RecordError, RecordFault, VersionDocument},
     snapshot::{ByName, Index, Shards},
     spec::DEFAULT_PATH,
     store::Record,
+    transition,
 };
 use spiffe::{SpiffeId, TrustDomain};
 use std::{collections::HashSet, hash::Hash, sync::Arc};
@@ -104,103 +106,22 @@ impl Book {
         if record.revision != self.revision + 1 {
             return Err(RecordFault::Gap(self.revision));
         }
-        let client = match Document::open(record)? {
-            Document::Version(mut document) => {
-                interned.share(&mut document);
-                self.with_version(record, document)?
-            }
-            Document::State(document) => self.with_state(record, document)?,
-        };
-        self.revision = record.revision;
-        Ok(self.replace(client))
-    }
-
-    fn with_version(
-        &self,
-        record: &Record,
-        document: VersionDocument,
-    ) -> Result<Client, RecordFault> {
-        let VersionDocument {
-            client: name,
-            number,
-            previous,
-            author,
-            at,
-            reason,
-            spec,
-        } = document;
-        let old = self.clients.find(name.as_str());
-        let last = old.map(|client| client.version());
-        if number != last.map_or(0, |version| version.number) + 1
-            || previous != last.map(|version| version.digest)
-        {
-            return Err(RecordFault::Chain(name));
+        let mut document = Document::open(record)?;
+        if let Document::Version(document) = &mut document {
+            interned.share(document);
         }
-        if old.is_some_and(|client| client.standing() == Standing::Revoked) {
-            return Err(RecordFault::Standing(name));
-        }
-        let spec = spec.check(&self.trust_domain)?;
-        if let Some(owner) = self.owner(spec.spiffe_id()).filter(|owner| **owner != name) {
+        let old = self.clients.find(document.client().as_str());
+        let old = old.map(|client| &**client);
+        let (client, effect) = transition::apply(old, record, document, &self.trust_domain)?;
+        let id = client.last_version().spec.spiffe_id();
+        if let Some(owner) = self.owner(id).filter(|owner| *owner != client.name()) {
             return Err(RecordFault::ForeignId(owner.clone()));
         }
-        let digest = record.digest;
-        let version = ClientVersion {
-            number,
-            digest,
-            previous,
-            author,
-            at,
-            reason,
-            spec,
-        };
-        Ok(Client {
-            ordinal: old.map_or(record.revision, |client| client.ordinal),
-            created_at: old.map_or(at, |client| client.created_at),
-            change: old.and_then(|client| client.change.clone()),
-            version: Arc::new(version),
-            name,
-        })
+        self.revision = record.revision;
+        Ok(self.replace(client, effect))
     }
 
-    fn with_state(&self, record: &Record, document: StateDocument) -> Result<Client, RecordFault> {
-        let StateDocument {
-            client: name,
-            number,
-            previous,
-            author,
-            at,
-            reason,
-            to,
-        } = document;
-        let Some(old) = self.clients.find(name.as_str()) else {
-            return Err(RecordFault::Chain(name));
-        };
-        let last = old.state_change();
-        if number != last.map_or(0, |change| change.number) + 1
-            || previous != last.map(|change| change.digest)
-        {
-            return Err(RecordFault::Chain(name));
-        }
-        if !old.standing().may_become(to) || (to.needs_reason() && reason.is_blank()) {
-            return Err(RecordFault::Standing(name));
-        }
-        let digest = record.digest;
-        let change = StateChange {
-            number,
-            digest,
-            previous,
-            author,
-            at,
-            reason,
-            to,
-        };
-        Ok(Client {
-            change: Some(Arc::new(change)),
-            ..Client::clone(old)
-        })
-    }
-
-    fn replace(&mut self, client: Client) -> Applied {
+    fn replace(&mut self, client: Client, effect: Effect) -> Applied {
         let new = Arc::new(client);
         let old = self.clients.find(new.name.as_str()).cloned();
         if let Some(old) = old
@@ -213,21 +134,51 @@ impl Book {
             self.index.add(&new);
         }
         self.clients.insert(Arc::clone(&new));
-        let id = new.spec().spiffe_id();
+        // Of what is only proposed too, so that its approval cannot come too late.
+        let id = new.last_version().spec.spiffe_id();
         if self.owner(id).is_none() {
             self.owners.insert(id.path().into(), new.name.clone());
         }
-        Applied { old, new }
+        Applied { old, new, effect }
     }
 }
 
 /// What a record did.
-#[derive(Debug)]
-pub(super) struct Applied {
+#[derive(Clone, Debug)]
+pub struct Applied {
     /// The client before; `None` where it is new.
-    pub(super) old: Option<Arc<Client>>,
+    pub old: Option<Arc<Client>>,
     /// The client now.
-    pub(super) new: Arc<Client>,
+    pub new: Arc<Client>,
+    /// What came of the record.
+    pub effect: Effect,
+}
+
+impl Applied {
+    /// What awaited approval before and is void now, though nobody decided about it.
+    pub fn voided(&self) -> impl Iterator<Item = (Subject, Digest)> {
+        let old = self.old.as_deref();
+        let version = old.and_then(Client::pending).map(|pending| &*pending.what);
+        let version = version.filter(|version| {
+            let is_it = |other: &ClientVersion| other.number == version.number;
+            let pending = self.new.pending().is_some_and(|now| is_it(&now.what));
+            let declined = self.new.declined().is_some_and(|now| is_it(&now.what));
+            !(pending || declined || self.new.has_version_in_force() && is_it(self.new.version()))
+        });
+        let change = old.and_then(Client::pending_resumption);
+        let change = change.map(|pending| &*pending.what).filter(|change| {
+            let is_it = |other: &StateChange| other.number == change.number;
+            let pending = self.new.pending_resumption();
+            let declined = self.new.declined_resumption();
+            !(pending.is_some_and(|now| is_it(&now.what))
+                || declined.is_some_and(|now| is_it(&now.what))
+                || self.new.state_change().is_some_and(is_it))
+        });
+        let version = version.map(|version| (version.subject(), version.digest));
+        version
+            .into_iter()
+            .chain(change.map(|change| (change.subject(), change.digest)))
+    }
 }
 
 impl Interned {

@@ -10,7 +10,10 @@
 //! clock is set back, goes without anybody acting. So it is asked for with the
 //! time ([`Client::state_at`]) and never stored.
 
-use super::{Actor, ClientName, ClientSpec, Digest, Reason};
+use super::{
+    Actor, ClientName, ClientSpec, Digest, Reason,
+    governance::{Approval, Declined, Governance, Pending},
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc, time::SystemTime};
 use symbolon_attestors::Selector;
@@ -19,6 +22,9 @@ use symbolon_attestors::Selector;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
+    /// No version of it was ever in force. Nobody decides so: it is the beginning.
+    #[serde(skip)]
+    New,
     /// It may hold identities.
     Active,
     /// It may not, until it is resumed.
@@ -28,15 +34,6 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Whether an operator may decide so: resume what is suspended, end what is not revoked.
-    pub(super) const fn may_become(self, to: Self) -> bool {
-        matches!(
-            (self, to),
-            (Self::Active, Self::Suspended | Self::Revoked)
-                | (Self::Suspended, Self::Active | Self::Revoked)
-        )
-    }
-
     /// Whether nobody may decide so without a reason.
     pub(super) const fn needs_reason(self) -> bool {
         matches!(self, Self::Suspended | Self::Revoked)
@@ -46,6 +43,8 @@ impl Standing {
 /// The state of a client at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientState {
+    /// No version of it was ever in force; its first awaits approval, or was declined.
+    New,
     /// Processes that fit get its identities.
     Active,
     /// Ended by an operator, until resumed.
@@ -57,7 +56,7 @@ pub enum ClientState {
 }
 
 /// One immutable version of a client record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ClientVersion {
     /// From 1.
     pub number: u64,
@@ -71,12 +70,14 @@ pub struct ClientVersion {
     pub at: SystemTime,
     /// Why; may be empty.
     pub reason: Reason,
+    /// How many others had to approve it when it was made; 0: in force at once.
+    pub approvals_required: u32,
     /// What it says.
     pub spec: ClientSpec,
 }
 
 /// One change of a client's standing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StateChange {
     /// From 1.
     pub number: u64,
@@ -90,19 +91,26 @@ pub struct StateChange {
     pub at: SystemTime,
     /// Why; empty only for a resumption.
     pub reason: Reason,
+    /// How many others had to approve it when it was made; 0: in force at once.
+    pub approvals_required: u32,
     /// What the client's standing is since.
     pub to: Standing,
 }
 
-/// A registered client with the version that is in force.
+/// A registered client with the version that is in force, and what awaits approval.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// The revision of the registry that brought it; orders clients by registration.
     pub(super) ordinal: u64,
+    /// The revisions of its other records.
+    pub(super) later: Box<[u64]>,
     pub(super) name: ClientName,
     pub(super) created_at: SystemTime,
+    /// The one in force; before there is one, the last that was proposed.
     pub(super) version: Arc<ClientVersion>,
+    pub(super) in_force: bool,
     pub(super) change: Option<Arc<StateChange>>,
+    pub(super) governance: Option<Arc<Governance>>,
 }
 
 /// How one selector set stands to a workload's selectors.
@@ -119,6 +127,7 @@ impl ClientState {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::New => "new",
             Self::Active => "active",
             Self::Suspended => "suspended",
             Self::Revoked => "revoked",
@@ -136,6 +145,7 @@ impl fmt::Display for ClientState {
 impl From<Standing> for ClientState {
     fn from(standing: Standing) -> Self {
         match standing {
+            Standing::New => Self::New,
             Standing::Active => Self::Active,
             Standing::Suspended => Self::Suspended,
             Standing::Revoked => Self::Revoked,
@@ -150,13 +160,13 @@ impl Client {
         &self.name
     }
 
-    /// The version in force.
+    /// The version in force; of a client that is new, the one that was proposed last.
     #[must_use]
     pub fn version(&self) -> &ClientVersion {
         &self.version
     }
 
-    /// What the version in force says.
+    /// What [`Self::version`] says.
     #[must_use]
     pub fn spec(&self) -> &ClientSpec {
         &self.version.spec
@@ -171,9 +181,96 @@ impl Client {
     /// What operators have decided about it.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        self.change
-            .as_ref()
-            .map_or(Standing::Active, |change| change.to)
+        match self.change.as_ref().map(|change| change.to) {
+            Some(to @ (Standing::Suspended | Standing::Revoked)) => to,
+            _ if self.in_force => Standing::Active,
+            _ => Standing::New,
+        }
+    }
+
+    /// Whether a version of it is in force, whatever its standing is.
+    #[must_use]
+    pub const fn has_version_in_force(&self) -> bool {
+        self.in_force
+    }
+
+    /// The version that awaits approval; always the last one.
+    #[must_use]
+    pub fn pending(&self) -> Option<&Pending<ClientVersion>> {
+        self.governance.as_ref()?.pending.as_ref()
+    }
+
+    /// The last version, where it was rejected or withdrawn.
+    #[must_use]
+    pub fn declined(&self) -> Option<&Declined<ClientVersion>> {
+        self.governance.as_ref()?.declined.as_ref()
+    }
+
+    /// The resumption that awaits approval.
+    #[must_use]
+    pub fn pending_resumption(&self) -> Option<&Pending<StateChange>> {
+        self.governance.as_ref()?.resumption.as_ref()
+    }
+
+    /// The last resumption, where it was rejected or withdrawn and nothing has come after it.
+    #[must_use]
+    pub fn declined_resumption(&self) -> Option<&Declined<StateChange>> {
+        self.governance.as_ref()?.declined_resumption.as_ref()
+    }
+
+    /// Whether a version or a resumption of it awaits approval.
+    #[must_use]
+    pub fn awaits_approval(&self) -> bool {
+        self.pending().is_some() || self.pending_resumption().is_some()
+    }
+
+    /// Who approved the version in force.
+    #[must_use]
+    pub fn approvals(&self) -> &[Approval] {
+        let governance = self.governance.as_ref();
+        governance.map_or(&[], |governance| &governance.approvals)
+    }
+
+    /// The last version that was made, whatever became of it.
+    #[must_use]
+    pub fn last_version(&self) -> &ClientVersion {
+        let pending = self.pending().map(|pending| &pending.what);
+        let declined = self.declined().map(|declined| &declined.what);
+        pending.or(declined).unwrap_or(&self.version)
+    }
+
+    /// The last change of its state that was made, whatever became of it.
+    #[must_use]
+    pub fn last_change(&self) -> Option<&StateChange> {
+        let pending = self.pending_resumption().map(|pending| &pending.what);
+        let declined = self.declined_resumption().map(|declined| &declined.what);
+        pending
+            .or(declined)
+            .or(self.change.as_ref())
+            .map(|change| &**change)
+    }
+
+    /// Number and digest of the last decision about it.
+    pub(super) fn last_decision(&self) -> Option<(u64, Digest)> {
+        self.governance.as_ref()?.decision
+    }
+
+    /// Whether an operator may decide so: resume what is suspended, end what is not revoked.
+    ///
+    /// What is suspended can be suspended anew to end a resumption that awaits approval.
+    #[must_use]
+    pub fn may_become(&self, to: Standing) -> bool {
+        match (self.standing(), to) {
+            (_, Standing::New) | (Standing::Revoked, _) => false,
+            (Standing::Suspended, Standing::Suspended) => self.pending_resumption().is_some(),
+            (standing, Standing::Active) => standing == Standing::Suspended,
+            (_, Standing::Suspended | Standing::Revoked) => true,
+        }
+    }
+
+    /// The revisions of its records, oldest first.
+    pub(super) fn revisions(&self) -> impl Iterator<Item = u64> {
+        [self.ordinal].into_iter().chain(self.later.iter().copied())
     }
 
     /// Its state at `now`; a decision of an operator outweighs expiry.

@@ -1,6 +1,6 @@
 //! Why the registry refused a change, by whose fault.
 
-use super::{ClientName, ClientState, RecordError, SpecError, StoreError};
+use super::{Bar, ClientName, ClientState, Digest, RecordError, SpecError, StoreError, Subject};
 use crate::canonical::CanonicalError;
 use spiffe::SpiffeId;
 use std::sync::Arc;
@@ -48,6 +48,33 @@ pub enum RegistryError {
         /// Its state, by operators' decisions.
         state: ClientState,
     },
+    /// No such version.
+    #[error("client {0} has no version {1}")]
+    NoVersion(ClientName, u64),
+    /// The version was declined, or awaits approval.
+    #[error("version {1} of client {0} was never in force")]
+    NeverInForce(ClientName, u64),
+    /// Nothing of this kind awaits approval.
+    #[error("{about} of client {name} does not await approval")]
+    NotPending {
+        /// Which client.
+        name: ClientName,
+        /// What was decided about.
+        about: Subject,
+    },
+    /// Something else awaits approval than what was shown to the operator.
+    #[error("{pending} of client {name} awaits approval, with digest {digest}")]
+    OtherPending {
+        /// Which client.
+        name: ClientName,
+        /// What awaits approval.
+        pending: Subject,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The decision is not this person's.
+    #[error("client {0}: {1}")]
+    Barred(ClientName, Bar),
     /// Suspensions and revocations have a reason.
     #[error("a reason is needed")]
     ReasonMissing,

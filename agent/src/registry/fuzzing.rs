@@ -51,6 +51,8 @@ pub fn draft(draft: &ClientDraft) {
         number: 1,
         previous: None,
         author: "uid:0".parse().unwrap(),
+        login: None,
+        approvals_required: 0,
         at: UNIX_EPOCH,
         reason: Reason::default(),
         spec: spec.into(),

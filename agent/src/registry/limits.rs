@@ -10,6 +10,8 @@ pub const PURPOSE_BYTES: usize = 1_024;
 pub const REASON_BYTES: usize = 1_024;
 /// Bytes of an operator's name, as the admin socket derives it from peer credentials.
 pub const ACTOR_BYTES: usize = 256;
+/// Bytes of a source: the name of a repository or a tool, not a text.
+pub const SOURCE_BYTES: usize = 256;
 /// Bytes of a hint: SPIFFE Workload API, section 8, has the figure.
 pub const HINT_BYTES: usize = 1_024;
 /// Bytes of an audience: it is repeated in every token, and a URL of this length works everywhere.
@@ -35,6 +37,8 @@ pub const DNS_NAMES: usize = 32;
 pub const ACCEPTED_WEAKNESSES: usize = 64;
 /// Bytes of one stored record: what all of the above may come to together.
 pub const RECORD_BYTES: usize = 256 * 1_024;
+/// Approvals that a change may need: with more people, nobody feels that it is up to them.
+pub const APPROVALS: u32 = 5;
 /// Latest time, in seconds since 1970: the end of 9999, the last that RFC 3339 can write.
 pub const LATEST_SECONDS: u64 = 253_402_300_799;
 
@@ -49,3 +53,5 @@ pub(super) const COMMANDS_PER_COMMIT: usize = 128;
 pub(super) const RECORDS_PER_READ: usize = 4_096;
 /// How often a commit is tried anew when another writer of the same store was faster.
 pub(super) const COMMIT_ATTEMPTS: usize = 8;
+/// Records of a client's history that are read at a time: bounds the memory that showing it takes.
+pub(super) const RECORDS_PER_PAGE: usize = 64;

@@ -144,14 +144,26 @@ text!(
 );
 
 text!(
-    /// Who made a change: an operator, as the admin socket knows it.
-    Actor,
+    /// An operator's name, as the admin socket derives it.
+    OperatorName,
     "an operator's name",
     |text| {
         if text.is_empty() {
             return Err("must not be empty");
         }
         printable(text, limits::ACTOR_BYTES, "has at most 256 bytes")
+    }
+);
+
+text!(
+    /// Who manages a registration from elsewhere, such as a repository; never empty.
+    Source,
+    "a source",
+    |text| {
+        if text.trim().is_empty() {
+            return Err("must not be empty");
+        }
+        printable(text, limits::SOURCE_BYTES, "has at most 256 bytes")
     }
 );
 
@@ -265,7 +277,7 @@ impl<T: FromStr<Err = TextError>> de::Visitor<'_> for Parse<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Actor, Audience, ClientName, DnsName, Hint, Owner, Purpose, TextError};
+    use super::{Audience, ClientName, DnsName, Hint, OperatorName, Owner, Purpose, TextError};
     use std::str::FromStr;
 
     fn accepts<T: FromStr<Err = TextError>>(good: &[&str], bad: &[&str]) {
@@ -309,7 +321,7 @@ mod tests {
             ],
         );
         accepts::<Hint>(&["internal"], &["", "a\tb", &long]);
-        accepts::<Actor>(&["uid:0"], &["", "a\0", &long]);
+        accepts::<OperatorName>(&["uid:0"], &["", "a\0", &long]);
     }
 
     #[test]

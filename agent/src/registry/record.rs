@@ -1,12 +1,19 @@
 //! The documents in the store, as canonical JSON.
 //!
 //! A document says what was decided, by whom, when and why, and links to the
-//! one before it of its kind and client. Unknown kinds and unknown fields are
+//! one before it of its kind and client. A version and a resumption say how many
+//! approvals they need; documents without the field are from before there were
+//! any, and were in force at once. A decision names the digest of what it is
+//! about. Unknown kinds and unknown fields are
 //! refused: an older agent must not serve a registration whose conditions it
 //! does not understand.
 
 use super::{
-    Actor, ClientName, Digest, Reason, SpecError, Standing, limits, spec::Fields, store::Record,
+    Actor, ClientName, Digest, Reason, SpecError, Standing,
+    governance::{Bar, Subject, Verdict},
+    limits,
+    spec::Fields,
+    store::Record,
     wire,
 };
 use crate::canonical::{self, CanonicalError};
@@ -45,6 +52,12 @@ pub enum RecordFault {
     /// It breaks a rule of registrations.
     #[error("{0}")]
     Spec(#[from] SpecError),
+    /// It decides about what does not await approval.
+    #[error("it is about nothing that awaits approval of client {0}")]
+    NotPending(ClientName),
+    /// It is a decision of somebody who may not decide so.
+    #[error("it does not count for client {0}: {1}")]
+    Barred(ClientName, Bar),
     /// It gives a client the SPIFFE ID of another.
     #[error("its SPIFFE ID belongs to client {0}")]
     ForeignId(ClientName),
@@ -54,10 +67,12 @@ pub enum RecordFault {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Document {
-    /// A new version of a client, in force from its revision on.
+    /// A new version of a client, in force from its revision on if it needs no approval.
     Version(VersionDocument),
-    /// A new standing of a client, from its revision on.
+    /// A new standing of a client, from its revision on if it needs no approval.
     State(StateDocument),
+    /// Somebody's word about what awaits approval.
+    Decision(DecisionDocument),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,9 +82,13 @@ pub(super) struct VersionDocument {
     pub(super) number: u64,
     pub(super) previous: Option<Digest>,
     pub(super) author: Actor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) login: Option<u32>,
     #[serde(with = "wire::time")]
     pub(super) at: SystemTime,
     pub(super) reason: Reason,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) approvals_required: u32,
     pub(super) spec: Fields,
 }
 
@@ -80,10 +99,61 @@ pub(super) struct StateDocument {
     pub(super) number: u64,
     pub(super) previous: Option<Digest>,
     pub(super) author: Actor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) login: Option<u32>,
     #[serde(with = "wire::time")]
     pub(super) at: SystemTime,
     pub(super) reason: Reason,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) approvals_required: u32,
     pub(super) to: Standing,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DecisionDocument {
+    pub(super) client: ClientName,
+    pub(super) number: u64,
+    pub(super) previous: Option<Digest>,
+    pub(super) about: Subject,
+    /// Of the record that it is about.
+    pub(super) digest: Digest,
+    pub(super) verdict: Verdict,
+    pub(super) author: Actor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) login: Option<u32>,
+    #[serde(with = "wire::time")]
+    pub(super) at: SystemTime,
+    pub(super) reason: Reason,
+}
+
+impl VersionDocument {
+    /// Who made it, with the login.
+    pub(super) fn author(&self) -> Actor {
+        self.author.clone().with_login(self.login)
+    }
+}
+
+impl StateDocument {
+    /// Who made it, with the login.
+    pub(super) fn author(&self) -> Actor {
+        self.author.clone().with_login(self.login)
+    }
+}
+
+impl DecisionDocument {
+    /// Whose word it is, with the login.
+    pub(super) fn author(&self) -> Actor {
+        self.author.clone().with_login(self.login)
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 impl Document {
@@ -96,6 +166,15 @@ impl Document {
             digest: Digest::of(&document),
             document: document.into(),
         })
+    }
+
+    /// Whose it is.
+    pub(super) const fn client(&self) -> &ClientName {
+        match self {
+            Self::Version(document) => &document.client,
+            Self::State(document) => &document.client,
+            Self::Decision(document) => &document.client,
+        }
     }
 
     /// The document that `record` carries.

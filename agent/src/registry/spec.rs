@@ -20,7 +20,8 @@ mod draft;
 pub use draft::{Acceptance, ClientDraft, SpecRules};
 
 use super::{
-    Audience, DnsName, FindingId, Hint, Owner, Purpose, TextError, WeaknessReason, limits, wire,
+    Audience, DnsName, FindingId, Hint, Owner, Purpose, Source, TextError, WeaknessReason, limits,
+    wire,
 };
 use serde::{Deserialize, Serialize};
 use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
@@ -114,6 +115,9 @@ pub enum SpecError {
     /// `expires_at` has passed already, or is later than times can be written.
     #[error("expires_at must lie in the future, and before the year 10000")]
     ExpiresAt,
+    /// `review_by` is later than times can be written.
+    #[error("review_by must lie before the year 10000")]
+    ReviewBy,
     /// Everything together is more than a record may hold.
     #[error("the registration as a whole has more than {limit} bytes")]
     TooLarge {
@@ -188,6 +192,14 @@ pub(super) struct Fields {
     required_attestors: Box<[Kind]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     accepted_weaknesses: Option<AcceptedWeaknesses>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "wire::optional_time"
+    )]
+    review_by: Option<SystemTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<Source>,
 }
 
 impl SelectorSet {
@@ -321,6 +333,24 @@ impl ClientSpec {
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.0.expires_at
+    }
+
+    /// When somebody is to look whether the client is still needed as it is.
+    #[must_use]
+    pub fn review_by(&self) -> Option<SystemTime> {
+        self.0.review_by
+    }
+
+    /// Who manages it from elsewhere.
+    #[must_use]
+    pub const fn source(&self) -> Option<&Source> {
+        self.0.source.as_ref()
+    }
+
+    /// The draft that comes to the same.
+    #[must_use]
+    pub fn draft(&self) -> ClientDraft {
+        draft::of(&self.0)
     }
 
     /// Whether both say the same, whatever weaknesses were accepted with it.

@@ -70,6 +70,10 @@ fn check_follow(last: u64, records: &[Record]) -> Result<(), StoreError> {
     }
 }
 
+fn missing(revision: u64) -> StoreError {
+    StoreError::Damaged(format!("record {revision} is missing"))
+}
+
 /// An append-only, compare-and-set log of records.
 pub trait Store: Debug + Send + Sync {
     /// Up to `limit` records that follow revision `after`, in order; none only at the end of the log.
@@ -77,6 +81,14 @@ pub trait Store: Debug + Send + Sync {
     /// # Errors
     /// [`StoreError::Damaged`] or [`StoreError::Unavailable`].
     fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
+
+    /// The records of these revisions, in the order asked for.
+    ///
+    /// Where they come to many bytes, only the first of them; at least one.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], also where one is missing, or [`StoreError::Unavailable`].
+    fn get(&self, revisions: Vec<u64>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
 
     /// Appends all of `records` or none, durably before it resolves.
     ///

@@ -1,7 +1,10 @@
 //! What the registry promises to operators and readers, on a store in memory unless a file matters.
 
+mod approvals;
+mod approvals_model;
 mod damage;
 mod expiry;
+mod history;
 mod matching;
 mod records;
 mod stores;
@@ -71,7 +74,7 @@ impl Running {
     async fn stand(&self, name: &str, to: Standing) -> Result<Arc<Client>, RegistryError> {
         let (name, reason) = (self::name(name), "on a hunch".parse().unwrap());
         match to {
-            Standing::Active => self.registry.resume(name, actor(), reason).await,
+            Standing::New | Standing::Active => self.registry.resume(name, actor(), reason).await,
             Standing::Suspended => self.registry.suspend(name, actor(), reason).await,
             Standing::Revoked => self.registry.revoke(name, actor(), reason).await,
         }
@@ -100,6 +103,7 @@ fn config() -> RegistryConfig {
             jwt_ttl: Duration::from_secs(30)..=Duration::from_secs(3_600),
         },
         max_clients: limits::CLIENTS,
+        approvals_required: 0,
     }
 }
 

@@ -13,8 +13,8 @@
 mod trial;
 
 use super::{
-    Actor, Client, ClientDraft, ClientName, Published, Reason, RegistryConfig, RegistryError,
-    Snapshot, Standing, Store, StoreError,
+    Actor, Applied, ClientDraft, ClientName, Digest, Published, Reason, RegistryConfig,
+    RegistryError, Snapshot, Standing, Store, StoreError, Subject, Verdict,
     book::{Book, Interned},
     expiry::Expiries,
     limits,
@@ -39,15 +39,19 @@ pub(super) struct Command {
 }
 
 /// What is to be done to a client.
-#[derive(Debug)]
-pub(super) enum Change {
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Takes the name and proposes, or puts in force, the first version.
     Register(Box<ClientDraft>),
-    /// With the version that must be in force, if any.
+    /// The next version; with the version that must be in force or pending, if any.
     Update(Box<ClientDraft>, Option<u64>),
+    /// Suspends, revokes, or resumes; the last may have to be approved.
     Stand(Standing),
+    /// Somebody's word about what awaits approval, and the digest that was shown.
+    Decide(Subject, Digest, Verdict),
 }
 
-type Answer = Result<Arc<Client>, RegistryError>;
+type Answer = Result<Applied, RegistryError>;
 
 /// Makes all changes of the registry while it runs.
 #[derive(Debug)]

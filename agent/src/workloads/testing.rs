@@ -276,6 +276,7 @@ async fn registry(clock: &SharedClock, supervisor: &Supervisor) -> Registry {
             jwt_ttl: Duration::from_secs(1)..=HOUR,
         },
         max_clients: 100,
+        approvals_required: 0,
     };
     let store = Arc::new(MemoryStore::new());
     let opened = Registry::open(store, config, Arc::clone(clock)).await;

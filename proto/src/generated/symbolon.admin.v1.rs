@@ -90,6 +90,12 @@ pub struct ClientSpec {
     /// Serious weaknesses that an operator accepted. The agent fills it in; requests say `accept_weak`.
     #[prost(message, optional, tag = "15")]
     pub accepted_weaknesses: ::core::option::Option<AcceptedWeaknesses>,
+    /// When somebody is to look whether the client is still needed as it is.
+    #[prost(int64, tag = "16")]
+    pub review_by: i64,
+    /// Who manages the registration from elsewhere, such as a repository.
+    #[prost(string, tag = "17")]
+    pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AcceptedWeaknesses {
@@ -105,12 +111,12 @@ pub struct SelectorSet {
     #[prost(string, repeated, tag = "1")]
     pub selectors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// A client with the version that is in force.
+/// A client with the version that is in force, and what awaits approval.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Client {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// "active", "suspended", "revoked" or "expired".
+    /// "new" (no version was ever in force), "active", "suspended", "revoked" or "expired".
     #[prost(string, tag = "2")]
     pub state: ::prost::alloc::string::String,
     /// Why the state was last changed, where a reason was given.
@@ -118,7 +124,7 @@ pub struct Client {
     pub state_reason: ::prost::alloc::string::String,
     #[prost(int64, tag = "4")]
     pub state_changed_at: i64,
-    /// Number of the version in force, from 1.
+    /// Number of the version in force, from 1; before there is one, of that proposed last.
     #[prost(uint64, tag = "5")]
     pub version: u64,
     /// SHA-256 of that version's canonical JSON, lower-case hexadecimal.
@@ -143,6 +149,102 @@ pub struct Client {
     /// elsewhere in itself alone.
     #[prost(message, repeated, tag = "13")]
     pub findings: ::prost::alloc::vec::Vec<Finding>,
+    /// The version that awaits approval.
+    #[prost(message, optional, tag = "14")]
+    pub pending: ::core::option::Option<PendingVersion>,
+    /// How many approvals `version` needed when it was made, and who gave them.
+    #[prost(uint32, tag = "15")]
+    pub approvals_required: u32,
+    #[prost(message, repeated, tag = "16")]
+    pub approvals: ::prost::alloc::vec::Vec<Approval>,
+    /// Whether `version` is in force, or will be once a suspension is lifted.
+    #[prost(bool, tag = "17")]
+    pub in_force: bool,
+    /// The resumption that awaits approval.
+    #[prost(message, optional, tag = "18")]
+    pub pending_resumption: ::core::option::Option<PendingResumption>,
+    /// The last version and the last resumption, where they were declined.
+    #[prost(message, optional, tag = "19")]
+    pub declined: ::core::option::Option<Declined>,
+    #[prost(message, optional, tag = "20")]
+    pub declined_resumption: ::core::option::Option<Declined>,
+}
+/// A version that awaits approval.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PendingVersion {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// What an approval names: SHA-256 of the version's canonical JSON.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub author: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub at: i64,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "6")]
+    pub approvals_required: u32,
+    #[prost(message, repeated, tag = "7")]
+    pub approvals: ::prost::alloc::vec::Vec<Approval>,
+    #[prost(message, optional, tag = "8")]
+    pub spec: ::core::option::Option<ClientSpec>,
+    /// What makes it weak, in itself.
+    #[prost(message, repeated, tag = "9")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+}
+/// A resumption that awaits approval.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PendingResumption {
+    /// Its number among the changes of the client's state.
+    #[prost(uint64, tag = "1")]
+    pub resumption: u64,
+    /// What an approval names: SHA-256 of the change's canonical JSON.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub author: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub at: i64,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "6")]
+    pub approvals_required: u32,
+    #[prost(message, repeated, tag = "7")]
+    pub approvals: ::prost::alloc::vec::Vec<Approval>,
+}
+/// One person's approval.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Approval {
+    #[prost(string, tag = "1")]
+    pub operator: ::prost::alloc::string::String,
+    #[prost(int64, tag = "2")]
+    pub at: i64,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// The user who logged in, where the kernel knows one.
+    #[prost(uint32, optional, tag = "4")]
+    pub login: ::core::option::Option<u32>,
+}
+/// What was rejected or withdrawn.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Declined {
+    /// Number of the version, or of the change of state.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub author: ::prost::alloc::string::String,
+    /// "rejected" or "withdrawn".
+    #[prost(string, tag = "4")]
+    pub verdict: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub operator: ::prost::alloc::string::String,
+    #[prost(int64, tag = "6")]
+    pub at: i64,
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// One weakness of a registration.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -188,12 +290,92 @@ pub struct UpdateClientRequest {
     pub spec: ::core::option::Option<ClientSpec>,
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
-    /// Refused with ABORTED unless this version is in force; 0 does not check.
+    /// Refused with ABORTED unless this version is in force or awaits approval; 0 does not check.
     #[prost(uint64, tag = "4")]
     pub expected_version: u64,
     /// As in a registration. Without it, what was accepted for the same selectors stays accepted.
     #[prost(string, tag = "5")]
     pub accept_weak: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackClientRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The version whose content is wanted.
+    #[prost(uint64, tag = "2")]
+    pub to_version: u64,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// As in an update.
+    #[prost(uint64, tag = "4")]
+    pub expected_version: u64,
+    #[prost(string, tag = "5")]
+    pub accept_weak: ::prost::alloc::string::String,
+}
+/// A word about what awaits approval; exactly one of `version` and `resumption` is set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DecisionRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// The digest that was shown to the caller.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// Needed for a rejection.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub resumption: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetClientHistoryRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// One record of a client.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HistoryEntry {
+    /// Its place in the registry's log.
+    #[prost(uint64, tag = "1")]
+    pub revision: u64,
+    /// "proposed", "registered", "updated", "suspended", "resumed", "revoked", "approved", "rejected"
+    /// or "withdrawn".
+    #[prost(string, tag = "2")]
+    pub event: ::prost::alloc::string::String,
+    /// What it made or decided about: "version" or "state".
+    #[prost(string, tag = "3")]
+    pub about: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub number: u64,
+    /// The digest of that.
+    #[prost(string, tag = "5")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub author: ::prost::alloc::string::String,
+    /// The user who logged in, where the kernel knows one.
+    #[prost(uint32, optional, tag = "7")]
+    pub login: ::core::option::Option<u32>,
+    #[prost(int64, tag = "8")]
+    pub at: i64,
+    #[prost(string, tag = "9")]
+    pub reason: ::prost::alloc::string::String,
+    /// "in_force", "proposed", "counted" (an approval, and more are needed) or "declined".
+    #[prost(string, tag = "10")]
+    pub effect: ::prost::alloc::string::String,
+    /// How many approvals it needed, and how many there were after this record.
+    #[prost(uint32, tag = "11")]
+    pub approvals_required: u32,
+    #[prost(uint32, tag = "12")]
+    pub approvals: u32,
+    /// The client's state after this record, its expiry aside, and the version in force; 0: none.
+    #[prost(string, tag = "13")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "14")]
+    pub version_in_force: u64,
+    /// The content of a version that this record made.
+    #[prost(message, optional, tag = "15")]
+    pub spec: ::core::option::Option<ClientSpec>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetClientRequest {
@@ -213,6 +395,9 @@ pub struct ListClientsRequest {
     pub owner: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub state: ::prost::alloc::string::String,
+    /// Only clients of which something awaits approval.
+    #[prost(bool, tag = "5")]
+    pub pending: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListClientsResponse {
@@ -228,6 +413,41 @@ pub struct ChangeStateRequest {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
+}
+/// Exactly one of `owner` and `selector` is set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangeManyStatesRequest {
+    /// Clients whose version in force has this owner.
+    #[prost(string, tag = "1")]
+    pub owner: ::prost::alloc::string::String,
+    /// Clients one of whose selector sets, in force or awaiting approval, has this selector.
+    #[prost(string, tag = "2")]
+    pub selector: ::prost::alloc::string::String,
+    /// "suspended" or "revoked".
+    #[prost(string, tag = "3")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChangeManyStatesResponse {
+    #[prost(uint64, tag = "1")]
+    pub changed: u64,
+    /// The first of them by name, at most 1,000.
+    #[prost(string, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "3")]
+    pub failed: u64,
+    /// Some of those that failed, at most 100.
+    #[prost(message, repeated, tag = "4")]
+    pub failures: ::prost::alloc::vec::Vec<FailedChange>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailedChange {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LintClientsRequest {
@@ -515,7 +735,7 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "GetInfo"));
             self.inner.unary(req, path, codec).await
         }
-        /// Creates a client and puts its first version in force.
+        /// Creates a client. Its first version is in force, or awaits approval where that is required.
         pub async fn register_client(
             &mut self,
             request: impl tonic::IntoRequest<super::RegisterClientRequest>,
@@ -537,7 +757,8 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "RegisterClient"));
             self.inner.unary(req, path, codec).await
         }
-        /// Adds a version that replaces the content of the last one.
+        /// Adds a version with other content. Where approval is required, the last one stays in force
+        /// until the new one is approved; another that awaited approval is void.
         pub async fn update_client(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateClientRequest>,
@@ -557,6 +778,95 @@ pub mod admin_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "UpdateClient"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Adds a version with the content of an earlier one that was in force; otherwise an update.
+        pub async fn rollback_client(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackClientRequest>,
+        ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/RollbackClient",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "RollbackClient"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Approves what awaits approval, by the digest that was shown. FAILED_PRECONDITION says what
+        /// awaits approval where that is something else.
+        pub async fn approve_client(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DecisionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/ApproveClient",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "ApproveClient"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Rejects what awaits approval, with a reason.
+        pub async fn reject_client(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DecisionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/RejectClient",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "RejectClient"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes back what the caller has proposed.
+        pub async fn withdraw_client(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DecisionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/WithdrawClient",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "WithdrawClient"));
             self.inner.unary(req, path, codec).await
         }
         /// One client by name. NOT_FOUND where there is none.
@@ -628,7 +938,7 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "SuspendClient"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lifts a suspension.
+        /// Lifts a suspension, or proposes to where approval is required.
         pub async fn resume_client(
             &mut self,
             request: impl tonic::IntoRequest<super::ChangeStateRequest>,
@@ -671,6 +981,56 @@ pub mod admin_client {
             req.extensions_mut()
                 .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "RevokeClient"));
             self.inner.unary(req, path, codec).await
+        }
+        /// Suspends or revokes every client of an owner, or with a selector.
+        pub async fn change_many_states(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ChangeManyStatesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ChangeManyStatesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/ChangeManyStates",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "ChangeManyStates"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// All that was ever done to a client, oldest first.
+        pub async fn get_client_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetClientHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::HistoryEntry>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/GetClientHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "GetClientHistory"));
+            self.inner.server_streaming(req, path, codec).await
         }
         /// What makes registrations weak, judged in themselves and against the machine.
         pub async fn lint_clients(
@@ -792,15 +1152,37 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::GetInfoRequest>,
         ) -> std::result::Result<tonic::Response<super::GetInfoResponse>, tonic::Status>;
-        /// Creates a client and puts its first version in force.
+        /// Creates a client. Its first version is in force, or awaits approval where that is required.
         async fn register_client(
             &self,
             request: tonic::Request<super::RegisterClientRequest>,
         ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status>;
-        /// Adds a version that replaces the content of the last one.
+        /// Adds a version with other content. Where approval is required, the last one stays in force
+        /// until the new one is approved; another that awaited approval is void.
         async fn update_client(
             &self,
             request: tonic::Request<super::UpdateClientRequest>,
+        ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status>;
+        /// Adds a version with the content of an earlier one that was in force; otherwise an update.
+        async fn rollback_client(
+            &self,
+            request: tonic::Request<super::RollbackClientRequest>,
+        ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status>;
+        /// Approves what awaits approval, by the digest that was shown. FAILED_PRECONDITION says what
+        /// awaits approval where that is something else.
+        async fn approve_client(
+            &self,
+            request: tonic::Request<super::DecisionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status>;
+        /// Rejects what awaits approval, with a reason.
+        async fn reject_client(
+            &self,
+            request: tonic::Request<super::DecisionRequest>,
+        ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status>;
+        /// Takes back what the caller has proposed.
+        async fn withdraw_client(
+            &self,
+            request: tonic::Request<super::DecisionRequest>,
         ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status>;
         /// One client by name. NOT_FOUND where there is none.
         async fn get_client(
@@ -820,7 +1202,7 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ChangeStateRequest>,
         ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status>;
-        /// Lifts a suspension.
+        /// Lifts a suspension, or proposes to where approval is required.
         async fn resume_client(
             &self,
             request: tonic::Request<super::ChangeStateRequest>,
@@ -830,6 +1212,28 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ChangeStateRequest>,
         ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status>;
+        /// Suspends or revokes every client of an owner, or with a selector.
+        async fn change_many_states(
+            &self,
+            request: tonic::Request<super::ChangeManyStatesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ChangeManyStatesResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the GetClientHistory method.
+        type GetClientHistoryStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::HistoryEntry, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// All that was ever done to a client, oldest first.
+        async fn get_client_history(
+            &self,
+            request: tonic::Request<super::GetClientHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::GetClientHistoryStream>,
+            tonic::Status,
+        >;
         /// What makes registrations weak, judged in themselves and against the machine.
         async fn lint_clients(
             &self,
@@ -1076,6 +1480,180 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
+                "/symbolon.admin.v1.Admin/RollbackClient" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackClientSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::RollbackClientRequest>
+                    for RollbackClientSvc<T> {
+                        type Response = super::Client;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackClientRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::rollback_client(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackClientSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/ApproveClient" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApproveClientSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::DecisionRequest>
+                    for ApproveClientSvc<T> {
+                        type Response = super::Client;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DecisionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::approve_client(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApproveClientSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/RejectClient" => {
+                    #[allow(non_camel_case_types)]
+                    struct RejectClientSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::DecisionRequest>
+                    for RejectClientSvc<T> {
+                        type Response = super::Client;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DecisionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::reject_client(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RejectClientSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/WithdrawClient" => {
+                    #[allow(non_camel_case_types)]
+                    struct WithdrawClientSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::DecisionRequest>
+                    for WithdrawClientSvc<T> {
+                        type Response = super::Client;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DecisionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::withdraw_client(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WithdrawClientSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/symbolon.admin.v1.Admin/GetClient" => {
                     #[allow(non_camel_case_types)]
                     struct GetClientSvc<T: Admin>(pub Arc<T>);
@@ -1287,6 +1865,98 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/ChangeManyStates" => {
+                    #[allow(non_camel_case_types)]
+                    struct ChangeManyStatesSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ChangeManyStatesRequest>
+                    for ChangeManyStatesSvc<T> {
+                        type Response = super::ChangeManyStatesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ChangeManyStatesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::change_many_states(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ChangeManyStatesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/GetClientHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetClientHistorySvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<
+                        super::GetClientHistoryRequest,
+                    > for GetClientHistorySvc<T> {
+                        type Response = super::HistoryEntry;
+                        type ResponseStream = T::GetClientHistoryStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetClientHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_client_history(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetClientHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

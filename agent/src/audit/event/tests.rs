@@ -1,4 +1,4 @@
-use super::{AcceptedWeaknesses, Authority, Credential, Event, Kind, Outcome, Process};
+use super::{AcceptedWeaknesses, Approvals, Authority, Credential, Event, Kind, Outcome, Process};
 use crate::{
     audit::{AuditError, chain::Digest},
     canonical,
@@ -6,7 +6,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 21] = [
     Kind::Started,
     Kind::Stopped,
     Kind::Attested,
@@ -20,6 +20,11 @@ const KINDS: [Kind; 17] = [
     Kind::Suspended,
     Kind::Resumed,
     Kind::Revoked,
+    Kind::Proposed,
+    Kind::Approved,
+    Kind::Rejected,
+    Kind::WithdrawnVersion,
+    Kind::Superseded,
     Kind::Validated,
     Kind::Rotated,
     Kind::Refused,
@@ -39,6 +44,13 @@ fn full(kind: Kind, credential: Credential) -> Event {
         .accepted_weaknesses(Some(AcceptedWeaknesses {
             findings: vec!["interpreter".into()],
             reason: "a test".into(),
+        }))
+        .approvals(Some(Approvals {
+            by: vec!["alice".into(), "uid:7".into()],
+            digest: "c".repeat(64),
+            number: 3,
+            of: "version",
+            required: 2,
         }))
         .operation("RegisterClient")
         .attestation("a".repeat(64))

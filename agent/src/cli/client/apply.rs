@@ -21,7 +21,7 @@ use std::{
     fs,
     io::Read as _,
     path::{Path, PathBuf},
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use symbolon_attestors::Kind;
 use symbolon_proto::admin::{
@@ -247,7 +247,6 @@ fn says(client: &Client, entry: &Entry, rules: &SpecRules) -> bool {
 fn spec_of(draft: &ClientDraft) -> ClientSpec {
     let seconds = |ttl: Option<Duration>| ttl.map_or(0, |ttl| ttl.as_secs());
     let sets = draft.selector_sets.iter().cloned();
-    let expires_at = draft.expires_at.map_or(0, crate::clock::unix_seconds);
     ClientSpec {
         owner: draft.owner.clone(),
         purpose: draft.purpose.clone(),
@@ -259,7 +258,7 @@ fn spec_of(draft: &ClientDraft) -> ClientSpec {
         jwt_ttl: seconds(draft.jwt_ttl),
         hint: draft.hint.clone().unwrap_or_default(),
         dns_names: draft.dns_names.clone(),
-        expires_at: i64::try_from(expires_at).unwrap_or(i64::MAX),
+        expires_at: seconds_of(draft.expires_at),
         forbid_inheritable: draft.forbid_inheritable,
         allow_foreign_user_namespaces: draft.allow_foreign_user_namespaces,
         required_attestors: draft
@@ -267,8 +266,15 @@ fn spec_of(draft: &ClientDraft) -> ClientSpec {
             .iter()
             .map(ToString::to_string)
             .collect(),
+        review_by: seconds_of(draft.review_by),
+        source: draft.source.clone().unwrap_or_default(),
         ..ClientSpec::default()
     }
+}
+
+fn seconds_of(at: Option<SystemTime>) -> i64 {
+    let seconds = at.map_or(0, crate::clock::unix_seconds);
+    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 /// `None` for what this program does not know.
@@ -301,5 +307,8 @@ fn draft_of(spec: &ClientSpec) -> Option<ClientDraft> {
             .map(kind)
             .collect::<Option<_>>()?,
         accepted_weaknesses: None,
+        review_by: seconds(u64::try_from(spec.review_by).ok()?)
+            .and_then(|since| UNIX_EPOCH.checked_add(since)),
+        source: text(&spec.source),
     })
 }

@@ -1,6 +1,7 @@
 //! An agent of canned answers on two sockets of its own.
 
 mod admin;
+mod govern;
 mod workload;
 
 use super::{Outcome, symbolon, symbolon_on};
@@ -29,6 +30,7 @@ use tower::Service;
 use workload::FakeWorkload;
 
 pub(super) use admin::{accepted, client, interpreter, spec};
+pub(super) use govern::proposed;
 pub(super) use workload::{Push, issued, jwt};
 
 /// What the agent holds and was asked.

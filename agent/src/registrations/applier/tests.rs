@@ -48,6 +48,7 @@ impl Scene {
         let config = RegistryConfig {
             rules: rules.clone(),
             max_clients: limits::CLIENTS,
+            approvals_required: 0,
         };
         let store = Arc::new(MemoryStore::new());
         let opened = Registry::open(store, config, Arc::clone(&shared)).await;

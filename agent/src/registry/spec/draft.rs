@@ -54,6 +54,10 @@ pub struct ClientDraft {
     pub required_attestors: Vec<Kind>,
     /// Serious weaknesses that are accepted; `None` where there are none.
     pub accepted_weaknesses: Option<Acceptance>,
+    /// When somebody is to look whether it is still needed as it is, in whole seconds.
+    pub review_by: Option<SystemTime>,
+    /// Who manages it from elsewhere.
+    pub source: Option<String>,
 }
 
 /// Serious weaknesses that an operator accepts, not yet checked.
@@ -108,6 +112,8 @@ impl ClientDraft {
             allow_foreign_user_namespaces: self.allow_foreign_user_namespaces,
             required_attestors: sorted(&self.required_attestors),
             accepted_weaknesses: self.accepted_weaknesses()?,
+            review_by: self.review_by.map(check_review).transpose()?,
+            source: self.source.as_deref().map(str::parse).transpose()?,
         }
         .check(&rules.trust_domain)
     }
@@ -179,6 +185,44 @@ impl SelectorSet {
 fn check_expiry(at: SystemTime, now: SystemTime) -> Result<SystemTime, SpecError> {
     let at = wire::whole_seconds(at).filter(|at| *at > now);
     at.ok_or(SpecError::ExpiresAt)
+}
+
+/// A date that has passed is one that is overdue.
+fn check_review(at: SystemTime) -> Result<SystemTime, SpecError> {
+    wire::whole_seconds(at).ok_or(SpecError::ReviewBy)
+}
+
+/// The draft that comes to `fields`.
+pub(super) fn of(fields: &Fields) -> ClientDraft {
+    let seconds = |ttl: NonZeroU32| Duration::from_secs(u64::from(ttl.get()));
+    let sets = fields.selector_sets.iter();
+    let accepted = fields.accepted_weaknesses.as_ref();
+    ClientDraft {
+        owner: fields.owner.to_string(),
+        purpose: fields.purpose.to_string(),
+        spiffe_id: Some(fields.spiffe_id.to_string()),
+        selector_sets: sets.map(|set| texts(set.selectors())).collect(),
+        audiences: texts(&fields.audiences),
+        max_audiences: Some(fields.max_audiences),
+        x509_ttl: fields.x509_ttl.map(seconds),
+        jwt_ttl: fields.jwt_ttl.map(seconds),
+        hint: fields.hint.as_ref().map(ToString::to_string),
+        dns_names: texts(&fields.dns_names),
+        expires_at: fields.expires_at,
+        forbid_inheritable: fields.forbid_inheritable,
+        allow_foreign_user_namespaces: fields.allow_foreign_user_namespaces,
+        required_attestors: fields.required_attestors.to_vec(),
+        accepted_weaknesses: accepted.map(|accepted| Acceptance {
+            findings: texts(&accepted.findings),
+            reason: accepted.reason.to_string(),
+        }),
+        review_by: fields.review_by,
+        source: fields.source.as_ref().map(ToString::to_string),
+    }
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
 }
 
 fn check_ttl(

@@ -20,7 +20,7 @@
 //! All work is done on blocking threads, one call at a time. Memory is bounded
 //! by a small page cache.
 
-use super::{Record, Store, StoreError, check_follow};
+use super::{Record, Store, StoreError, check_follow, missing};
 use crate::registry::Digest;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -146,6 +146,10 @@ impl Store for RedbStore {
             .boxed()
     }
 
+    fn get(&self, revisions: Vec<u64>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.call(move |database| get(database, &revisions)).boxed()
+    }
+
     fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.call(move |database| append(database, &records))
             .boxed()
@@ -172,6 +176,23 @@ fn read(database: &Database, after: u64, limit: usize) -> Result<Vec<Record>, St
     for entry in entries.take(limit) {
         let (revision, value) = entry.map_err(failed)?;
         let record = record(revision.value(), value.value())?;
+        bytes += record.document.len();
+        records.push(record);
+        if bytes >= READ_BYTES {
+            break;
+        }
+    }
+    Ok(records)
+}
+
+fn get(database: &Database, revisions: &[u64]) -> Result<Vec<Record>, StoreError> {
+    let reading = database.begin_read().map_err(failed)?;
+    let table = reading.open_table(RECORDS).map_err(failed)?;
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    for revision in revisions {
+        let value = table.get(revision).map_err(failed)?;
+        let value = value.ok_or_else(|| missing(*revision))?;
+        let record = record(*revision, value.value())?;
         bytes += record.document.len();
         records.push(record);
         if bytes >= READ_BYTES {

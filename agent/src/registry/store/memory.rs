@@ -1,6 +1,6 @@
 //! A log in memory: for tests, and as the plainest reading of what a store promises.
 
-use super::{Record, Store, StoreError, check_follow};
+use super::{Record, Store, StoreError, check_follow, missing};
 use futures_util::future::{self, BoxFuture, FutureExt as _};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -46,6 +46,16 @@ impl Store for MemoryStore {
         let from = records.iter().filter(|record| record.revision > after);
         let page = from.take(limit).cloned().collect();
         future::ready(Ok(page)).boxed()
+    }
+
+    fn get(&self, revisions: Vec<u64>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        let records = self.records.lock();
+        let find = |revision: u64| {
+            let found = records.binary_search_by_key(&revision, |record| record.revision);
+            let record = found.ok().and_then(|at| records.get(at));
+            record.cloned().ok_or_else(|| missing(revision))
+        };
+        future::ready(revisions.into_iter().map(find).collect()).boxed()
     }
 
     fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {

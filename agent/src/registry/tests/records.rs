@@ -4,7 +4,7 @@ use super::{
     Arc, ClientDraft, Duration, MemoryStore, RegistryError, Running, START, Standing, Store as _,
     config, draft,
 };
-use crate::registry::{Digest, Record, RecordFault, SpecError, limits};
+use crate::registry::{Bar, Digest, Record, RecordFault, RegistryConfig, SpecError, limits};
 use serde_json::{Value, json};
 use std::slice;
 
@@ -134,7 +134,9 @@ async fn unknown_kinds_fields_and_values_are_refused() {
         json!([]),
         json!({"version": good["version"], "state": {}}),
         altered(good.clone(), "/version/accept_weak", json!(true)),
-        altered(good.clone(), "/version/spec/review_by", json!(1)),
+        altered(good.clone(), "/version/spec/review_after", json!(1)),
+        altered(good.clone(), "/version/approvals_required", json!(-1)),
+        json!({"decision": {"client": "a"}}),
         altered(good.clone(), "/version/client", json!("A")),
         altered(good.clone(), "/version/at", json!(-1)),
         altered(good.clone(), "/version/at", json!(u64::MAX)),
@@ -156,11 +158,13 @@ async fn unknown_kinds_fields_and_values_are_refused() {
             "{bad}: {fault:?}"
         );
     }
-    let state = state("a", 1, None, "asleep");
-    assert!(matches!(
-        fault(&[good, state]).await,
-        RecordFault::Unreadable(_)
-    ));
+    for word in ["asleep", "new"] {
+        let state = state("a", 1, None, word);
+        assert!(matches!(
+            fault(&[good.clone(), state]).await,
+            RecordFault::Unreadable(_)
+        ));
+    }
 }
 
 #[tokio::test]
@@ -263,6 +267,116 @@ async fn changes_that_a_state_does_not_allow_are_refused() {
             "{documents:?}: {fault:?}"
         );
     }
+}
+
+fn decision(version: &Value, verdict: &str, author: &str) -> Value {
+    json!({"decision": {
+        "about": {"version": version["version"]["number"]}, "at": 1_800_000_000,
+        "author": author, "client": "a", "digest": digest(version), "number": 1,
+        "previous": null, "reason": "on a hunch", "verdict": verdict,
+    }})
+}
+
+#[tokio::test]
+async fn what_was_stored_before_there_were_approvals_is_in_force() {
+    let golden = include_str!("records.golden.jsonl").lines();
+    let records = (1..).zip(golden).map(|(revision, line)| Record {
+        revision,
+        digest: Digest::of(line.as_bytes()),
+        document: line.into(),
+    });
+    let store = Arc::new(MemoryStore::new());
+    store.append(records.collect()).await.unwrap();
+    let config = RegistryConfig {
+        approvals_required: 2,
+        ..config()
+    };
+    let running = Running::with(store, config).await.unwrap();
+    assert_eq!(running.state("web").as_str(), "active");
+    assert_eq!(running.matching(&["unix:uid:2"]), ["web"]);
+}
+
+#[tokio::test]
+async fn decisions_that_do_not_count_are_refused() {
+    let first = altered(
+        version("a", 1, None),
+        "/version/approvals_required",
+        json!(1),
+    );
+    let at_once = version("a", 1, None);
+    let author = "uid:0";
+    let bars = [
+        (decision(&first, "approve", author), Bar::Author),
+        (decision(&first, "withdraw", "uid:1"), Bar::NotAuthor),
+        (
+            altered(
+                decision(&first, "reject", "uid:1"),
+                "/decision/reason",
+                json!(""),
+            ),
+            Bar::NoReason,
+        ),
+    ];
+    for (bad, bar) in bars {
+        let fault = fault(&[first.clone(), bad]).await;
+        assert!(
+            matches!(fault, RecordFault::Barred(_, found) if found == bar),
+            "{fault:?}"
+        );
+    }
+    let good = decision(&first, "approve", "uid:1");
+    let again = altered(
+        altered(good.clone(), "/decision/number", json!(2)),
+        "/decision/previous",
+        json!(digest(&good)),
+    );
+    for documents in [
+        vec![at_once.clone(), decision(&at_once, "approve", "uid:1")],
+        vec![first.clone(), decision(&at_once, "approve", "uid:1")],
+        vec![
+            first.clone(),
+            altered(good.clone(), "/decision/about", json!({"version": 2})),
+        ],
+        vec![
+            first.clone(),
+            altered(good.clone(), "/decision/about", json!({"state": 1})),
+        ],
+        vec![first.clone(), good.clone(), again],
+    ] {
+        let fault = fault(&documents).await;
+        assert!(
+            matches!(fault, RecordFault::NotPending(_)),
+            "{documents:?}: {fault:?}"
+        );
+    }
+    for documents in [
+        vec![good.clone()],
+        vec![
+            first.clone(),
+            altered(good.clone(), "/decision/number", json!(2)),
+        ],
+        vec![first.clone(), good.clone(), good.clone()],
+    ] {
+        let fault = fault(&documents).await;
+        assert!(
+            matches!(fault, RecordFault::Chain(_)),
+            "{documents:?}: {fault:?}"
+        );
+    }
+    let running = Running::on(written(&[first, good]).await).await;
+    assert_eq!(running.state("a").as_str(), "active");
+}
+
+#[tokio::test]
+async fn taking_away_that_would_need_approval_is_refused() {
+    let first = version("a", 1, None);
+    let suspended = altered(
+        state("a", 1, None, "suspended"),
+        "/state/approvals_required",
+        json!(1),
+    );
+    let fault = fault(&[first, suspended]).await;
+    assert!(matches!(fault, RecordFault::Standing(_)), "{fault:?}");
 }
 
 #[tokio::test]

@@ -33,6 +33,10 @@ impl Store for FailingStore {
         self.inner.read(after, limit)
     }
 
+    fn get(&self, revisions: Vec<u64>) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.inner.get(revisions)
+    }
+
     fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
         let next = mem::take(&mut *self.next.lock());
         async move {

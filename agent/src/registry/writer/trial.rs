@@ -10,9 +10,10 @@
 
 use super::{Answer, Change, Command};
 use crate::registry::{
-    Client, ClientDraft, RegistryConfig, RegistryError, Standing,
-    book::{Applied, Book, Interned},
-    record::{Document, SealError, StateDocument, VersionDocument},
+    Applied, Client, ClientDraft, Digest, Pending, Proposal, RegistryConfig, RegistryError,
+    Standing, Subject, Verdict,
+    book::{Book, Interned},
+    record::{DecisionDocument, Document, SealError, StateDocument, VersionDocument},
     store::Record,
     wire,
 };
@@ -75,10 +76,9 @@ impl Trial {
     fn append(&mut self, document: &Document) -> Answer {
         let record = document.seal(self.book.revision() + 1)?;
         let applied = self.book.apply(&record, &mut Interned::default())?;
-        let client = Arc::clone(&applied.new);
         self.records.push(record);
-        self.applied.push(applied);
-        Ok(client)
+        self.applied.push(applied.clone());
+        Ok(applied)
     }
 }
 
@@ -89,6 +89,7 @@ impl Decision<'_> {
             Change::Register(draft) => self.registration(draft),
             Change::Update(draft, expected) => self.update(draft, *expected),
             Change::Stand(to) => self.state(*to),
+            Change::Decide(about, digest, verdict) => self.decision(*about, *digest, *verdict),
         }
     }
 
@@ -114,12 +115,15 @@ impl Decision<'_> {
             return Err(wrong_state(client, "updated"));
         }
         let in_force = client.version().number;
+        let pending = client.pending().map(|pending| pending.what.number);
         match expected {
-            Some(expected) if expected != in_force => Err(RegistryError::VersionMismatch {
-                name: client.name().clone(),
-                expected,
-                in_force,
-            }),
+            Some(expected) if expected != in_force && Some(expected) != pending => {
+                Err(RegistryError::VersionMismatch {
+                    name: client.name().clone(),
+                    expected,
+                    in_force,
+                })
+            }
             _ => self.version(draft, Some(client)),
         }
     }
@@ -138,7 +142,7 @@ impl Decision<'_> {
                 owner: owner.clone(),
             });
         }
-        let last = last.map(Client::version);
+        let last = last.map(Client::last_version);
         Ok(Document::Version(VersionDocument {
             client: name.clone(),
             number: last.map_or(0, |version| version.number) + 1,
@@ -146,19 +150,36 @@ impl Decision<'_> {
             author: self.command.actor.clone(),
             at: self.now,
             reason: self.command.reason.clone(),
+            login: self.command.actor.login(),
+            approvals_required: self.config.approvals_required,
             spec: spec.into(),
         }))
     }
 
     fn state(&self, to: Standing) -> Result<Document, RegistryError> {
         let client = self.known()?;
-        if !client.standing().may_become(to) {
+        if !client.may_become(to) {
             return Err(wrong_state(client, participle(to)));
+        }
+        let approvals_required = match to {
+            Standing::Active => self.config.approvals_required,
+            _ => 0,
+        };
+        // Proposed anew it would lose the approvals that it has.
+        if let Some(pending) = client
+            .pending_resumption()
+            .filter(|_| approvals_required != 0)
+        {
+            return Err(RegistryError::OtherPending {
+                name: client.name().clone(),
+                pending: pending.what.subject(),
+                digest: pending.what.digest,
+            });
         }
         if to.needs_reason() && self.command.reason.is_blank() {
             return Err(RegistryError::ReasonMissing);
         }
-        let last = client.state_change();
+        let last = client.last_change();
         Ok(Document::State(StateDocument {
             client: client.name().clone(),
             number: last.map_or(0, |change| change.number) + 1,
@@ -166,8 +187,65 @@ impl Decision<'_> {
             author: self.command.actor.clone(),
             at: self.now,
             reason: self.command.reason.clone(),
+            login: self.command.actor.login(),
+            approvals_required,
             to,
         }))
+    }
+
+    fn decision(
+        &self,
+        about: Subject,
+        digest: Digest,
+        verdict: Verdict,
+    ) -> Result<Document, RegistryError> {
+        let client = self.known()?;
+        match about {
+            Subject::Version(_) => self.check_decision(client.pending(), about, digest, verdict)?,
+            Subject::State(_) => {
+                self.check_decision(client.pending_resumption(), about, digest, verdict)?;
+            }
+        }
+        let last = client.last_decision();
+        Ok(Document::Decision(DecisionDocument {
+            client: client.name().clone(),
+            number: last.map_or(0, |(number, _)| number) + 1,
+            previous: last.map(|(_, digest)| digest),
+            about,
+            digest,
+            verdict,
+            author: self.command.actor.clone(),
+            login: self.command.actor.login(),
+            at: self.now,
+            reason: self.command.reason.clone(),
+        }))
+    }
+
+    fn check_decision<T: Proposal>(
+        &self,
+        pending: Option<&Pending<T>>,
+        about: Subject,
+        digest: Digest,
+        verdict: Verdict,
+    ) -> Result<(), RegistryError> {
+        let name = || self.command.name.clone();
+        let Some(pending) = pending else {
+            return Err(RegistryError::NotPending {
+                name: name(),
+                about,
+            });
+        };
+        if !pending.is(about, digest) {
+            return Err(RegistryError::OtherPending {
+                name: name(),
+                pending: pending.what.subject(),
+                digest: pending.what.digest(),
+            });
+        }
+        match pending.objection(verdict, &self.command.actor, &self.command.reason) {
+            Some(bar) => Err(RegistryError::Barred(name(), bar)),
+            None => Ok(()),
+        }
     }
 
     fn known(&self) -> Result<&Client, RegistryError> {
@@ -188,7 +266,7 @@ fn wrong_state(client: &Client, verb: &'static str) -> RegistryError {
 /// What is done to a client that gets this standing.
 const fn participle(to: Standing) -> &'static str {
     match to {
-        Standing::Active => "resumed",
+        Standing::New | Standing::Active => "resumed",
         Standing::Suspended => "suspended",
         Standing::Revoked => "revoked",
     }

@@ -1,14 +1,15 @@
-use super::State;
+use super::{State, govern};
 use crate::cli::tests::NOW;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use symbolon_proto::admin::{
     AcceptedWeaknesses, AttestProcessRequest, AttestProcessResponse, AuthorityInfo,
-    ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec, Connection, Finding,
-    GetBundleRequest, GetBundleResponse, GetClientRequest, GetInfoRequest, GetInfoResponse,
-    LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse, Proposal,
-    ProposedSelector, RegisterClientRequest, SelectorSet, SetFit, TailAuditRequest,
-    TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin,
+    ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, Client, ClientFindings,
+    ClientFit, ClientSpec, Connection, DecisionRequest, Finding, GetBundleRequest,
+    GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse,
+    HistoryEntry, LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse,
+    Proposal, ProposedSelector, RegisterClientRequest, RollbackClientRequest, SelectorSet, SetFit,
+    TailAuditRequest, TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin,
 };
 use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
@@ -119,7 +120,8 @@ impl Admin for FakeAdmin {
         let clients = self.0.lock().clients.clone();
         let rest = clients
             .into_iter()
-            .filter(|client| client.name > request.after);
+            .filter(|client| client.name > request.after)
+            .filter(|client| !request.pending || client.pending.is_some());
         let mut page: Vec<Client> = rest.take(PAGE + 1).collect();
         let more = page.len() > PAGE;
         page.truncate(PAGE);
@@ -167,6 +169,46 @@ impl Admin for FakeAdmin {
 
     async fn revoke_client(&self, request: Request<ChangeStateRequest>) -> Answer<Client> {
         self.change(request, "revoked")
+    }
+
+    async fn rollback_client(&self, request: Request<RollbackClientRequest>) -> Answer<Client> {
+        let request = self.hear(request)?;
+        self.with(&request.name, |client| client.version += 1)
+    }
+
+    async fn approve_client(&self, request: Request<DecisionRequest>) -> Answer<Client> {
+        let request = self.hear(request)?;
+        self.with(&request.name, govern::approve)
+    }
+
+    async fn reject_client(&self, request: Request<DecisionRequest>) -> Answer<Client> {
+        let request = self.hear(request)?;
+        self.with(&request.name, |client| govern::decline(client, "rejected"))
+    }
+
+    async fn withdraw_client(&self, request: Request<DecisionRequest>) -> Answer<Client> {
+        let request = self.hear(request)?;
+        self.with(&request.name, |client| govern::decline(client, "withdrawn"))
+    }
+
+    async fn change_many_states(
+        &self,
+        request: Request<ChangeManyStatesRequest>,
+    ) -> Answer<ChangeManyStatesResponse> {
+        self.hear(request)?;
+        Ok(Response::new(govern::many()))
+    }
+
+    type GetClientHistoryStream = Iter<std::vec::IntoIter<Result<HistoryEntry, Status>>>;
+
+    async fn get_client_history(
+        &self,
+        request: Request<GetClientHistoryRequest>,
+    ) -> Answer<Self::GetClientHistoryStream> {
+        let name = self.hear(request)?.name;
+        self.with(&name, |_| {})?;
+        let entries: Vec<_> = govern::history().into_iter().map(Ok).collect();
+        Ok(Response::new(tokio_stream::iter(entries)))
     }
 
     async fn attest_process(
@@ -323,5 +365,7 @@ pub(in crate::cli::tests) fn client(name: &str, mut spec: ClientSpec) -> Client 
             explanation: "the audience * allows any".into(),
             instead: "List them.".into(),
         }],
+        in_force: true,
+        ..Client::default()
     }
 }

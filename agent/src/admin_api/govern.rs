@@ -1,0 +1,379 @@
+//! Approvals, rollbacks, histories, and changes of many clients at once.
+//!
+//! An approval is one of exactly what the operator was shown: the request names
+//! its digest, and the registry refuses it where something else awaits approval.
+//! Who takes away, one client or all of an owner's, waits for nobody.
+
+use super::{
+    calls::{AdminApi, Requested, actor, operator},
+    convert, lint, status,
+};
+use crate::{
+    governance::{Act, kind_of},
+    lint::Judged,
+    registry::{
+        Change, Client, ClientDraft, ClientName, Deed, Digest, Effect, HistoryEntry, Proposal as _,
+        Reason, Registry, RegistryError, SelectorSet, Standing, Subject, Verdict,
+    },
+};
+use futures_util::{Stream, StreamExt as _, stream};
+use std::{pin::Pin, str::FromStr as _, sync::Arc};
+use symbolon_attestors::Selector;
+use symbolon_proto::admin::{
+    self, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, DecisionRequest,
+    FailedChange, RollbackClientRequest,
+};
+use tokio::sync::oneshot;
+use tonic::{Request, Response, Status};
+
+/// Changes of many clients that are under way together: what one commit takes.
+const TOGETHER: usize = 128;
+/// Names that an answer about many repeats.
+const SHOWN_NAMES: usize = 1_000;
+/// Failures that it repeats.
+const SHOWN_FAILURES: usize = 100;
+/// How often clients are looked for anew that were registered in the meantime.
+const ROUNDS: usize = 4;
+
+/// The records of a client, as messages.
+pub(super) type HistoryStream =
+    Pin<Box<dyn Stream<Item = Result<admin::HistoryEntry, Status>> + Send>>;
+
+impl AdminApi {
+    /// A word about what awaits approval.
+    pub(super) async fn decide(
+        &self,
+        verdict: Verdict,
+        request: Request<DecisionRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        let operator = operator(&request)?;
+        let request = request.into_inner();
+        let subject = match (request.version, request.resumption) {
+            (0, 0) => Err("name the version, or the resumption"),
+            (number, 0) => Ok(Subject::Version(number)),
+            (0, number) => Ok(Subject::State(number)),
+            _ => Err("name a version or a resumption, not both"),
+        };
+        let subject = subject.map_err(Status::invalid_argument)?;
+        let digest = Digest::from_str(&request.digest)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let act = Act::Decision(subject, verdict);
+        let requested = Requested::new(operator, act, &request.name, &request.reason)?;
+        self.change(requested, Change::Decide(subject, digest, verdict))
+            .await
+    }
+
+    /// A change of one client's state.
+    pub(super) async fn stand(
+        &self,
+        to: Standing,
+        request: Request<ChangeStateRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        let operator = operator(&request)?;
+        let request = request.into_inner();
+        let act = Act::Change(kind_of(to));
+        let requested = Requested::new(operator, act, &request.name, &request.reason)?;
+        self.change(requested, Change::Stand(to)).await
+    }
+
+    /// A version with the content of an earlier one.
+    pub(super) async fn rollback(
+        &self,
+        request: Request<RollbackClientRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        let operator = operator(&request)?;
+        let request = request.into_inner();
+        let act = Act::Change(crate::audit::Kind::Updated);
+        let mut requested = Requested::new(operator, act, &request.name, &request.reason)?;
+        let registry = &self.services.registry;
+        let version = registry.past_version(requested.name(), request.to_version);
+        let version = version.await.map_err(|error| status::of_registry(&error))?;
+        let mut draft = version.spec.draft();
+        requested.judged = self
+            .judge_again(requested.name(), &mut draft, &request.accept_weak)
+            .await?;
+        let expected = (request.expected_version != 0).then_some(request.expected_version);
+        let change = Change::Update(Box::new(draft), expected);
+        self.change(requested, change).await
+    }
+
+    /// Judges an earlier content: what was accepted of it then stays so, if nothing else is found.
+    async fn judge_again(
+        &self,
+        name: &ClientName,
+        draft: &mut ClientDraft,
+        accept_weak: &str,
+    ) -> Result<Judged, Status> {
+        let before = draft.accepted_weaknesses.clone();
+        if let Some(before) = before.filter(|_| accept_weak.is_empty()) {
+            let judged = lint::judge(&self.services, name, draft, &before.reason).await?;
+            let now = draft.accepted_weaknesses.iter();
+            if now
+                .flat_map(|now| &now.findings)
+                .all(|finding| before.findings.contains(finding))
+            {
+                return Ok(judged);
+            }
+        }
+        lint::judge(&self.services, name, draft, accept_weak).await
+    }
+
+    /// Ends all identities of an owner, or of a selector.
+    pub(super) async fn change_many(
+        &self,
+        request: Request<ChangeManyStatesRequest>,
+    ) -> Result<Response<ChangeManyStatesResponse>, Status> {
+        let operator = operator(&request)?;
+        let many = Many::parse(request.into_inner())?;
+        // Before anything is changed.
+        actor(&operator)?;
+        let (reply, done) = oneshot::channel();
+        let this = self.clone();
+        self.services.supervisor.spawn(async move {
+            let response = many.carry_out(&this, &operator).await;
+            if reply.send(response).is_err() {
+                tracing::debug!("the operator did not wait for a change of many");
+            }
+        });
+        let response = done.await;
+        let response = response.map_err(|_panicked| Status::internal("the change was given up"))?;
+        Ok(Response::new(response))
+    }
+}
+
+/// Which clients are to be changed, and how.
+#[derive(Debug)]
+struct Many {
+    which: Which,
+    to: Standing,
+    reason: Reason,
+}
+
+#[derive(Debug)]
+enum Which {
+    OfOwner(String),
+    With(Selector),
+}
+
+impl Many {
+    fn parse(request: ChangeManyStatesRequest) -> Result<Self, Status> {
+        let which = match (request.owner.as_str(), request.selector.as_str()) {
+            ("", "") => Err("name an owner or a selector".to_owned()),
+            (owner, "") => Ok(Which::OfOwner(owner.to_owned())),
+            ("", selector) => selector
+                .parse()
+                .map(Which::With)
+                .map_err(|error| format!("the selector {error}")),
+            _ => Err("name an owner or a selector, not both".to_owned()),
+        };
+        let to = match request.state.as_str() {
+            "suspended" => Ok(Standing::Suspended),
+            "revoked" => Ok(Standing::Revoked),
+            _ => Err("many clients can be suspended or revoked"),
+        };
+        let reason = Reason::from_str(&request.reason)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if reason.is_blank() {
+            return Err(status::of_registry(&RegistryError::ReasonMissing));
+        }
+        Ok(Self {
+            which: which.map_err(Status::invalid_argument)?,
+            to: to.map_err(Status::invalid_argument)?,
+            reason,
+        })
+    }
+
+    async fn carry_out(
+        &self,
+        api: &AdminApi,
+        operator: &super::Operator,
+    ) -> ChangeManyStatesResponse {
+        let mut response = ChangeManyStatesResponse::default();
+        for _ in 0..ROUNDS {
+            let names = self.names(&api.services.registry);
+            if names.is_empty() {
+                break;
+            }
+            let changes = names
+                .into_iter()
+                .map(|name| self.change_one(api, operator, name));
+            let mut changes = stream::iter(changes).buffered(TOGETHER);
+            while let Some((name, outcome)) = changes.next().await {
+                note(&mut response, name, outcome);
+            }
+            // They would fail again.
+            if response.failed > 0 {
+                break;
+            }
+        }
+        response
+    }
+
+    fn names(&self, registry: &Registry) -> Vec<ClientName> {
+        let snapshot = registry.snapshot();
+        let chosen = snapshot
+            .iter()
+            .filter(|client| client.may_become(self.to) && self.which.is(client));
+        chosen.map(|client| client.name().clone()).collect()
+    }
+
+    async fn change_one(
+        &self,
+        api: &AdminApi,
+        operator: &super::Operator,
+        name: ClientName,
+    ) -> (ClientName, Result<(), Status>) {
+        let act = Act::Change(kind_of(self.to));
+        let reason = self.reason.as_str();
+        let requested = match Requested::new(operator.clone(), act, name.as_str(), reason) {
+            Ok(requested) => requested,
+            Err(status) => return (name, Err(status)),
+        };
+        let changed = api.change(requested, Change::Stand(self.to)).await;
+        (name, changed.map(drop))
+    }
+}
+
+fn note(response: &mut ChangeManyStatesResponse, name: ClientName, outcome: Result<(), Status>) {
+    match outcome {
+        Ok(()) => {
+            response.changed += 1;
+            if response.names.len() < SHOWN_NAMES {
+                response.names.push(name.to_string());
+            }
+        }
+        Err(status) => {
+            response.failed += 1;
+            if response.failures.len() < SHOWN_FAILURES {
+                response.failures.push(FailedChange {
+                    name: name.to_string(),
+                    why: status.message().to_owned(),
+                });
+            }
+        }
+    }
+}
+
+impl Which {
+    fn is(&self, client: &Client) -> bool {
+        match self {
+            Self::OfOwner(owner) => client.spec().owner().as_str() == owner,
+            Self::With(selector) => {
+                let pending = client.pending().map(|pending| &pending.what.spec);
+                let specs = [Some(client.spec()), pending];
+                let sets = specs
+                    .into_iter()
+                    .flatten()
+                    .flat_map(|spec| spec.selector_sets());
+                let mut selectors = sets.flat_map(SelectorSet::selectors);
+                selectors.any(|other| other == selector)
+            }
+        }
+    }
+}
+
+/// The records of a client, oldest first.
+pub(super) fn history(registry: &Registry, name: &ClientName) -> Result<HistoryStream, Status> {
+    let history = registry.history(name);
+    let history = history.map_err(|error| status::of_registry(&error))?;
+    let entries = stream::try_unfold(history, |mut history| async move {
+        let next = history.next().await;
+        let next = next.map_err(|error| status::of_registry(&error))?;
+        Ok(next.map(|found| (entry(&found), history)))
+    });
+    Ok(Box::pin(entries))
+}
+
+fn entry(entry: &HistoryEntry) -> admin::HistoryEntry {
+    let (old, new) = (entry.applied.old.as_ref(), &entry.applied.new);
+    let (subject, verdict) = match entry.deed {
+        Deed::Version(number) => (Subject::Version(number), None),
+        Deed::State(number) => (Subject::State(number), None),
+        Deed::Decision(subject, verdict) => (subject, Some(verdict)),
+    };
+    let digest = verdict.and(old).and_then(|old| digest_of(subject, old));
+    let (required, given) = approvals(subject, verdict, entry);
+    let version = matches!(entry.deed, Deed::Version(_)).then(|| new.last_version());
+    admin::HistoryEntry {
+        revision: entry.revision,
+        event: event(entry).to_owned(),
+        about: match subject {
+            Subject::Version(_) => "version".to_owned(),
+            Subject::State(_) => "state".to_owned(),
+        },
+        number: subject.number(),
+        digest: digest.unwrap_or(entry.digest).to_string(),
+        author: entry.author.to_string(),
+        login: entry.author.login(),
+        at: convert::timestamp(entry.at),
+        reason: entry.reason.to_string(),
+        effect: match entry.applied.effect {
+            Effect::InForce => "in_force",
+            Effect::Proposed => "proposed",
+            Effect::Counted => "counted",
+            Effect::Declined => "declined",
+        }
+        .to_owned(),
+        approvals_required: required,
+        approvals: given,
+        state: crate::registry::ClientState::from(new.standing())
+            .as_str()
+            .to_owned(),
+        version_in_force: match new.has_version_in_force() {
+            true => new.version().number,
+            false => 0,
+        },
+        spec: version.map(|version| convert::spec(&version.spec)),
+    }
+}
+
+fn digest_of(subject: Subject, client: &Arc<Client>) -> Option<Digest> {
+    match subject {
+        Subject::Version(_) => client.pending().map(|pending| pending.what.digest),
+        Subject::State(_) => client
+            .pending_resumption()
+            .map(|pending| pending.what.digest),
+    }
+}
+
+/// How many approvals it needs, and how many there are after the record.
+fn approvals(subject: Subject, verdict: Option<Verdict>, entry: &HistoryEntry) -> (u32, u32) {
+    // Where it was decided about, what awaited approval before.
+    let client = match verdict {
+        Some(_) => entry.applied.old.as_ref(),
+        None => Some(&entry.applied.new),
+    };
+    let pending = client.and_then(|client| match subject {
+        Subject::Version(_) => client
+            .pending()
+            .map(|pending| (pending.what.approvals_required(), pending.approvals.len())),
+        Subject::State(_) => client
+            .pending_resumption()
+            .map(|pending| (pending.what.approvals_required(), pending.approvals.len())),
+    });
+    let (required, given) = pending.unwrap_or_default();
+    let given = u32::try_from(given).unwrap_or(u32::MAX);
+    (
+        required,
+        given + u32::from(verdict == Some(Verdict::Approve)),
+    )
+}
+
+fn event(entry: &HistoryEntry) -> &'static str {
+    let applied = &entry.applied;
+    match entry.deed {
+        Deed::Decision(_, verdict) => verdict.participle(),
+        _ if applied.effect == Effect::Proposed => "proposed",
+        Deed::Version(_) => {
+            let had_one = applied
+                .old
+                .as_ref()
+                .is_some_and(|old| old.has_version_in_force());
+            if had_one { "updated" } else { "registered" }
+        }
+        Deed::State(_) => {
+            let to = applied.new.state_change().map(|change| change.to);
+            kind_of(to.unwrap_or(Standing::Active)).as_str()
+        }
+    }
+}
