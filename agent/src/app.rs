@@ -9,6 +9,7 @@
 //! What fails at start is told on standard error in a sentence with the next
 //! step, and nothing is left behind: sockets that were bound are removed.
 
+mod deadlines;
 mod demo;
 mod endpoints;
 mod lifecycle;

@@ -201,3 +201,6 @@ pub const fn kind_of(to: Standing) -> Kind {
         Standing::Revoked => Kind::Revoked,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -390,8 +390,7 @@ impl admin::admin_server::Admin for AdminApi {
     ) -> Result<Response<Self::GetClientHistoryStream>, Status> {
         let name = convert::name(&request.into_inner().name)?;
         let entries = govern::history(&self.services.registry, &name)?;
-        let entries = entries.take_until(until_true(self.services.stopped.clone()));
-        Ok(Response::new(Box::pin(entries)))
+        Ok(Response::new(entries))
     }
 
     async fn get_client(

@@ -19,6 +19,8 @@ use symbolon_proto::admin::{
 use tokio::{net::UnixStream, runtime::Handle, sync::watch};
 use tonic::{Code, Request};
 
+mod govern;
+
 /// The admin API of a scene.
 fn api(scene: &Scene) -> AdminApi {
     let (readiness, _starting) = Readiness::blocked_by("test");

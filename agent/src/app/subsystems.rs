@@ -1,7 +1,7 @@
 //! One function for each subsystem: from its part of the configuration to the
 //! running thing.
 
-use super::RunError;
+use super::{RunError, deadlines};
 use crate::{
     audit::{Authority as AuditedAuthority, Event, Kind, Trail, TrailConfig, TrailWriter},
     authority::{
@@ -91,6 +91,11 @@ pub(super) async fn open(config: &Config) -> Result<Subsystems, RunError> {
         }
         Err(error) => tracing::info!(%error, "processes are looked at every few seconds"),
     }
+    supervisor.spawn(deadlines::watch(
+        Arc::clone(&registry),
+        metrics.registry.clone(),
+        Arc::clone(&clock),
+    ));
     supervisor.spawn(publish(
         metrics.clone(),
         Arc::clone(&registry),

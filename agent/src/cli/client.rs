@@ -3,13 +3,19 @@
 //! A registration is never edited in place: `register` puts version 1 in
 //! force, `update` takes the version in force, changes what is asked for and
 //! adds the result as the next version, refused where somebody was faster.
+//! Where approval is required, both only propose; `approve` names the digest of
+//! what was looked at.
 //! The agent checks every value; here only their form is read, so that there
 //! is one truth about what is allowed.
 
 mod apply;
+mod content;
+mod govern;
+mod history;
 mod lint;
 mod register;
 mod spec;
+mod stop;
 mod update;
 mod view;
 
@@ -49,9 +55,16 @@ enum ClientCommand {
     List(ListArgs),
     Lint(lint::LintArgs),
     Update(update::UpdateArgs),
-    Suspend(SuspendArgs),
+    Pending(govern::PendingArgs),
+    Diff(history::DiffArgs),
+    Approve(govern::ApproveArgs),
+    Reject(govern::RejectArgs),
+    Withdraw(govern::WithdrawArgs),
+    History(history::HistoryArgs),
+    Rollback(history::RollbackArgs),
+    Suspend(stop::SuspendArgs),
     Resume(ResumeArgs),
-    Revoke(RevokeArgs),
+    Revoke(stop::RevokeArgs),
 }
 
 /// Show a client: state and version in force
@@ -76,35 +89,15 @@ struct ListArgs {
     state: Option<String>,
 }
 
-/// Suspend a client: its identities end until it is resumed
-#[derive(Args, Debug)]
-struct SuspendArgs {
-    /// The client's name
-    name: String,
-    /// Why, for the audit trail
-    #[arg(long)]
-    reason: String,
-}
-
 /// Resume a suspended client
+///
+/// Where approval is required, it stays suspended until others have approved that.
 #[derive(Args, Debug)]
 struct ResumeArgs {
     /// The client's name
     name: String,
     /// Why, for the audit trail
     #[arg(long, default_value = "", hide_default_value = true)]
-    reason: String,
-}
-
-/// Revoke a client for ever
-///
-/// Its identities end at once; its name and SPIFFE ID are never used again. SVIDs that it already holds stay valid at other verifiers until they expire.
-#[derive(Args, Debug)]
-struct RevokeArgs {
-    /// The client's name
-    name: String,
-    /// Why, for the audit trail
-    #[arg(long)]
     reason: String,
 }
 
@@ -122,6 +115,13 @@ impl ClientArgs {
             ClientCommand::Show(args) => args.run(&mut admin, console).await,
             ClientCommand::List(args) => args.run(&mut admin, console).await,
             ClientCommand::Lint(args) => args.run(&mut admin, console).await,
+            ClientCommand::Pending(args) => args.run(&mut admin, console).await,
+            ClientCommand::Diff(args) => args.run(&mut admin, console).await,
+            ClientCommand::Approve(args) => args.run(&mut admin, console).await,
+            ClientCommand::Reject(args) => args.run(&mut admin, console).await,
+            ClientCommand::Withdraw(args) => args.run(&mut admin, console).await,
+            ClientCommand::History(args) => args.run(&mut admin, console).await,
+            ClientCommand::Rollback(args) => args.run(&mut admin, console).await,
             ClientCommand::Suspend(args) => args.run(&mut admin, console).await,
             ClientCommand::Resume(args) => args.run(&mut admin, console).await,
             ClientCommand::Revoke(args) => args.run(&mut admin, console).await,
@@ -144,34 +144,14 @@ impl ListArgs {
     }
 }
 
-impl SuspendArgs {
-    async fn run(self, admin: &mut Admin, console: &mut Console) -> Result<(), Failure> {
-        let Self { name, reason } = self;
-        let request = ChangeStateRequest { name, reason };
-        let client = admin.link.ask(admin.client.suspend_client(request)).await?;
-        done(console, client, "is suspended: its identities have ended")
-    }
-}
-
 impl ResumeArgs {
     async fn run(self, admin: &mut Admin, console: &mut Console) -> Result<(), Failure> {
         let Self { name, reason } = self;
         let request = ChangeStateRequest { name, reason };
         let client = admin.link.ask(admin.client.resume_client(request)).await?;
-        done(console, client, "is active again")
-    }
-}
-
-impl RevokeArgs {
-    async fn run(self, admin: &mut Admin, console: &mut Console) -> Result<(), Failure> {
-        let Self { name, reason } = self;
-        let request = ChangeStateRequest { name, reason };
-        let client = admin.link.ask(admin.client.revoke_client(request)).await?;
-        done(
-            console,
-            client,
-            "is revoked for ever: its identities have ended",
-        )
+        let (what, how) = (govern::resumed(&client), govern::how_to_resume(&client));
+        done(console, client, &what)?;
+        govern::tell(console, how)
     }
 }
 
@@ -190,22 +170,28 @@ impl Admin {
     }
 
     async fn list(&mut self, args: ListArgs) -> Result<ClientList, Failure> {
-        let mut request = ListClientsRequest {
-            after: String::new(),
+        let request = ListClientsRequest {
             limit: PAGE,
             owner: args.owner,
             state: args.state.unwrap_or_default(),
-            pending: false,
+            ..ListClientsRequest::default()
         };
+        let clients = self.pages(request).await?;
+        let clients = clients.into_iter().map(ClientView::from).collect();
+        Ok(ClientList { clients })
+    }
+
+    /// All pages of a list.
+    async fn pages(&mut self, mut request: ListClientsRequest) -> Result<Vec<Client>, Failure> {
         let mut clients = Vec::new();
         loop {
             let call = self.client.list_clients(request.clone());
             let page = self.link.ask(call).await?;
             let last = page.clients.last().map(|client| client.name.clone());
-            clients.extend(page.clients.into_iter().map(ClientView::from));
+            clients.extend(page.clients);
             match last {
                 Some(last) if page.more => request.after = last,
-                _ => return Ok(ClientList { clients }),
+                _ => return Ok(clients),
             }
         }
     }

@@ -5,6 +5,7 @@ mod apply;
 mod client;
 mod contract;
 mod failures;
+mod govern;
 mod operator;
 mod svid;
 mod watch;

@@ -93,6 +93,12 @@ pub struct RegistryMetrics {
     pub clients: Family<StateLabel, Gauge>,
     /// Accepted changes.
     pub changes: Family<ChangeLabel, Counter>,
+    /// Clients of which something awaits approval.
+    pub pending: Gauge,
+    /// Active clients that end soon.
+    pub expiring: Gauge,
+    /// Clients whose review date has passed.
+    pub overdue: Gauge,
 }
 
 /// The signing keys.
@@ -396,6 +402,21 @@ impl RegistryMetrics {
             "client_changes",
             "Accepted changes of clients",
             self.changes.clone(),
+        );
+        to.register(
+            "clients_pending",
+            "Clients of which a version or a resumption awaits approval",
+            self.pending.clone(),
+        );
+        to.register(
+            "clients_expiring",
+            "Active clients that end within seven days",
+            self.expiring.clone(),
+        );
+        to.register(
+            "clients_review_overdue",
+            "Clients whose review date has passed",
+            self.overdue.clone(),
         );
     }
 }

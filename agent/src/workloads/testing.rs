@@ -93,8 +93,19 @@ impl Scene {
         scene
     }
 
+    /// A node where changes need that many approvals.
+    pub(crate) async fn requiring(approvals_required: u32) -> Self {
+        let scene = Self::open(approvals_required).await;
+        scene.write_trail();
+        scene
+    }
+
     /// A node whose trail is not written yet.
     pub(crate) async fn silent() -> Self {
+        Self::open(0).await
+    }
+
+    async fn open(approvals_required: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(
             UNIX_EPOCH + Duration::from_secs(1_795_000_000),
@@ -105,7 +116,7 @@ impl Scene {
         let (trail, writer) =
             Trail::open(&audit, TrailConfig::default(), Arc::clone(&shared)).unwrap();
         let authority = Arc::new(StageAuthority::open(&folder.path().join("keys"), &shared));
-        let registry = Arc::new(registry(&shared, &supervisor).await);
+        let registry = Arc::new(registry(&shared, &supervisor, approvals_required).await);
         let services = services(&shared, supervisor, &trail, &authority, &registry);
         let workloads = Arc::new(Workloads::new(services, settings()));
         let gate = WorkloadGate::new(
@@ -268,7 +279,11 @@ fn services(
     }
 }
 
-async fn registry(clock: &SharedClock, supervisor: &Supervisor) -> Registry {
+async fn registry(
+    clock: &SharedClock,
+    supervisor: &Supervisor,
+    approvals_required: u32,
+) -> Registry {
     let config = RegistryConfig {
         rules: SpecRules {
             trust_domain: trust_domain(),
@@ -276,7 +291,7 @@ async fn registry(clock: &SharedClock, supervisor: &Supervisor) -> Registry {
             jwt_ttl: Duration::from_secs(1)..=HOUR,
         },
         max_clients: 100,
-        approvals_required: 0,
+        approvals_required,
     };
     let store = Arc::new(MemoryStore::new());
     let opened = Registry::open(store, config, Arc::clone(clock)).await;

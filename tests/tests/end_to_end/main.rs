@@ -12,6 +12,7 @@
 )]
 
 mod answers;
+mod approvals;
 mod commands;
 mod crash;
 mod credentials;

@@ -25,7 +25,7 @@ use std::{
 };
 use symbolon_attestors::Kind;
 use symbolon_proto::admin::{
-    Client, ClientSpec, GetInfoRequest, RegisterClientRequest, SelectorSet, UpdateClientRequest,
+    ClientSpec, GetInfoRequest, RegisterClientRequest, SelectorSet, UpdateClientRequest,
 };
 
 /// Register and update clients from files
@@ -61,7 +61,7 @@ struct Outcome {
 struct Applied {
     done: &'static str,
     name: String,
-    /// The version that is in force; that would be, in a dry run.
+    /// The version that is in force or awaits approval; that would be, in a dry run.
     version: u64,
 }
 
@@ -124,19 +124,25 @@ impl ApplyArgs {
             version,
         };
         let version = now.as_ref().map_or(0, |client| client.version);
-        if now
-            .as_ref()
-            .is_some_and(|client| says(client, &entry, rules))
-        {
-            return Ok(applied("unchanged", version));
+        let pending = now.as_ref().and_then(|client| client.pending.as_ref());
+        let says = |spec: Option<&ClientSpec>| spec.is_some_and(|spec| says(spec, &entry, rules));
+        match (&now, pending) {
+            (_, Some(pending)) if says(pending.spec.as_ref()) => {
+                return Ok(applied("pending", pending.version));
+            }
+            (Some(client), None) if says(client.spec.as_ref()) => {
+                return Ok(applied("unchanged", version));
+            }
+            _ => {}
         }
+        let last = pending.map_or(version, |pending| pending.version);
         let done = if version == 0 {
             "registered"
         } else {
             "updated"
         };
         if self.dry_run {
-            return Ok(applied(done, version + 1));
+            return Ok(applied(done, last + 1));
         }
         let (name, spec) = (entry.name.to_string(), Some(spec_of(&entry.draft)));
         let reason = self.reason.clone();
@@ -162,7 +168,11 @@ impl ApplyArgs {
             let call = admin.client.update_client(request);
             admin.link.ask(call).await
         };
-        Ok(applied(done, client.map_err(told)?.version))
+        let client = client.map_err(told)?;
+        Ok(match &client.pending {
+            Some(pending) => applied("proposed", pending.version),
+            None => applied(done, client.version),
+        })
     }
 }
 
@@ -237,9 +247,9 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-/// Whether the version in force says what the document does.
-fn says(client: &Client, entry: &Entry, rules: &SpecRules) -> bool {
-    let draft = client.spec.as_ref().and_then(draft_of);
+/// Whether a version says what the document does.
+fn says(spec: &ClientSpec, entry: &Entry, rules: &SpecRules) -> bool {
+    let draft = draft_of(spec);
     let spec = draft.and_then(|draft| draft.check(&entry.name, rules, UNIX_EPOCH).ok());
     spec.is_some_and(|spec| spec.says_what(&entry.spec))
 }

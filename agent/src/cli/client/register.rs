@@ -1,6 +1,6 @@
 //! `symbolon client register`.
 
-use super::{Admin, put_in_force, spec::SpecArgs};
+use super::{Admin, govern, put_in_force, spec::SpecArgs};
 use crate::cli::{
     attest::Suggestion,
     console::Console,
@@ -89,12 +89,14 @@ impl RegisterArgs {
             .link
             .ask(admin.client.register_client(request))
             .await?;
-        let what = format!(
+        let in_force = format!(
             "is registered as {}, version {}",
             client.spec.as_ref().map_or("", |spec| &spec.spiffe_id),
             client.version
         );
-        put_in_force(console, client, &what)
+        let (what, how) = (govern::made(&client, in_force), govern::how(&client));
+        put_in_force(console, client, &what)?;
+        govern::tell(console, how)
     }
 
     /// Adds the selectors of a running process, once somebody has agreed.

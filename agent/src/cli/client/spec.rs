@@ -35,6 +35,12 @@ pub(super) struct SpecArgs {
     /// When the registration ends: 2027-01-31T12:00:00Z, 2027-01-31 or 90d from now
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     pub(super) expires_at: Option<Moment>,
+    /// When somebody is to look whether it is still needed as it is: 2027-01-31 or 90d from now
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub(super) review_by: Option<Moment>,
+    /// Who manages the registration from elsewhere, such as a repository
+    #[arg(long, value_name = "TEXT")]
+    pub(super) source: Option<String>,
     /// Refuse connections whose descriptor may have come through an execve
     #[arg(long)]
     pub(super) forbid_inheritable: bool,
@@ -67,6 +73,11 @@ impl SpecArgs {
             &mut spec.expires_at,
             self.expires_at.map(|at| at.resolve(now)),
         );
+        replace(
+            &mut spec.review_by,
+            self.review_by.map(|at| at.resolve(now)),
+        );
+        replace(&mut spec.source, self.source);
         spec.forbid_inheritable |= self.forbid_inheritable;
         spec.allow_foreign_user_namespaces |= self.allow_foreign_user_namespaces;
         let mut required = self.required_attestors;

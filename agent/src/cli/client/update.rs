@@ -1,19 +1,18 @@
 //! `symbolon client update`.
 
-use super::{Admin, done, put_in_force, spec::SpecArgs, view::ClientView};
+use super::{Admin, content, done, govern, put_in_force, spec::SpecArgs};
 use crate::cli::{
     console::Console,
     failure::{Exit, Failure},
-    output::printable,
 };
 use clap::{Args, ValueEnum};
-use serde_json::Value;
-use symbolon_proto::admin::{Client, ClientSpec, UpdateClientRequest};
+use symbolon_proto::admin::{ClientSpec, UpdateClientRequest};
 
 /// Change a client
 ///
 /// Adds a version with the given values; what is not named stays. --selector and --audience replace all that there
-/// were; --add-audience and --remove-audience change one. What was accepted with --accept-weak stays accepted while the
+/// were; --add-audience and --remove-audience change one. Where approval is required, the version in force stays so until
+/// others have approved the new one, and one that awaited approval is void. What was accepted with --accept-weak stays accepted while the
 /// selectors stay the same.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
@@ -52,6 +51,8 @@ enum Clear {
     Hint,
     DnsNames,
     ExpiresAt,
+    ReviewBy,
+    Source,
     ForbidInheritable,
     AllowForeignUserNamespaces,
     RequiredAttestors,
@@ -76,11 +77,15 @@ impl UpdateArgs {
         };
         let new = admin.link.ask(admin.client.update_client(request)).await?;
         if console.is_table() {
-            let changes = changes(&old, &new)?;
-            console.write(changes.as_bytes())?;
+            let pending = new.pending.as_ref();
+            let spec = pending.map_or(&new.spec, |pending| &pending.spec);
+            let changes = content::changes(old.spec.as_ref(), spec.as_ref())?;
+            console.write(content::lines(&changes).as_bytes())?;
         }
-        let what = format!("is changed: version {} is in force", new.version);
-        put_in_force(console, new, &what)
+        let in_force = format!("is changed: version {} is in force", new.version);
+        let (what, how) = (govern::made(&new, in_force), govern::how(&new));
+        put_in_force(console, new, &what)?;
+        govern::tell(console, how)
     }
 
     fn apply(self, spec: &mut ClientSpec, now: i64) -> Result<(), Failure> {
@@ -94,6 +99,8 @@ impl UpdateArgs {
                 Clear::Hint => spec.hint.clear(),
                 Clear::DnsNames => spec.dns_names.clear(),
                 Clear::ExpiresAt => spec.expires_at = 0,
+                Clear::ReviewBy => spec.review_by = 0,
+                Clear::Source => spec.source.clear(),
                 Clear::ForbidInheritable => spec.forbid_inheritable = false,
                 Clear::AllowForeignUserNamespaces => spec.allow_foreign_user_namespaces = false,
                 Clear::RequiredAttestors => spec.required_attestors.clear(),
@@ -119,31 +126,5 @@ impl UpdateArgs {
             }
         }
         Ok(())
-    }
-}
-
-/// The fields of the content that differ, one a line.
-fn changes(old: &Client, new: &Client) -> Result<String, Failure> {
-    let values = |client: &Client| {
-        serde_json::to_value(ClientView::from(client.clone())).map_err(anyhow::Error::from)
-    };
-    let (old, new) = (values(old)?, values(new)?);
-    let mut text = String::new();
-    for field in ClientView::CONTENT {
-        let (before, after) = (old.get(field), new.get(field));
-        if before != after {
-            let (before, after) = (plain(before), plain(after));
-            text.push_str(&printable(&format!("{field}: {before} -> {after}")));
-            text.push('\n');
-        }
-    }
-    Ok(text)
-}
-
-fn plain(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "none".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
     }
 }

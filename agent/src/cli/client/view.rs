@@ -1,9 +1,10 @@
 //! A client as the command line shows it.
 
+use super::govern::{ApprovalView, DeclinedView, Proposal, names};
 use crate::cli::{
     finding::{AcceptedView, FindingView},
     moment::{duration, exact, relative},
-    output::{Fields, Look, Table, View, count, or_dash, some},
+    output::{Fields, Look, Table, View, count, or_dash, printable, some},
 };
 use serde::Serialize;
 use symbolon_proto::admin::Client;
@@ -38,6 +39,15 @@ pub(super) struct ClientView {
     findings: Vec<FindingView>,
     warnings: Vec<String>,
     processes: u64,
+    review_by: Option<String>,
+    source: Option<String>,
+    in_force: bool,
+    approvals_required: u32,
+    approvals: Vec<ApprovalView>,
+    pending: Option<Proposal>,
+    pending_resumption: Option<Proposal>,
+    declined: Option<DeclinedView>,
+    declined_resumption: Option<DeclinedView>,
     #[serde(skip)]
     times: Times,
 }
@@ -48,11 +58,12 @@ struct Times {
     state_changed: i64,
     updated: i64,
     expires: i64,
+    review: i64,
 }
 
 impl ClientView {
     /// The fields that a version holds and `update` can change.
-    pub(super) const CONTENT: [&'static str; 15] = [
+    pub(super) const CONTENT: [&'static str; 17] = [
         "owner",
         "purpose",
         "spiffe_id",
@@ -68,6 +79,8 @@ impl ClientView {
         "allow_foreign_user_namespaces",
         "required_attestors",
         "accepted_weaknesses",
+        "review_by",
+        "source",
     ];
 }
 
@@ -107,10 +120,20 @@ impl From<Client> for ClientView {
             findings: FindingView::all(client.findings),
             warnings: client.warnings,
             processes: client.processes,
+            review_by: exact(spec.review_by),
+            source: some(spec.source),
+            in_force: client.in_force,
+            approvals_required: client.approvals_required,
+            approvals: ApprovalView::all(client.approvals),
+            pending: client.pending.map(Proposal::from),
+            pending_resumption: client.pending_resumption.map(Proposal::from),
+            declined: client.declined.map(DeclinedView::from),
+            declined_resumption: client.declined_resumption.map(DeclinedView::from),
             times: Times {
                 state_changed: client.state_changed_at,
                 updated: client.updated_at,
                 expires: spec.expires_at,
+                review: spec.review_by,
             },
         }
     }
@@ -143,6 +166,10 @@ impl View for ClientView {
         if self.times.expires != 0 {
             fields.add("Expires", relative(self.times.expires, look.now));
         }
+        if self.times.review != 0 {
+            fields.add("Review by", relative(self.times.review, look.now));
+        }
+        fields.add("Source", self.source.as_deref().unwrap_or_default());
         if self.forbid_inheritable {
             fields.add("Connection", "never inheritable");
         }
@@ -152,6 +179,21 @@ impl View for ClientView {
         fields.add("Demands", self.required_attestors.join(", "));
         fields.add("Version", self.version_line(look.now));
         fields.add("Digest", &self.digest);
+        fields.add("Approved", names(&self.approvals));
+        for pending in [&self.pending, &self.pending_resumption]
+            .into_iter()
+            .flatten()
+        {
+            fields.add("Pending", pending.line(look.now));
+            fields.add("", pending.approvals_line());
+            fields.add("", pending.digest_line());
+        }
+        if let Some(declined) = &self.declined {
+            fields.add("Declined", declined.line("version"));
+        }
+        if let Some(declined) = &self.declined_resumption {
+            fields.add("Declined", declined.line("resumption"));
+        }
         fields.add("Held by", count(self.processes, "process", "processes"));
         let weak: Vec<_> = self.findings.iter().map(FindingView::sentence).collect();
         fields.list("Weak", &weak);
@@ -173,6 +215,9 @@ impl ClientView {
 
     fn state_line(&self, now: i64) -> String {
         let mut line = self.state.clone();
+        if !self.in_force && self.state == "suspended" {
+            line.push_str(", no version was ever in force");
+        }
         if self.times.state_changed != 0 && self.state != "active" {
             line.push_str(&format!(", {}", relative(self.times.state_changed, now)));
         }
@@ -211,7 +256,7 @@ impl View for ClientList {
         for client in &self.clients {
             table.row([
                 client.name.clone(),
-                client.state.clone(),
+                client.short_state(),
                 client.owner.clone(),
                 client.spiffe_id.clone(),
                 client.processes.to_string(),
@@ -219,6 +264,44 @@ impl View for ClientList {
                 or_dash(&client.weaknesses()).to_owned(),
             ]);
         }
-        table.render(look.width)
+        table.render(look.width) + &self.remarks(look.now)
+    }
+}
+
+/// Seconds before a registration ends within which that is said.
+const SOON: i64 = 7 * 86_400;
+
+impl ClientView {
+    fn short_state(&self) -> String {
+        match self.pending.is_some() || self.pending_resumption.is_some() {
+            true => format!("{} (pending)", self.state),
+            false => self.state.clone(),
+        }
+    }
+}
+
+impl ClientList {
+    /// What somebody should look after, a line for each.
+    fn remarks(&self, now: i64) -> String {
+        let mut lines = String::new();
+        for client in &self.clients {
+            let Times {
+                expires, review, ..
+            } = client.times;
+            let name = printable(&client.name);
+            if client.state == "active" && expires > now && expires - now < SOON {
+                lines.push_str(&format!("{name} expires {}.\n", relative(expires, now)));
+            }
+            let is_open = client.state == "active" || client.state == "suspended";
+            if is_open && review != 0 && review <= now {
+                let due = relative(review, now);
+                lines.push_str(&format!("The review of {name} was due {due}.\n"));
+            }
+        }
+        if lines.is_empty() {
+            lines
+        } else {
+            format!("\n{lines}")
+        }
     }
 }

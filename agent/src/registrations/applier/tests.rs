@@ -23,6 +23,8 @@ use symbolon_attestors::{Attestor, AttestorConfig};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+mod approvals;
+
 struct Scene {
     root: TempDir,
     services: ApplierServices,
@@ -34,6 +36,10 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::requiring(0).await
+    }
+
+    async fn requiring(approvals_required: u32) -> Self {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("in")).unwrap();
         let clock = Arc::new(ManualClock::new(
@@ -48,7 +54,7 @@ impl Scene {
         let config = RegistryConfig {
             rules: rules.clone(),
             max_clients: limits::CLIENTS,
-            approvals_required: 0,
+            approvals_required,
         };
         let store = Arc::new(MemoryStore::new());
         let opened = Registry::open(store, config, Arc::clone(&shared)).await;

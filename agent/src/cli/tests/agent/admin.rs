@@ -121,7 +121,7 @@ impl Admin for FakeAdmin {
         let rest = clients
             .into_iter()
             .filter(|client| client.name > request.after)
-            .filter(|client| !request.pending || client.pending.is_some());
+            .filter(|client| !request.pending || govern::awaits(client));
         let mut page: Vec<Client> = rest.take(PAGE + 1).collect();
         let more = page.len() > PAGE;
         page.truncate(PAGE);

@@ -35,6 +35,10 @@ pub(in crate::cli::tests) fn proposed(mut client: Client) -> Client {
     client
 }
 
+pub(super) const fn awaits(client: &Client) -> bool {
+    client.pending.is_some() || client.pending_resumption.is_some()
+}
+
 pub(super) fn approve(client: &mut Client) {
     let Some(mut pending) = client.pending.take() else {
         return;

@@ -1,0 +1,265 @@
+//! Approvals and changes of many, over the calls that operators make.
+
+use super::{api, registration, request};
+use crate::{admin_api::AdminApi, workloads::testing::Scene};
+use futures_util::StreamExt as _;
+use symbolon_proto::admin::{
+    ChangeManyStatesRequest, ChangeStateRequest, Client, DecisionRequest, GetClientHistoryRequest,
+    HistoryEntry, ListClientsRequest, RollbackClientRequest, UpdateClientRequest,
+    admin_server::Admin as _,
+};
+use tonic::{Code, Request, Status};
+
+/// A request of another user.
+fn by<T>(scene: &Scene, uid: u32, message: T) -> Request<T> {
+    let mut request = request(scene, message);
+    let operator = request
+        .extensions_mut()
+        .get_mut::<crate::admin_api::Operator>();
+    operator.unwrap().uid = uid;
+    request
+}
+
+fn shown(client: &Client) -> DecisionRequest {
+    let pending = client.pending.clone().unwrap();
+    DecisionRequest {
+        name: client.name.clone(),
+        version: pending.version,
+        digest: pending.digest,
+        reason: "seen".to_owned(),
+        resumption: 0,
+    }
+}
+
+async fn approve(
+    scene: &Scene,
+    api: &AdminApi,
+    uid: u32,
+    decision: DecisionRequest,
+) -> Result<Client, Status> {
+    let approved = api.approve_client(by(scene, uid, decision)).await;
+    approved.map(tonic::Response::into_inner)
+}
+
+/// Registers `web` as user 1; users 2 and 3 approve it.
+async fn approved(scene: &Scene, api: &AdminApi) -> Client {
+    let register = by(scene, 1, registration("web"));
+    let client = api.register_client(register).await.unwrap().into_inner();
+    assert_eq!((client.state.as_str(), client.in_force), ("new", false));
+    let author = approve(scene, api, 1, shown(&client)).await.unwrap_err();
+    assert_eq!(author.code(), Code::PermissionDenied);
+    approve(scene, api, 2, shown(&client)).await.unwrap();
+    let client = approve(scene, api, 3, shown(&client)).await.unwrap();
+    assert_eq!((client.state.as_str(), client.in_force), ("active", true));
+    client
+}
+
+/// Whether a line of `Scene::events` is of this kind.
+fn is(line: &str, event: &str) -> bool {
+    line.split(' ').next() == Some(event)
+}
+
+async fn history(scene: &Scene, api: &AdminApi) -> Vec<HistoryEntry> {
+    let name = "web".to_owned();
+    let history = api.get_client_history(request(scene, GetClientHistoryRequest { name }));
+    let entries = history.await.unwrap().into_inner();
+    entries.map(Result::unwrap).collect().await
+}
+
+fn update(client: &Client, owner: &str) -> UpdateClientRequest {
+    let mut spec = client.spec.clone().unwrap();
+    spec.owner = owner.to_owned();
+    UpdateClientRequest {
+        name: client.name.clone(),
+        spec: Some(spec),
+        reason: String::new(),
+        expected_version: client.version,
+        accept_weak: "a test".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn an_approval_is_one_of_what_was_shown() {
+    let scene = Scene::requiring(2).await;
+    let api = api(&scene);
+    let client = approved(&scene, &api).await;
+    let second = by(&scene, 1, update(&client, "second"));
+    let second = api.update_client(second).await.unwrap().into_inner();
+    assert_eq!(
+        (second.version, second.spec.as_ref().unwrap().owner.as_str()),
+        (1, "tests")
+    );
+    approve(&scene, &api, 2, shown(&second)).await.unwrap();
+    let third = by(&scene, 1, update(&client, "third"));
+    let third = api.update_client(third).await.unwrap().into_inner();
+    let late = approve(&scene, &api, 3, shown(&second)).await.unwrap_err();
+    assert_eq!(late.code(), Code::FailedPrecondition);
+    let digest = &third.pending.as_ref().unwrap().digest;
+    assert!(late.message().contains(digest), "{late:?}");
+    for wrong in [
+        DecisionRequest {
+            version: 0,
+            ..shown(&third)
+        },
+        DecisionRequest {
+            resumption: 1,
+            ..shown(&third)
+        },
+        DecisionRequest {
+            digest: "9d2f".to_owned(),
+            ..shown(&third)
+        },
+    ] {
+        let refused = approve(&scene, &api, 2, wrong).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+    approve(&scene, &api, 2, shown(&third)).await.unwrap();
+    let client = approve(&scene, &api, 3, shown(&third)).await.unwrap();
+    assert_eq!(
+        (client.version, client.spec.unwrap().owner.as_str()),
+        (3, "third")
+    );
+
+    let told = history(&scene, &api).await;
+    let told: Vec<_> = told
+        .iter()
+        .map(|entry| format!("{} {} {}", entry.event, entry.number, entry.effect))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "proposed 1 proposed",
+            "approved 1 counted",
+            "approved 1 in_force",
+            "proposed 2 proposed",
+            "approved 2 counted",
+            "proposed 3 proposed",
+            "approved 3 counted",
+            "approved 3 in_force",
+        ]
+    );
+    scene.close_trail().await;
+    let events = scene.events();
+    for (event, count) in [
+        ("proposed", 3),
+        ("approved", 5),
+        ("superseded", 1),
+        ("registered", 1),
+        ("updated", 1),
+        // The author's own approval, and the one of what was void.
+        ("refused", 2),
+    ] {
+        let found = events.iter().filter(|found| is(found, event)).count();
+        assert_eq!(found, count, "{event} in {events:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_in_force_comes_back_through_approval() {
+    let scene = Scene::requiring(1).await;
+    let api = api(&scene);
+    let register = by(&scene, 1, registration("web"));
+    let first = api.register_client(register).await.unwrap().into_inner();
+    let first = approve(&scene, &api, 2, shown(&first)).await.unwrap();
+    let second = by(&scene, 1, update(&first, "second"));
+    let second = api.update_client(second).await.unwrap().into_inner();
+    approve(&scene, &api, 2, shown(&second)).await.unwrap();
+
+    let rollback = |to_version| RollbackClientRequest {
+        name: "web".to_owned(),
+        to_version,
+        reason: "too early".to_owned(),
+        expected_version: 2,
+        accept_weak: String::new(),
+    };
+    let unknown = by(&scene, 1, rollback(9));
+    let unknown = api.rollback_client(unknown).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let back = by(&scene, 1, rollback(1));
+    let back = api.rollback_client(back).await.unwrap().into_inner();
+    assert_eq!(back.version, 2);
+    let pending = back.pending.as_ref().unwrap();
+    assert_eq!(pending.spec.as_ref().unwrap().owner, "tests");
+    let list = ListClientsRequest {
+        pending: true,
+        ..ListClientsRequest::default()
+    };
+    let list = api.list_clients(request(&scene, list)).await.unwrap();
+    assert_eq!(list.into_inner().clients.len(), 1);
+    let back = approve(&scene, &api, 2, shown(&back)).await.unwrap();
+    assert_eq!((back.version, back.spec), (3, first.spec));
+}
+
+#[tokio::test]
+async fn many_are_stopped_by_one_and_resumed_one_by_one_with_approval() {
+    let scene = Scene::requiring(1).await;
+    let api = api(&scene);
+    for (name, owner) in [("a", "x"), ("b", "x"), ("c", "y"), ("d", "x")] {
+        let mut registration = registration(name);
+        let spec = registration.spec.as_mut().unwrap();
+        spec.owner = owner.to_owned();
+        spec.selector_sets[0]
+            .selectors
+            .push(format!("unix:gid:{}", owner.len()));
+        let register = by(&scene, 1, registration);
+        let client = api.register_client(register).await.unwrap().into_inner();
+        // The last one stays new.
+        if name != "d" {
+            approve(&scene, &api, 2, shown(&client)).await.unwrap();
+        }
+    }
+    let many = |owner: &str, selector: &str, state: &str, reason: &str| ChangeManyStatesRequest {
+        owner: owner.to_owned(),
+        selector: selector.to_owned(),
+        state: state.to_owned(),
+        reason: reason.to_owned(),
+    };
+    for wrong in [
+        many("", "", "suspended", "r"),
+        many("x", "unix:gid:1", "suspended", "r"),
+        many("", "no selector", "suspended", "r"),
+        many("x", "", "active", "r"),
+        many("x", "", "suspended", " "),
+    ] {
+        let refused = api
+            .change_many_states(by(&scene, 3, wrong))
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+    let stop = by(&scene, 3, many("x", "", "suspended", "stolen"));
+    let stopped = api.change_many_states(stop).await.unwrap().into_inner();
+    assert_eq!((stopped.changed, stopped.failed), (3, 0));
+    assert_eq!(stopped.names, ["a", "b", "d"]);
+    let again = by(&scene, 3, many("x", "", "suspended", "stolen"));
+    let again = api.change_many_states(again).await.unwrap().into_inner();
+    assert_eq!(again.changed, 0);
+
+    let resume = ChangeStateRequest {
+        name: "a".to_owned(),
+        reason: String::new(),
+    };
+    let resume = api.resume_client(by(&scene, 1, resume)).await.unwrap();
+    let resume = resume.into_inner();
+    assert_eq!(resume.state, "suspended");
+    let pending = resume.pending_resumption.unwrap();
+    let decision = DecisionRequest {
+        name: "a".to_owned(),
+        version: 0,
+        digest: pending.digest,
+        reason: String::new(),
+        resumption: pending.resumption,
+    };
+    let own = approve(&scene, &api, 1, decision.clone()).await;
+    assert_eq!(own.unwrap_err().code(), Code::PermissionDenied);
+    let resumed = approve(&scene, &api, 2, decision).await.unwrap();
+    assert_eq!(resumed.state, "active");
+
+    let revoke = by(&scene, 3, many("", "unix:gid:1", "revoked", "leaked"));
+    let revoked = api.change_many_states(revoke).await.unwrap().into_inner();
+    assert_eq!(revoked.names, ["a", "b", "c", "d"]);
+    scene.close_trail().await;
+    let events = scene.events();
+    let count = |event: &str| events.iter().filter(|found| is(found, event)).count();
+    assert_eq!((count("suspended"), count("revoked")), (3, 4));
+}

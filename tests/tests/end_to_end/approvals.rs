@@ -1,0 +1,240 @@
+//! Nothing reaches a workload that others than its author have not approved, and one person is
+//! enough to take it away.
+
+use std::fs;
+
+use serde_json::Value;
+use symbolon_proto::workload::{X509svidRequest, X509svidResponse};
+use symbolon_tests::{
+    Agent, Output, Program, Setup, Workload, WorkloadApi, can_run, is_root, symbolon, within,
+    workload_api,
+};
+use tonic::{Code, Status, Streaming};
+
+/// Two users besides root, who need no entry anywhere.
+const APPROVERS: [u32; 2] = [64_001, 64_002];
+
+/// An agent with operators of three users: root, and the approvers through a group.
+struct Stage {
+    agent: Agent,
+    program: Program,
+    group: u32,
+}
+
+impl Stage {
+    /// `None` where the test cannot run here.
+    async fn new(test: &str) -> Option<Self> {
+        if !can_run(test, is_root(), "run the tests as root") {
+            return None;
+        }
+        let groups = fs::read_to_string("/etc/group").unwrap();
+        let group = groups.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let (name, number) = (fields.next()?, fields.nth(1)?.parse::<u32>().ok()?);
+            (number != 0).then(|| (name.to_owned(), number))
+        });
+        let (name, group) = group.expect("a group beside root's");
+        let agent = Setup::new()
+            .set("registry", "approvals_required", 2)
+            .set("admin_api", "group", name)
+            .start()
+            .await;
+        let program = Program::at(symbolon()).copy_to(agent.setup().directory(), "operator");
+        Some(Self {
+            agent,
+            program,
+            group,
+        })
+    }
+
+    /// Runs a command as one of the approvers.
+    async fn as_user(&self, user: u32, arguments: &[&str]) -> Output {
+        let mut command = self.agent.command(self.program.path());
+        command.args(arguments);
+        command.as_std_mut().uid(user).gid(self.group);
+        Workload::start(&mut command).end().await
+    }
+
+    async fn show(&self) -> Value {
+        self.agent.json(["client", "show", "client"]).await
+    }
+
+    /// Approves what is shown now.
+    async fn approve_by(&self, user: u32, what: &str) {
+        let shown = self.show().await;
+        let (option, pending) = match what {
+            "version" => ("--version", &shown["pending"]),
+            _ => ("--resumption", &shown["pending_resumption"]),
+        };
+        let number = pending[what].to_string();
+        let digest = pending["digest"].as_str().unwrap();
+        let arguments = [
+            "client", "approve", "client", option, &number, "--digest", digest,
+        ];
+        let approved = self.as_user(user, &arguments).await;
+        assert_eq!(approved.code, Some(0), "{approved:?}");
+    }
+
+    /// A client that two others have approved.
+    async fn approved(&self) {
+        self.agent.register_self("client").await;
+        for user in APPROVERS {
+            self.approve_by(user, "version").await;
+        }
+    }
+}
+
+type X509Stream = Streaming<X509svidResponse>;
+
+async fn open(api: &mut WorkloadApi) -> Result<X509Stream, Status> {
+    let call = api.fetch_x509svid(X509svidRequest {});
+    within("the answer's head", call)
+        .await
+        .map(tonic::Response::into_inner)
+}
+
+async fn pushed(stream: &mut X509Stream) -> X509svidResponse {
+    let message = within("a push", stream.message()).await;
+    message
+        .expect("a message, not an end")
+        .expect("not the end")
+}
+
+async fn end(stream: &mut X509Stream) -> Status {
+    let end = within("the end of the stream", stream.message()).await;
+    end.expect_err("an end with a status")
+}
+
+/// The status of a stream that brings nothing.
+async fn refusal(agent: &Agent) -> Status {
+    match open(&mut workload_api(agent).await).await {
+        Ok(mut stream) => end(&mut stream).await,
+        Err(status) => status,
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_its_author_alone_wants_reaches_no_workload() {
+    let test = "a_client_that_its_author_alone_wants_reaches_no_workload";
+    let Some(stage) = Stage::new(test).await else {
+        return;
+    };
+    stage.agent.register_self("client").await;
+    let shown = stage.show().await;
+    assert_eq!(shown["state"], "new");
+    let digest = shown["pending"]["digest"].as_str().unwrap();
+    let own = [
+        "client",
+        "approve",
+        "client",
+        "--version",
+        "1",
+        "--digest",
+        digest,
+    ];
+    assert_eq!(stage.agent.run(own).await.code, Some(3));
+    assert_eq!(refusal(&stage.agent).await.code(), Code::PermissionDenied);
+
+    stage.approve_by(APPROVERS[0], "version").await;
+    let again = stage.as_user(APPROVERS[0], &own).await;
+    assert_eq!(again.code, Some(3), "{again:?}");
+    assert_eq!(refusal(&stage.agent).await.code(), Code::PermissionDenied);
+
+    stage.approve_by(APPROVERS[1], "version").await;
+    let mut api = workload_api(&stage.agent).await;
+    let _issued = pushed(&mut open(&mut api).await.unwrap()).await;
+
+    let stopped = stage.agent.stop().await;
+    let agent = stopped.setup.start().await;
+    let mut api = workload_api(&agent).await;
+    let _issued = pushed(&mut open(&mut api).await.unwrap()).await;
+    let events = agent.audit().await;
+    let of_client = events.iter().filter(|event| event["client"] == "client");
+    let told: Vec<_> = of_client
+        .filter_map(|event| event["event"].as_str())
+        .filter(|event| !matches!(*event, "issued" | "withdrawn"))
+        .collect();
+    assert_eq!(told, ["proposed", "approved", "approved", "registered"]);
+    let registered = events.iter().find(|event| event["event"] == "registered");
+    let by = &registered.unwrap()["approvals"]["by"];
+    assert_eq!(
+        *by,
+        serde_json::json!(APPROVERS.map(|user| format!("uid:{user}")))
+    );
+}
+
+#[tokio::test]
+async fn a_changed_digest_voids_approvals() {
+    let Some(stage) = Stage::new("a_changed_digest_voids_approvals").await else {
+        return;
+    };
+    stage.approved().await;
+    let mut stream = open(&mut workload_api(&stage.agent).await).await.unwrap();
+    assert_eq!(pushed(&mut stream).await.svids[0].hint, "");
+
+    let update = |hint| ["client", "update", "client", "--hint", hint];
+    stage.agent.run(update("first")).await.success();
+    let first = stage.show().await["pending"]["digest"].clone();
+    stage.approve_by(APPROVERS[0], "version").await;
+    stage.agent.run(update("second")).await.success();
+    let shown = stage.show().await;
+    assert_eq!(shown["pending"]["approvals"], serde_json::json!([]));
+    assert_eq!(
+        (&shown["version"], &shown["hint"]),
+        (&1.into(), &Value::Null)
+    );
+    let first = first.as_str().unwrap();
+    for version in ["2", "3"] {
+        let old = [
+            "client",
+            "approve",
+            "client",
+            "--version",
+            version,
+            "--digest",
+            first,
+        ];
+        let refused = stage.as_user(APPROVERS[1], &old).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains("version 3"), "{refused:?}");
+    }
+    for user in APPROVERS {
+        stage.approve_by(user, "version").await;
+    }
+    // The next push is this one: what only one had approved was never sent.
+    assert_eq!(pushed(&mut stream).await.svids[0].hint, "second");
+}
+
+#[tokio::test]
+async fn one_person_suspends_and_two_others_resume() {
+    let Some(stage) = Stage::new("one_person_suspends_and_two_others_resume").await else {
+        return;
+    };
+    stage.approved().await;
+    let mut stream = open(&mut workload_api(&stage.agent).await).await.unwrap();
+    let _issued = pushed(&mut stream).await;
+
+    let suspend = [
+        "client",
+        "suspend",
+        "--owner",
+        "tests@example.org",
+        "--reason",
+        "stolen",
+    ];
+    let suspended = stage.as_user(APPROVERS[0], &suspend).await;
+    assert_eq!(suspended.code, Some(0), "{suspended:?}");
+    assert_eq!(end(&mut stream).await.code(), Code::PermissionDenied);
+
+    stage
+        .agent
+        .run(["client", "resume", "client"])
+        .await
+        .success();
+    assert_eq!(stage.show().await["state"], "suspended");
+    stage.approve_by(APPROVERS[0], "resumption").await;
+    assert_eq!(refusal(&stage.agent).await.code(), Code::PermissionDenied);
+    stage.approve_by(APPROVERS[1], "resumption").await;
+    let mut api = workload_api(&stage.agent).await;
+    let _issued = pushed(&mut open(&mut api).await.unwrap()).await;
+}
