@@ -2,6 +2,7 @@
 //! enough to take it away.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 
 use serde_json::Value;
 use symbolon_proto::workload::{X509svidRequest, X509svidResponse};
