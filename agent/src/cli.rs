@@ -87,7 +87,7 @@ First steps:
 enum Command {
     Agent(AgentArgs),
     Demo(DemoArgs),
-    Client(client::ClientArgs),
+    Client(Box<client::ClientArgs>),
     Svid(svid::SvidArgs),
     Jwt(jwt::JwtArgs),
     Bundle(bundle::BundleArgs),

@@ -57,7 +57,7 @@ pub(super) async fn open(config: &Config) -> Result<Subsystems, RunError> {
     let (trail, writer) = audit(config, &metrics, &clock)?;
     let audit_thread = write_trail(writer, &supervisor)?;
     let authority = authority(config, &clock, &supervisor, &trail)?;
-    let registry = registry(config, &clock, &supervisor).await?;
+    let registry = registry(config, &clock, &supervisor, &metrics).await?;
     let attestor = Arc::new(Attestor::new(attestor_config(&config.attestation))?);
     let signing: Arc<dyn Authority> = Arc::<EmbeddedCa>::clone(&authority);
     let issuer = Issuer::new(
@@ -91,11 +91,6 @@ pub(super) async fn open(config: &Config) -> Result<Subsystems, RunError> {
         }
         Err(error) => tracing::info!(%error, "processes are looked at every few seconds"),
     }
-    supervisor.spawn(deadlines::watch(
-        Arc::clone(&registry),
-        metrics.registry.clone(),
-        Arc::clone(&clock),
-    ));
     supervisor.spawn(publish(
         metrics.clone(),
         Arc::clone(&registry),
@@ -278,6 +273,7 @@ async fn registry(
     config: &Config,
     clock: &SharedClock,
     supervisor: &Supervisor,
+    metrics: &Metrics,
 ) -> Result<Arc<Registry>, RunError> {
     let store = open_store(&config.data_dir).await?;
     let settings = RegistryConfig {
@@ -287,7 +283,10 @@ async fn registry(
     };
     let (registry, writer) = Registry::open(store, settings, Arc::clone(clock)).await?;
     supervisor.critical("registry", writer.run());
-    Ok(Arc::new(registry))
+    let registry = Arc::new(registry);
+    let (watched, gauges) = (Arc::clone(&registry), metrics.registry.clone());
+    supervisor.spawn(deadlines::watch(watched, gauges, Arc::clone(clock)));
+    Ok(registry)
 }
 
 /// What every registration is held to.

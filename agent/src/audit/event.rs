@@ -89,7 +89,7 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     accepted_weaknesses: Option<AcceptedWeaknesses>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    approvals: Option<Approvals>,
+    approvals: Option<Box<Approvals>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attestation_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -299,7 +299,7 @@ impl Event {
     /// How far what needs approval has come, where it does.
     #[must_use]
     pub fn approvals(mut self, approvals: Option<Approvals>) -> Self {
-        self.approvals = approvals;
+        self.approvals = approvals.map(Box::new);
         self
     }
 

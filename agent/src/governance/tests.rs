@@ -73,7 +73,23 @@ async fn every_act_is_told_with_what_it_leads_to() {
             "registered - 1 by alice: version 1 [\"bob\",\"carol\"] of 2",
         ]
     );
+}
 
+/// A client of which version 1 is in force.
+async fn approved() -> Scene {
+    let scene = Scene::requiring(2).await;
+    let register = Change::Register(Box::new(draft()));
+    let (applied, _) = act(&scene, Act::Change(Kind::Registered), register, "alice").await;
+    let (decision, change) = approve(&applied);
+    for approver in ["bob", "carol"] {
+        act(&scene, decision, change.clone(), approver).await;
+    }
+    scene
+}
+
+#[tokio::test]
+async fn what_is_void_or_declined_is_told() {
+    let scene = approved().await;
     let update = || Change::Update(Box::new(draft()), None);
     let updated = Act::Change(Kind::Updated);
     act(&scene, updated, update(), "alice").await;
@@ -108,7 +124,11 @@ async fn every_act_is_told_with_what_it_leads_to() {
     )
     .await;
     assert_eq!(told, ["withdrawn_version - 4 by bob: version 4 [] of 2"]);
+}
 
+#[tokio::test]
+async fn a_resumption_is_told_with_its_approvals() {
+    let scene = approved().await;
     let suspend = Change::Stand(Standing::Suspended);
     let (_, told) = act(&scene, Act::Change(Kind::Suspended), suspend, "erin").await;
     assert_eq!(told, ["suspended - 1 by erin: - - - of -"]);

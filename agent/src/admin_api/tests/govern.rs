@@ -96,23 +96,7 @@ async fn an_approval_is_one_of_what_was_shown() {
     assert_eq!(late.code(), Code::FailedPrecondition);
     let digest = &third.pending.as_ref().unwrap().digest;
     assert!(late.message().contains(digest), "{late:?}");
-    for wrong in [
-        DecisionRequest {
-            version: 0,
-            ..shown(&third)
-        },
-        DecisionRequest {
-            resumption: 1,
-            ..shown(&third)
-        },
-        DecisionRequest {
-            digest: "9d2f".to_owned(),
-            ..shown(&third)
-        },
-    ] {
-        let refused = approve(&scene, &api, 2, wrong).await.unwrap_err();
-        assert_eq!(refused.code(), Code::InvalidArgument);
-    }
+    misunderstood(&scene, &api, &third).await;
     approve(&scene, &api, 2, shown(&third)).await.unwrap();
     let client = approve(&scene, &api, 3, shown(&third)).await.unwrap();
     assert_eq!(
@@ -138,6 +122,30 @@ async fn an_approval_is_one_of_what_was_shown() {
             "approved 3 in_force",
         ]
     );
+    check_trail(&scene).await;
+}
+
+async fn misunderstood(scene: &Scene, api: &AdminApi, client: &Client) {
+    for wrong in [
+        DecisionRequest {
+            version: 0,
+            ..shown(client)
+        },
+        DecisionRequest {
+            resumption: 1,
+            ..shown(client)
+        },
+        DecisionRequest {
+            digest: "9d2f".to_owned(),
+            ..shown(client)
+        },
+    ] {
+        let refused = approve(scene, api, 2, wrong).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+}
+
+async fn check_trail(scene: &Scene) {
     scene.close_trail().await;
     let events = scene.events();
     for (event, count) in [
@@ -190,6 +198,34 @@ async fn what_was_in_force_comes_back_through_approval() {
     assert_eq!((back.version, back.spec), (3, first.spec));
 }
 
+fn many(owner: &str, selector: &str, state: &str, reason: &str) -> ChangeManyStatesRequest {
+    ChangeManyStatesRequest {
+        owner: owner.to_owned(),
+        selector: selector.to_owned(),
+        state: state.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_many_says_of_which_to_what_and_why() {
+    let scene = Scene::requiring(1).await;
+    let api = api(&scene);
+    for wrong in [
+        many("", "", "suspended", "r"),
+        many("x", "unix:gid:1", "suspended", "r"),
+        many("", "no selector", "suspended", "r"),
+        many("x", "", "active", "r"),
+        many("x", "", "suspended", " "),
+    ] {
+        let refused = api
+            .change_many_states(by(&scene, 3, wrong))
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+}
+
 #[tokio::test]
 async fn many_are_stopped_by_one_and_resumed_one_by_one_with_approval() {
     let scene = Scene::requiring(1).await;
@@ -207,25 +243,6 @@ async fn many_are_stopped_by_one_and_resumed_one_by_one_with_approval() {
         if name != "d" {
             approve(&scene, &api, 2, shown(&client)).await.unwrap();
         }
-    }
-    let many = |owner: &str, selector: &str, state: &str, reason: &str| ChangeManyStatesRequest {
-        owner: owner.to_owned(),
-        selector: selector.to_owned(),
-        state: state.to_owned(),
-        reason: reason.to_owned(),
-    };
-    for wrong in [
-        many("", "", "suspended", "r"),
-        many("x", "unix:gid:1", "suspended", "r"),
-        many("", "no selector", "suspended", "r"),
-        many("x", "", "active", "r"),
-        many("x", "", "suspended", " "),
-    ] {
-        let refused = api
-            .change_many_states(by(&scene, 3, wrong))
-            .await
-            .unwrap_err();
-        assert_eq!(refused.code(), Code::InvalidArgument);
     }
     let stop = by(&scene, 3, many("x", "", "suspended", "stolen"));
     let stopped = api.change_many_states(stop).await.unwrap().into_inner();

@@ -25,7 +25,7 @@ use std::{
 };
 use symbolon_attestors::Kind;
 use symbolon_proto::admin::{
-    ClientSpec, GetInfoRequest, RegisterClientRequest, SelectorSet, UpdateClientRequest,
+    Client, ClientSpec, GetInfoRequest, RegisterClientRequest, SelectorSet, UpdateClientRequest,
 };
 
 /// Register and update clients from files
@@ -144,11 +144,26 @@ impl ApplyArgs {
         if self.dry_run {
             return Ok(applied(done, last + 1));
         }
+        let client = self.send(&entry, version, admin).await;
+        let client = client.map_err(told)?;
+        Ok(match &client.pending {
+            Some(pending) => applied("proposed", pending.version),
+            None => applied(done, client.version),
+        })
+    }
+
+    /// Registers, or updates what has this version.
+    async fn send(
+        &self,
+        entry: &Entry,
+        version: u64,
+        admin: &mut Admin,
+    ) -> Result<Client, Failure> {
         let (name, spec) = (entry.name.to_string(), Some(spec_of(&entry.draft)));
         let reason = self.reason.clone();
         let accept_weak = entry.accept_weak.as_ref().map(ToString::to_string);
         let accept_weak = accept_weak.unwrap_or_default();
-        let client = if version == 0 {
+        if version == 0 {
             let request = RegisterClientRequest {
                 name,
                 spec,
@@ -156,23 +171,17 @@ impl ApplyArgs {
                 accept_weak,
             };
             let call = admin.client.register_client(request);
-            admin.link.ask(call).await
-        } else {
-            let request = UpdateClientRequest {
-                name,
-                spec,
-                reason,
-                expected_version: version,
-                accept_weak,
-            };
-            let call = admin.client.update_client(request);
-            admin.link.ask(call).await
+            return admin.link.ask(call).await;
+        }
+        let request = UpdateClientRequest {
+            name,
+            spec,
+            reason,
+            expected_version: version,
+            accept_weak,
         };
-        let client = client.map_err(told)?;
-        Ok(match &client.pending {
-            Some(pending) => applied("proposed", pending.version),
-            None => applied(done, client.version),
-        })
+        let call = admin.client.update_client(request);
+        admin.link.ask(call).await
     }
 }
 

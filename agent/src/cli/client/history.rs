@@ -109,8 +109,9 @@ impl DiffArgs {
         let entries = admin.history(&self.name).await?;
         let in_force = if client.in_force { client.version } else { 0 };
         let pending = client.pending.as_ref();
-        let to = self.to.or(pending.map(|pending| pending.version));
-        let to = to.unwrap_or(client.version);
+        let to = self
+            .to
+            .unwrap_or_else(|| pending.map_or(client.version, |pending| pending.version));
         let from = self.from.unwrap_or_else(|| match to == in_force {
             true => before(&entries, in_force),
             false => in_force,

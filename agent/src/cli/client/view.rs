@@ -11,6 +11,10 @@ use symbolon_proto::admin::Client;
 
 /// One client; `agent/doc/cli.md` documents the fields.
 #[derive(Clone, Debug, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the fields of an output, each of which stands for itself"
+)]
 pub(super) struct ClientView {
     pub(super) name: String,
     state: String,

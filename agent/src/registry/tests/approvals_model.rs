@@ -110,6 +110,13 @@ struct Model {
 }
 
 impl Model {
+    /// Whether the name was free.
+    fn begin(&mut self, client: usize) -> bool {
+        let is_free = !self.clients.contains_key(&client);
+        self.clients.entry(client).or_default();
+        is_free
+    }
+
     /// Whether it is allowed; `uid` is the content of a new version.
     fn act(&mut self, act: &Act, client: usize, person: usize, uid: usize) -> bool {
         let required = self.required;
@@ -119,11 +126,8 @@ impl Model {
             approvers: BTreeSet::new(),
             required,
         };
-        if matches!(act, Act::Register) {
-            if self.clients.contains_key(&client) {
-                return false;
-            }
-            self.clients.insert(client, Modelled::default());
+        if matches!(act, Act::Register) && !self.begin(client) {
+            return false;
         }
         let Some(known) = self.clients.get_mut(&client) else {
             return false;
@@ -185,7 +189,11 @@ async fn running(store: &Arc<MemoryStore>, approvals_required: u32) -> Running {
     Running::with(store, config).await.unwrap()
 }
 
-fn decided(client: Option<&Client>, version: bool, stale: bool) -> (Subject, Digest) {
+/// What is pending; with another digest where it is to be stale.
+fn decided(client: Option<&Client>, act: &Act) -> (Subject, Digest) {
+    let &Act::Decide(version, _, stale) = act else {
+        return (Subject::Version(1), Digest::of(b"nothing"));
+    };
     let pending = client.and_then(Client::pending);
     let resumption = client.and_then(Client::pending_resumption);
     let found = match version {
@@ -208,10 +216,10 @@ async fn carry_out(running: &Running, act: &Act, client: usize, person: usize, u
         Act::Register => Change::Register(draft),
         Act::Update => Change::Update(draft, None),
         Act::Stand(to) => Change::Stand(*to),
-        Act::Decide(version, verdict, stale) => {
+        Act::Decide(_, verdict, _) => {
             let snapshot = running.registry.snapshot();
             let found = snapshot.client(&client).map(|client| &**client);
-            let (subject, digest) = decided(found, *version, *stale);
+            let (subject, digest) = decided(found, act);
             Change::Decide(subject, digest, *verdict)
         }
         Act::Restart(_) => return false,

@@ -303,7 +303,6 @@ async fn decisions_that_do_not_count_are_refused() {
         "/version/approvals_required",
         json!(1),
     );
-    let at_once = version("a", 1, None);
     let author = "uid:0";
     let bars = [
         (decision(&first, "approve", author), Bar::Author),
@@ -324,6 +323,16 @@ async fn decisions_that_do_not_count_are_refused() {
             "{fault:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn decisions_about_nothing_and_out_of_order_are_refused() {
+    let first = altered(
+        version("a", 1, None),
+        "/version/approvals_required",
+        json!(1),
+    );
+    let at_once = version("a", 1, None);
     let good = decision(&first, "approve", "uid:1");
     let again = altered(
         altered(good.clone(), "/decision/number", json!(2)),
