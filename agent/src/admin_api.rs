@@ -1,19 +1,18 @@
 //! The admin socket: operators register, inspect and withdraw clients.
 //!
 //! Owns the `symbolon.admin.v1.Admin` service. Callers are known by peer
-//! credentials, never by what they send: the socket's mode lets only the
-//! agent's user (or a configured group) connect, and [`OperatorGate`] refuses
-//! peers whose user or PID namespace is not the agent's, because a uid means
-//! nothing there. Every refusal and every change is recorded with the
-//! operator, before the answer leaves.
+//! credentials, never by what they send: [`OperatorGate`] lets in whom the roster
+//! names, and refuses peers whose user or PID namespace is not the agent's, because
+//! a uid means nothing there. Each call passes [`AdminRoutes`], where the table in
+//! `roles` says which role it takes; what has no row there is refused. Every refusal
+//! and every change is recorded with the operator, before the answer leaves.
 //!
 //! Requests are outside input: they are parsed into the registry's types here,
 //! and sizes are bounded before. Errors name the caller's fault in words, the
 //! agent's own faults in fixed sentences. A registration with serious weaknesses
 //! is put in force only with a reason, which its version and the trail keep.
 //!
-//! What needs approval (`govern`) is decided by the digest that the operator was
-//! shown. Left out on purpose: roles; this version knows one.
+//! Left out on purpose: who is named as an operator, which is `operators`' to say.
 
 mod calls;
 mod convert;
@@ -21,15 +20,16 @@ mod gate;
 mod govern;
 mod inspect;
 mod lint;
+mod roles;
 mod status;
 #[cfg(test)]
 mod tests;
 
 pub use calls::{AdminApi, AdminServices, AgentFacts, Authorities};
-pub use gate::{Operator, OperatorGate, OperatorPolicy};
+pub use gate::{Operator, OperatorGate, OperatorPolicy, VisitPlace, Visitor};
 
 use crate::{
-    server::{SideServices, known_method, measured},
+    server::{SideServices, measured},
     telemetry::CallMetrics,
 };
 use futures_util::future::BoxFuture;
@@ -38,7 +38,7 @@ use std::{
     task::{Context, Poll},
 };
 use symbolon_proto::admin::admin_server::AdminServer;
-use tonic::{body::Body, server::NamedService as _};
+use tonic::{Status, body::Body};
 use tower::Service;
 
 /// Largest request message in bytes: a registration with all its limits used.
@@ -64,28 +64,6 @@ impl AdminRoutes {
     }
 }
 
-/// The methods, as metrics call them.
-const METHODS: &[&str] = &[
-    "GetInfo",
-    "RegisterClient",
-    "UpdateClient",
-    "GetClient",
-    "ListClients",
-    "SuspendClient",
-    "ResumeClient",
-    "RevokeClient",
-    "ChangeManyStates",
-    "RollbackClient",
-    "ApproveClient",
-    "RejectClient",
-    "WithdrawClient",
-    "GetClientHistory",
-    "LintClients",
-    "AttestProcess",
-    "GetBundle",
-    "TailAudit",
-];
-
 impl Service<http::Request<Body>> for AdminRoutes {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -95,18 +73,30 @@ impl Service<http::Request<Body>> for AdminRoutes {
         Poll::Ready(Ok(()))
     }
 
+    /// Whatever names the admin service passes the gate, and nothing else reaches it.
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let service = request
-            .uri()
-            .path()
-            .trim_start_matches('/')
-            .split('/')
-            .next();
-        if service == Some(AdminServer::<AdminApi>::NAME) {
-            let method = known_method(METHODS, request.uri().path());
-            let call = self.admin.call(request);
-            return measured(&self.metrics, method, call);
+        let Some(method) = gate::method(request.uri().path()) else {
+            return self.side.call(request);
+        };
+        let method = roles::rule_of(method).map_or("other", |rule| rule.method);
+        let call = authorized(self.admin.clone(), request);
+        measured(&self.metrics, method, call)
+    }
+}
+
+/// The answer to a call, which is made only where the caller may make it.
+async fn authorized(
+    mut admin: AdminServer<AdminApi>,
+    mut request: http::Request<Body>,
+) -> Result<http::Response<Body>, Infallible> {
+    let Some(visitor) = request.extensions().get::<Visitor>().cloned() else {
+        return Ok(Status::internal("the connection has no operator").into_http());
+    };
+    match visitor.authorize(request.uri().path()).await {
+        Ok(operator) => {
+            request.extensions_mut().insert(operator);
+            admin.call(request).await
         }
-        self.side.call(request)
+        Err(refused) => Ok(refused.into_http()),
     }
 }

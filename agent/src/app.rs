@@ -13,6 +13,7 @@ mod deadlines;
 mod demo;
 mod endpoints;
 mod lifecycle;
+mod operators;
 mod prepare;
 mod registrations;
 mod subsystems;
@@ -44,6 +45,8 @@ enum RunError {
     Telemetry(std::net::SocketAddr, io::Error),
     #[error("admin_api.group: {0}")]
     Group(String),
+    #[error("operators: {0}")]
+    Operators(String),
     #[error("audit trail: {0}")]
     Audit(#[from] AuditError),
     #[error("authority: {0}")]
@@ -111,9 +114,10 @@ fn start(config: Config, sources: Sources) -> Result<(), RunError> {
     let log = subsystems::log(&config.log)?;
     prepare::harden()?;
     let lock = prepare::data_directory(&config.data_dir)?;
-    let sockets = endpoints::bind(&config)?;
+    let roster = operators::roster(&config)?;
+    let sockets = endpoints::bind(&config, &roster)?;
     let runtime = subsystems::runtime(config.runtime.workers)?;
-    let ended = runtime.block_on(lifecycle::run(config, sources, log, sockets));
+    let ended = runtime.block_on(lifecycle::run(config, sources, log, (sockets, roster)));
     drop(lock);
     ended
 }

@@ -1,7 +1,7 @@
 //! The command line: every subcommand but `agent` and `demo` is a client of a socket.
 //!
 //! Owns the arguments, the texts and the output of `symbolon`. `client`,
-//! `bundle`, `attest`, `audit` and `health --details` ask the admin socket;
+//! `bundle`, `attest`, `audit`, `whoami` and `health --details` ask the admin socket;
 //! `svid`, `jwt` and `health` the workload socket, where they are attested as
 //! the `symbolon` program itself. What an agent answers is believed, but never
 //! printed raw: control characters in names and paths are made visible, since
@@ -29,6 +29,7 @@ mod moment;
 mod output;
 mod socket;
 mod svid;
+mod whoami;
 
 #[cfg(test)]
 mod tests;
@@ -94,6 +95,7 @@ enum Command {
     Attest(attest::AttestArgs),
     Audit(audit::AuditArgs),
     Health(health::HealthArgs),
+    Whoami(whoami::WhoamiArgs),
     Version(documents::VersionArgs),
     Completions(documents::CompletionsArgs),
     Man(documents::ManArgs),
@@ -142,6 +144,7 @@ fn ask(command: Command, console: &mut Console) -> Result<(), Failure> {
             Command::Attest(args) => args.run(console).await,
             Command::Audit(args) => args.run(console).await,
             Command::Health(args) => args.run(console).await,
+            Command::Whoami(args) => args.run(console).await,
             // The others need no runtime; `run` has taken them.
             Command::Agent(_)
             | Command::Demo(_)

@@ -30,6 +30,7 @@ mod limits;
 mod log;
 mod nearest;
 mod notice;
+mod operators;
 mod reader;
 mod registry;
 mod reload;
@@ -52,6 +53,7 @@ pub use key::{Key, Reload};
 pub use limits::Limits;
 pub use log::{Log, LogFormat, LogLevel};
 pub use notice::{Bound, Notice};
+pub use operators::{KnownBy, Operator};
 pub use reader::Effective;
 pub use registry::Registry;
 pub use reload::{Change, ReloadDifferences};
@@ -62,6 +64,7 @@ pub use svid::{KeyType, Svid};
 pub use telemetry::Telemetry;
 pub use workload_api::{BundleAudience, WorkloadApi};
 
+use crate::operators::Role;
 use reader::Reader;
 use spiffe::TrustDomain;
 use std::path::{Component, Path, PathBuf};
@@ -97,6 +100,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// `[runtime]`
     pub runtime: Runtime,
+    /// `[[operators]]`
+    pub operators: Vec<Operator>,
     /// The file that was read, if there was one.
     pub file: Option<PathBuf>,
     effective: Vec<Effective>,
@@ -131,6 +136,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         limits::KEYS,
         shutdown::KEYS,
         runtime::KEYS,
+        operators::KEYS,
     ]
     .into_iter()
     .flatten()
@@ -178,6 +184,7 @@ impl Config {
         let audit = audit::read(reader);
         let shutdown = shutdown::read(reader);
         let runtime = runtime::read(reader);
+        let operators = operators::read(reader);
         let config = Self {
             trust_domain: trust_domain?,
             data_dir: data_dir?,
@@ -193,11 +200,27 @@ impl Config {
             limits,
             shutdown,
             runtime,
+            operators,
             file: None,
             effective: Vec::new(),
         };
+        config.have_enough_approvers(reader);
         config.keep_out_of_the_shared_directory(reader);
         Some(config)
+    }
+
+    /// Approvals that nobody can give would keep every registration from being in force.
+    fn have_enough_approvers(&self, reader: &mut Reader<'_>) {
+        let asked = self.registry.approvals_required;
+        let approvers = || {
+            let operators = self.operators.iter();
+            operators.filter(|operator| operator.roles.has(Role::Approver))
+        };
+        let is_group = |operator: &Operator| matches!(operator.known_by, KnownBy::Group(_));
+        let enough = usize::try_from(asked).is_ok_and(|asked| approvers().count() >= asked);
+        if !self.operators.is_empty() && !enough && !approvers().any(is_group) {
+            reader.refuse(&operators::OPERATORS, Problem::TooFewApprovers { asked });
+        }
     }
 
     /// Containers mount the workload socket's directory: what lies in it is not the agent's alone.

@@ -17,6 +17,7 @@ pub mod governance;
 pub mod http;
 pub mod issuance;
 pub mod lint;
+pub mod operators;
 pub mod registrations;
 pub mod registry;
 pub mod server;

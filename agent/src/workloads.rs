@@ -46,6 +46,8 @@ pub use binding::Unproven;
 pub use denial::Denial;
 pub use process::{Process, Pulse};
 pub use quota::QuotaLimits;
+pub(crate) use quota::{ConnectionPlace, Quota};
+pub(crate) use rate::Rate;
 pub use requirements::{HeldRequirement, Requirements};
 pub use turns::Turn;
 pub use validation::{Validated, ValidationError};

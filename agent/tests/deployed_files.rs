@@ -68,6 +68,14 @@ fn full_example() -> String {
     let mut text = String::from(HEADER);
     let mut section = "";
     for key in keys() {
+        if key.is_tables {
+            // Behind the sections: what follows a table belongs to it.
+            let example = key.example.unwrap_or_default().lines();
+            let example: Vec<_> = example.map(|line| format!("# {line}")).collect();
+            let (doc, example) = (comment(key.doc), example.join("\n"));
+            write!(text, "\n{doc}\n{example}\n").expect("written");
+            continue;
+        }
         let entry = defaults.effective().iter().find(|entry| entry.key == key);
         if key.section != section {
             section = key.section;

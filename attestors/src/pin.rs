@@ -39,9 +39,8 @@ pub(crate) const MAX_STATUS_BYTES: usize = 1 << 20;
 /// Most of `stat` that is read: 52 numbers and a name of 64 bytes at most.
 pub(crate) const MAX_STAT_BYTES: usize = 4096;
 
-/// The root of the unified hierarchy, by its ID: whoever was never put into a cgroup is there,
-/// together with everybody else.
-pub const ROOT_CGROUP: u64 = 1;
+/// Most of `loginuid` that is read: one number.
+const MAX_LOGIN_BYTES: usize = 32;
 
 /// `PID_FS_MAGIC`: pidfds with inode numbers of their own (Linux 6.9).
 const PIDFS: u64 = 0x5049_4446;
@@ -319,6 +318,21 @@ impl PinnedPeer {
     #[must_use]
     pub fn cgroup_id(&self) -> Option<u64> {
         self.info().ok().flatten()?.cgroup_id
+    }
+
+    /// The user who logged in where it descends from a login (`/proc/PID/loginuid`), whoever it runs
+    /// as now; none where that was never set, the kernel does not keep it, or it has exited.
+    #[must_use]
+    pub fn login(&self) -> Option<u32> {
+        let root = default_root().ok()?;
+        let mut bytes = Vec::new();
+        let directory = self.directory(&root).ok()?;
+        directory
+            .read("loginuid", MAX_LOGIN_BYTES, &mut bytes)
+            .ok()?;
+        let login: u32 = str::from_utf8(&bytes).ok()?.trim().parse().ok()?;
+        // 4294967295 stands for "not set" (pam_loginuid(8)).
+        (self.is_alive() && login != u32::MAX).then_some(login)
     }
 
     /// The descriptor that holds it.

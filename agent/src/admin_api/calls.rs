@@ -1,16 +1,14 @@
 //! The calls of the admin service.
 
-use super::{Operator, convert, govern, inspect, lint, status};
+use super::{Operator, convert, inspect, lint, roles, status};
 use crate::{
     audit::{Event, Kind, MAX_TAIL_LINES, Trail},
     authority::{AuthorityInfo, TrustBundle},
     clock::SharedClock,
     governance::{self, Act},
     lint::{Judged, Linter, Weak},
-    registry::{
-        Actor, Applied, Change, Client, ClientName, Reason, Registry, RegistryError, Standing,
-        Verdict,
-    },
+    operators::Roster,
+    registry::{Actor, Client, ClientName, Reason, Registry, RegistryError},
     server::until_true,
     supervisor::Supervisor,
     telemetry::{Readiness, RegistryMetrics},
@@ -54,6 +52,8 @@ pub struct AgentFacts {
     pub started_at: SystemTime,
     /// What it can only do in a weaker way.
     pub limitations: Vec<String>,
+    /// How many operators other than its author have to approve a version.
+    pub approvals_required: u32,
 }
 
 /// The services behind the admin socket.
@@ -83,6 +83,8 @@ pub struct AdminServices {
     pub stopped: watch::Receiver<bool>,
     /// Lists the authority's keys.
     pub authorities: Authorities,
+    /// Who is an operator now.
+    pub roster: watch::Receiver<Arc<Roster>>,
 }
 
 /// Lists the authority's keys.
@@ -181,17 +183,24 @@ impl AdminApi {
         requested: &Requested,
         changed: Result<Applied, Undone>,
     ) -> Result<Arc<Client>, Status> {
-        let Requested { act, name, .. } = requested;
-        let operator = requested.operator.label();
-        let events = match &changed {
-            Ok(applied) => governance::events(*act, applied, &operator, requested.reason.as_str()),
-            Err(error) => vec![
-                Event::new(Kind::Refused)
-                    .operation(act.kind().as_str())
-                    .operator(operator)
-                    .reason(format!("{name}: {error}")),
-            ],
+        let Requested { kind, name, .. } = requested;
+        let event = match &changed {
+            Ok(client) => Event::new(*kind)
+                .client(name.as_str(), client.version().number)
+                .client_digest(client.version().digest.to_string())
+                .spiffe_id(client.spec().spiffe_id().to_string())
+                .accepted_weaknesses(match kind {
+                    Kind::Registered | Kind::Updated => accepted(client),
+                    _ => None,
+                })
+                .reason(requested.reason.as_str()),
+            Err(error) => Event::new(Kind::Refused)
+                .operation(kind.as_str())
+                .reason(format!("{name}: {error}")),
         };
+        let event = requested.operator.sign(event);
+        let recorded = self.services.trail.record(event).await;
+        let client = changed.map_err(|undone| undone.status())?;
         let changes = &self.services.metrics.changes;
         let mut recorded = Ok(());
         for event in events {
@@ -264,10 +273,10 @@ impl Requested {
     }
 }
 
-/// The operator that the server put there when it accepted the connection.
-pub(super) fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
+/// The operator that the gate put there when it let the call through.
+fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
     let operator = request.extensions().get::<Operator>().cloned();
-    operator.ok_or_else(|| Status::internal("the connection has no operator"))
+    operator.ok_or_else(|| Status::internal("the call was let through without an operator"))
 }
 
 pub(super) fn actor(operator: &Operator) -> Result<Actor, Status> {
@@ -282,8 +291,9 @@ impl admin::admin_server::Admin for AdminApi {
 
     async fn get_info(
         &self,
-        _: Request<GetInfoRequest>,
+        request: Request<GetInfoRequest>,
     ) -> Result<Response<GetInfoResponse>, Status> {
+        let operator = operator(&request)?;
         let services = &self.services;
         let snapshot = services.registry.snapshot();
         let active = snapshot
@@ -305,6 +315,9 @@ impl admin::admin_server::Admin for AdminApi {
             streams: count(streams),
             limitations: facts.limitations,
             authorities: (services.authorities.0)().iter().map(authority).collect(),
+            operator: Some(introduced(&operator, facts.approvals_required)),
+            operators_configured: services.roster.borrow().names_somebody(),
+            approvals_required: facts.approvals_required,
         }))
     }
 
@@ -525,6 +538,17 @@ fn authority(info: &AuthorityInfo) -> admin::AuthorityInfo {
         key_id: info.key_id.to_string(),
         not_before: convert::timestamp(info.not_before),
         not_after: convert::timestamp(info.not_after),
+    }
+}
+
+fn introduced(operator: &Operator, approvals_required: u32) -> admin::OperatorInfo {
+    let callable = roles::callable(operator.roles, approvals_required > 0);
+    admin::OperatorInfo {
+        name: operator.label(),
+        uid: operator.uid,
+        login: operator.login,
+        roles: operator.roles.iter().map(|role| role.to_string()).collect(),
+        methods: callable.map(str::to_owned).collect(),
     }
 }
 

@@ -1,107 +1,348 @@
 //! Who may use the admin socket.
+//!
+//! Two doors. A connection is let in or closed by who its peer is: [`OperatorGate`]
+//! knows that from the kernel, and the roster says whether that is anybody. On it
+//! each call passes [`Visitor::authorize`], the only way to an [`Operator`], which
+//! looks the roster up again: a role that was taken away is gone at once, and the
+//! connection ends. What is refused at either door is recorded.
 
+use super::roles;
 use crate::{
-    audit::{Event, Kind, Trail},
+    audit::{self, Event, Kind, Trail},
+    operators::{Identified, Person, Roles, Roster},
     server::{self, Admit, Refused},
+    supervisor::Supervisor,
+    workloads::{ConnectionPlace, Quota, QuotaLimits},
 };
+use parking_lot::Mutex;
 use std::{
+    collections::HashMap,
     fs,
     future::{Future, pending},
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     sync::Arc,
+    time::Duration,
 };
+use strangers::Strangers;
 use symbolon_attestors::PinnedPeer;
-use tokio::{net::UnixStream, sync::Semaphore};
+use symbolon_proto::admin::admin_server::SERVICE_NAME;
+use symbolon_syscalls::peer_groups;
+use tokio::{
+    net::UnixStream,
+    sync::{oneshot, watch},
+    time::sleep,
+};
+use tonic::Status;
 
-/// Connections of operators at the same time.
-const MAX_CONNECTIONS: usize = 256;
+mod strangers;
+
+/// Connections at the same time, in all and of one user; commands have one each.
+const LIMITS: QuotaLimits = QuotaLimits {
+    max_connections: 256,
+    max_connections_per_uid: 64,
+    max_connections_per_cgroup: 256,
+    max_handshakes: usize::MAX,
+    max_handshakes_per_payer: usize::MAX,
+    calls_per_second: u32::MAX,
+    // A script that runs one command after the other is slower.
+    connections_per_second: 200,
+};
+
+/// How long an operator waits for the answer to a call that is refused; one after the other, so
+/// that nobody fills the trail with refusals of his own.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Namespaces in which a uid or a PID means what it means to the agent.
 const NAMESPACES: [&str; 2] = ["user", "pid"];
 
-/// Who may be an operator.
+/// What holds for all operators.
 #[derive(Clone, Copy, Debug)]
 pub struct OperatorPolicy {
-    /// The agent's own user.
-    pub own_uid: u32,
-    /// Whether the socket's group lets others in.
-    pub group_configured: bool,
     /// Whether peers of other user and PID namespaces may connect.
     pub allow_foreign_namespaces: bool,
+    /// Whether versions have to be approved.
+    pub approvals: bool,
 }
 
-/// A person or machine on the admin socket.
+/// Who calls a method that it may call. Made by [`Visitor::authorize`] alone.
 #[derive(Clone, Debug)]
 pub struct Operator {
     /// The user, as the kernel says.
     pub uid: u32,
+    /// The group.
+    pub gid: u32,
     /// The process.
     pub pid: u32,
-    _place: Arc<tokio::sync::OwnedSemaphorePermit>,
-}
-
-impl server::Caller for Operator {
-    type Place = ();
-    type Turn = ();
-
-    fn enter(&self) -> Result<(), Refused> {
-        Ok(())
-    }
-
-    async fn turn(&self) -> Result<(), Refused> {
-        Ok(())
-    }
-
-    fn ended(&self) -> impl Future<Output = ()> + Send {
-        pending()
-    }
+    /// How the operator is called.
+    pub name: Arc<str>,
+    /// What the operator may be.
+    pub roles: Roles,
+    /// Who logged in to become that, where the kernel knows.
+    pub login: Option<u32>,
 }
 
 impl Operator {
     /// How audit trail and listings call this operator.
     #[must_use]
     pub fn label(&self) -> String {
-        format!("uid:{}", self.uid)
+        self.name.to_string()
     }
+
+    /// Who it is, where people have to be told apart.
+    #[must_use]
+    pub fn person(&self) -> Person {
+        Person {
+            label: Arc::clone(&self.name),
+            login: self.login,
+        }
+    }
+
+    /// The event with the operator in it.
+    pub(super) fn sign(&self, event: Event) -> Event {
+        let process = audit::Process {
+            gid: self.gid,
+            pid: self.pid,
+            uid: self.uid,
+        };
+        event
+            .operator(self.label())
+            .login(self.login)
+            .process(process)
+    }
+
+    /// The test's own user, with every role.
+    #[cfg(test)]
+    pub(super) fn of_test() -> Self {
+        let uid = rustix::process::geteuid().as_raw();
+        Self {
+            uid,
+            gid: rustix::process::getegid().as_raw(),
+            pid: std::process::id(),
+            name: format!("uid:{uid}").into(),
+            roles: Roles::ALL,
+            login: None,
+        }
+    }
+}
+
+/// A connection of somebody who was let in.
+#[derive(Clone, Debug)]
+pub struct Visitor(Arc<Seat>);
+
+#[derive(Debug)]
+struct Seat {
+    peer: PinnedPeer,
+    /// With which it connected.
+    groups: Vec<u32>,
+    login: Option<u32>,
+    /// As what it was let in.
+    known: Identified,
+    place: ConnectionPlace,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    gate: Arc<GateState>,
+}
+
+/// The place of an open call, until dropped.
+#[derive(Debug)]
+pub struct VisitPlace(Visitor);
+
+impl Drop for VisitPlace {
+    fn drop(&mut self) {
+        self.0.0.place.end_call();
+    }
+}
+
+impl server::Caller for Visitor {
+    type Place = VisitPlace;
+    type Turn = ();
+
+    fn enter(&self) -> Result<VisitPlace, Refused> {
+        self.0.place.begin_call()?;
+        Ok(VisitPlace(self.clone()))
+    }
+
+    async fn turn(&self) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    /// When the process is gone that connected, whoever has its socket now, or when the roster
+    /// says something else about it.
+    async fn ended(&self) {
+        let seat = &self.0;
+        tokio::select! {
+            exited = seat.peer.exited() => {
+                if let Err(error) = exited {
+                    tracing::error!(%error, "an operator's process cannot be watched");
+                }
+            }
+            () = seat.renamed() => {}
+        }
+    }
+}
+
+impl Seat {
+    /// Resolves when the peer is no longer what it was let in as.
+    async fn renamed(&self) {
+        let mut roster = self.gate.roster.clone();
+        loop {
+            let now = self.identified(&roster.borrow_and_update().clone());
+            if now.as_ref() != Some(&self.known) {
+                return;
+            }
+            if roster.changed().await.is_err() {
+                pending::<()>().await;
+            }
+        }
+    }
+
+    fn identified(&self, roster: &Roster) -> Option<Identified> {
+        roster.person(self.peer.credentials().uid, &self.groups)
+    }
+}
+
+impl Visitor {
+    /// Lets the call of the method at `path` through, as the operator who makes it, or refuses and
+    /// records it.
+    ///
+    /// # Errors
+    /// What to answer.
+    pub(super) async fn authorize(&self, path: &str) -> Result<Operator, Status> {
+        let seat = &self.0;
+        let approvals = seat.gate.policy.approvals;
+        let roster = Arc::clone(&seat.gate.roster.borrow());
+        let Some(known) = seat.identified(&roster) else {
+            let stranger = self.operator(&seat.known);
+            return Err(self
+                .refuse(&stranger, path, "is no operator any more")
+                .await);
+        };
+        let operator = self.operator(&known);
+        let why = match method(path).and_then(roles::rule_of) {
+            Some(rule) if rule.who.includes(operator.roles, approvals) => return Ok(operator),
+            Some(rule) => lacking(operator.roles, rule.who.needed(approvals)),
+            None => "no role may call this".to_owned(),
+        };
+        Err(self.refuse(&operator, path, &why).await)
+    }
+
+    fn operator(&self, known: &Identified) -> Operator {
+        let credentials = self.0.peer.credentials();
+        Operator {
+            uid: credentials.uid,
+            gid: credentials.gid,
+            pid: credentials.pid,
+            name: Arc::clone(&known.label),
+            roles: known.roles,
+            login: self.0.login,
+        }
+    }
+
+    /// The record is made also where the caller does not wait for it.
+    async fn refuse(&self, operator: &Operator, path: &str, why: &str) -> Status {
+        let gate = &self.0.gate;
+        let called = method(path).and_then(roles::rule_of);
+        let called = called.map_or("unknown method", |rule| rule.method);
+        let event = operator.sign(Event::new(Kind::Refused));
+        let event = event.operation(called).reason(why);
+        let (turn, trail) = (Arc::clone(&self.0.turn), gate.trail.clone());
+        let (told, done) = oneshot::channel::<()>();
+        gate.supervisor.spawn(async move {
+            let _turn = turn.lock_owned().await;
+            if let Err(error) = trail.record(event).await {
+                tracing::error!(%error, "a refusal could not be recorded");
+            }
+            sleep(REFUSED_PAUSE).await;
+            drop(told);
+        });
+        // The sender is dropped when all is done.
+        done.await.unwrap_or_default();
+        tracing::warn!(operator = &*operator.name, called, why, "refused");
+        Status::permission_denied(format!("{} may not call {called}: {why}", operator.name))
+    }
+}
+
+fn lacking(has: Roles, needed: Roles) -> String {
+    let kind = match needed.iter().nth(1) {
+        None => "the role",
+        Some(_) => "one of the roles",
+    };
+    if has.is_empty() {
+        format!("it takes {kind} {needed}, and there is none")
+    } else {
+        format!("it takes {kind} {needed}, not {has}")
+    }
+}
+
+/// The method that a path of this service names, exactly as the service reads it.
+pub(super) fn method(path: &str) -> Option<&str> {
+    path.strip_prefix('/')?
+        .strip_prefix(SERVICE_NAME)?
+        .strip_prefix('/')
 }
 
 /// Admits operators.
 #[derive(Debug)]
-pub struct OperatorGate {
+pub struct OperatorGate(Arc<GateState>);
+
+#[derive(Debug)]
+struct GateState {
     policy: OperatorPolicy,
+    roster: watch::Receiver<Arc<Roster>>,
     trail: Trail,
-    places: Arc<Semaphore>,
+    supervisor: Supervisor,
+    quota: Arc<Quota>,
+    strangers: Strangers,
+    /// In which the refusals of one user stand in line.
+    turns: Mutex<HashMap<u32, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl OperatorGate {
-    /// A gate with this policy, which records refusals in `trail`.
+    /// A gate for whom `roster` names at a time; refusals are recorded in `trail`.
     #[must_use]
-    pub fn new(policy: OperatorPolicy, trail: Trail) -> Self {
-        Self {
+    pub fn new(
+        policy: OperatorPolicy,
+        roster: watch::Receiver<Arc<Roster>>,
+        trail: Trail,
+        supervisor: Supervisor,
+    ) -> Self {
+        Self(Arc::new(GateState {
             policy,
+            roster,
             trail,
-            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-        }
+            supervisor,
+            quota: Quota::new(LIMITS),
+            strangers: Strangers::default(),
+            turns: Mutex::default(),
+        }))
     }
 
-    fn check(&self, peer: &PinnedPeer) -> Result<(), Refused> {
+    fn admit_peer(&self, peer: PinnedPeer, groups: Vec<u32>) -> Result<Visitor, Refused> {
         let credentials = peer.credentials();
-        let known = credentials.uid == 0
-            || credentials.uid == self.policy.own_uid
-            || self.policy.group_configured;
-        if !known {
-            return Err(forbidden(
-                credentials.uid,
-                credentials.pid,
-                "is no operator",
-            ));
-        }
-        if !self.policy.allow_foreign_namespaces {
+        let place = self.0.quota.connect(credentials.uid, None)?;
+        place.end_handshake();
+        let known = self.check(&peer, &groups)?;
+        Ok(Visitor(Arc::new(Seat {
+            login: peer.login(),
+            turn: self.0.turn_of(credentials.uid),
+            peer,
+            groups,
+            known,
+            place,
+            gate: Arc::clone(&self.0),
+        })))
+    }
+
+    fn check(&self, peer: &PinnedPeer, groups: &[u32]) -> Result<Identified, Refused> {
+        let (uid, pid) = (peer.credentials().uid, peer.credentials().pid);
+        let roster = Arc::clone(&self.0.roster.borrow());
+        let known = roster.person(uid, groups);
+        let known = known.ok_or_else(|| forbidden(uid, pid, "is no operator"))?;
+        if !self.0.policy.allow_foreign_namespaces {
             for namespace in NAMESPACES {
-                if !shares_namespace(credentials.pid, namespace) {
+                if !shares_namespace(pid, namespace) {
                     return Err(forbidden(
-                        credentials.uid,
-                        credentials.pid,
+                        uid,
+                        pid,
                         "does not share the agent's user and PID namespace, as far as that can be read",
                     ));
                 }
@@ -109,10 +350,19 @@ impl OperatorGate {
         }
         // What was read by PID was about this peer only if it still lives.
         if peer.is_alive() {
-            Ok(())
+            Ok(known)
         } else {
-            Err(forbidden(credentials.uid, credentials.pid, "has exited"))
+            Err(forbidden(uid, pid, "has exited"))
         }
+    }
+}
+
+impl GateState {
+    fn turn_of(&self, uid: u32) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock();
+        // Nobody stands in the others.
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(uid).or_default())
     }
 }
 
@@ -134,35 +384,36 @@ fn shares_namespace(pid: u32, namespace: &str) -> bool {
 }
 
 impl Admit for OperatorGate {
-    type Caller = Operator;
+    type Caller = Visitor;
 
-    fn admit(&self, socket: &UnixStream) -> Result<Operator, Refused> {
-        let peer = PinnedPeer::of_socket(socket.as_fd())?;
-        self.check(&peer)?;
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_full| Refused::Overloaded("operators"))?;
+    fn admit(&self, socket: &UnixStream) -> Result<Visitor, Refused> {
+        let peer = match PinnedPeer::of_socket(socket.as_fd()) {
+            Ok(peer) => peer,
+            Err(error) => {
+                let why = Refused::Pin(error);
+                self.0.strangers.note(&self.0.trail, None, &why);
+                return Err(why);
+            }
+        };
         let credentials = peer.credentials();
-        Ok(Operator {
-            uid: credentials.uid,
-            pid: credentials.pid,
-            _place: Arc::new(place),
+        // The groups of then: those of now are the work of whatever it has executed since.
+        let groups = peer_groups(socket.as_fd()).unwrap_or_default();
+        let groups = [vec![credentials.gid], groups].concat();
+        self.admit_peer(peer, groups).inspect_err(|why| {
+            let process = audit::Process {
+                gid: credentials.gid,
+                pid: credentials.pid,
+                uid: credentials.uid,
+            };
+            self.0.strangers.note(&self.0.trail, Some(process), why);
         })
     }
 
-    async fn refused(&self, why: &Refused) {
+    fn refused(&self, why: &Refused) -> impl Future<Output = ()> + Send {
         tracing::warn!(%why, "connection to the admin socket refused");
-        let event = Event::new(Kind::Refused)
-            .operation("connect")
-            .reason(why.to_string());
-        // In the trail's queue before the next connection is looked at, so that
-        // a flood of refusals neither grows in memory nor is lost.
-        if let Err(event) = self.trail.offer(event)
-            && let Err(error) = self.trail.record(*event).await
-        {
-            tracing::error!(%error, "a refusal could not be recorded");
-        }
+        std::future::ready(())
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,7 +1,9 @@
-use super::{AdminApi, AdminServices, AgentFacts, Authorities, OperatorGate, OperatorPolicy};
+mod routes;
+
+use super::{AdminApi, AdminServices, AgentFacts, Authorities, Operator};
 use crate::{
     lint::Linter,
-    server::Admit as _,
+    operators::Roster,
     supervisor::Supervisor,
     telemetry::{Metrics, Readiness},
     workloads::{
@@ -16,7 +18,7 @@ use symbolon_proto::admin::{
     RegisterClientRequest, SelectorSet, UpdateClientRequest, WeakRegistration,
     admin_server::Admin as _,
 };
-use tokio::{net::UnixStream, runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch};
 use tonic::{Code, Request};
 
 mod govern;
@@ -32,6 +34,7 @@ fn api(scene: &Scene) -> AdminApi {
             admin_socket: String::new(),
             started_at: UNIX_EPOCH,
             limitations: Vec::new(),
+            approvals_required: 0,
         },
         registry: Arc::clone(&scene.registry),
         workloads: Arc::clone(&scene.workloads),
@@ -47,20 +50,14 @@ fn api(scene: &Scene) -> AdminApi {
         readiness,
         stopped: watch::Sender::new(false).subscribe(),
         authorities: Authorities(Box::new(Vec::new)),
+        roster: watch::Sender::new(Arc::new(Roster::nobody(0, false))).subscribe(),
     }))
 }
 
 /// A request of the test's own user.
-fn request<T>(scene: &Scene, message: T) -> Request<T> {
-    let policy = OperatorPolicy {
-        own_uid: rustix::process::geteuid().as_raw(),
-        group_configured: false,
-        allow_foreign_namespaces: true,
-    };
-    let (socket, _peer) = UnixStream::pair().unwrap();
-    let operator = OperatorGate::new(policy, scene.trail.clone()).admit(&socket);
+fn request<T>(_scene: &Scene, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.extensions_mut().insert(operator.unwrap());
+    request.extensions_mut().insert(Operator::of_test());
     request
 }
 

@@ -1,12 +1,13 @@
 //! Binds the sockets and serves on them.
 
-use super::{RunError, subsystems::Subsystems};
+use super::{RunError, operators, subsystems::Subsystems};
 use crate::{
     admin_api::{
         AdminApi, AdminRoutes, AdminServices, AgentFacts, Authorities, OperatorGate, OperatorPolicy,
     },
     config::{self, Config},
     http::{self, Telemetry},
+    operators::Roster,
     server::{self, BoundSocket, HealthApi, HttpLimits, Ownership, SideServices, SocketSpec},
     telemetry::Readiness,
     workload_api::{WorkloadApi, WorkloadRoutes},
@@ -40,11 +41,15 @@ pub(super) struct Sockets {
 }
 
 /// Binds everything.
-pub(super) fn bind(config: &Config) -> Result<Sockets, RunError> {
+pub(super) fn bind(config: &Config, roster: &Roster) -> Result<Sockets, RunError> {
     let admin = match config.admin_api.group.as_deref() {
+        None if roster.needs_an_open_door() => Ownership::Everybody,
         None => Ownership::Owner,
-        Some(group) => Ownership::Group(group_id(group)?),
+        Some(group) => Ownership::Group(operators::group_id(group)?),
     };
+    if admin == Ownership::Everybody {
+        operators::warn_of_closed_directory(&config.admin_api.socket);
+    }
     let socket = |path: &std::path::Path, ownership, stamped| {
         BoundSocket::bind(&SocketSpec {
             path: path.to_owned(),
@@ -60,25 +65,6 @@ pub(super) fn bind(config: &Config) -> Result<Sockets, RunError> {
         telemetry: telemetry.transpose()?,
         workload: socket(&config.workload_api.socket, Ownership::Everybody, true)?,
         admin: socket(&config.admin_api.socket, admin, false)?,
-    })
-}
-
-/// A group by its number, or by its name in `/etc/group`.
-fn group_id(group: &str) -> Result<u32, RunError> {
-    if let Ok(id) = group.parse() {
-        return Ok(id);
-    }
-    let text = std::fs::read("/etc/group")
-        .map_err(|error| RunError::Group(format!("cannot read /etc/group: {error}")))?;
-    group_in(&String::from_utf8_lossy(&text), group)
-        .ok_or_else(|| RunError::Group(format!("there is no group {group:?} in /etc/group")))
-}
-
-/// The third field of the group's line, see group(5).
-fn group_in(text: &str, group: &str) -> Option<u32> {
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok())?
     })
 }
 
@@ -165,11 +151,12 @@ impl Endpoints<'_> {
         let settings = &self.config.admin_api;
         let operators = Arc::new(OperatorGate::new(
             OperatorPolicy {
-                own_uid: rustix::process::geteuid().as_raw(),
-                group_configured: settings.group.is_some(),
                 allow_foreign_namespaces: settings.allow_foreign_namespaces,
+                approvals: self.config.registry.approvals_required > 0,
             },
+            self.subsystems.roster.subscribe(),
             self.subsystems.trail.clone(),
+            self.subsystems.supervisor.clone(),
         ));
         let api = admin_api(self.config, self.subsystems, self.readiness, &self.stopped);
         let metrics = self.subsystems.metrics.admin.calls.clone();
@@ -233,6 +220,7 @@ fn admin_api(
             admin_socket: config.admin_api.socket.display().to_string(),
             started_at: subsystems.clock.now(),
             limitations: subsystems.limitations(),
+            approvals_required: config.registry.approvals_required,
         },
         registry: Arc::clone(&subsystems.registry),
         workloads: Arc::clone(&subsystems.workloads),
@@ -245,5 +233,6 @@ fn admin_api(
         readiness: readiness.clone(),
         stopped: stopped.clone(),
         authorities: Authorities(Box::new(move || authority.authorities())),
+        roster: subsystems.roster.subscribe(),
     }))
 }

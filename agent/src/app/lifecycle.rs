@@ -3,15 +3,16 @@
 use super::{
     RunError,
     endpoints::{self, Serving, Sockets},
-    registrations,
+    operators, registrations,
     subsystems::{self, Subsystems},
 };
 use crate::{
     audit::{Event, Health, Kind},
     config::{Config, Sources},
+    operators::Roster,
     telemetry::{Notifier, Readiness, log::LevelHandle},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -35,12 +36,12 @@ pub(super) async fn run(
     config: Config,
     sources: Sources,
     log: LevelHandle,
-    sockets: Sockets,
+    (sockets, roster): (Sockets, Roster),
 ) -> Result<(), RunError> {
     let notifier = Notifier::new(notify_socket().as_deref())?;
     let mut signals = Signals::new()?;
     let (readiness, starting) = Readiness::blocked_by("starting");
-    let subsystems = subsystems::open(&config).await?;
+    let subsystems = subsystems::open(&config, roster).await?;
     announce(&config, &subsystems);
     subsystems.supervisor.spawn(block_while_refusing(
         subsystems.trail.health(),
@@ -88,7 +89,7 @@ impl Running {
     async fn reload(&mut self, subsystems: &Subsystems) {
         self.notifier.reloading();
         match self.read_again().await {
-            Ok(Some(new)) => self.take(new, subsystems),
+            Ok(Some((new, roster))) => self.take(new, roster, subsystems),
             Ok(None) => {}
             Err(text) => tracing::error!("configuration not reloaded, the old one stays: {text}"),
         }
@@ -96,12 +97,15 @@ impl Running {
     }
 
     /// The new configuration if it can be taken; `None` where nothing changed.
-    async fn read_again(&self) -> Result<Option<Config>, String> {
+    async fn read_again(&self) -> Result<Option<(Config, Roster)>, String> {
         let sources = self.sources.clone();
-        let loaded = tokio::task::spawn_blocking(move || Config::load(&sources)).await;
-        let new = match loaded {
-            Ok(Ok(new)) => new,
-            Ok(Err(faults)) => return Err(faults.to_string()),
+        let load = move || {
+            let new = Config::load(&sources).map_err(|faults| faults.to_string())?;
+            let roster = operators::roster(&new).map_err(|error| error.to_string())?;
+            Ok::<_, String>((new, roster))
+        };
+        let (new, roster) = match tokio::task::spawn_blocking(load).await {
+            Ok(loaded) => loaded?,
             Err(_panicked) => return Err("reading it failed".to_owned()),
         };
         let differences = Config::reload_differences(&self.config, &new);
@@ -120,10 +124,17 @@ impl Running {
             tracing::info!("configuration unchanged");
             return Ok(None);
         }
-        Ok(Some(new))
+        Ok(Some((new, roster)))
     }
 
-    fn take(&mut self, new: Config, subsystems: &Subsystems) {
+    fn take(&mut self, new: Config, roster: Roster, subsystems: &Subsystems) {
+        let is_open = new.admin_api.group.is_some() || !roster.needs_an_open_door();
+        if !is_open && !subsystems.roster.borrow().needs_an_open_door() {
+            tracing::warn!(
+                "the admin socket opens to the new operators' users with the next start"
+            );
+        }
+        subsystems.roster.send_replace(Arc::new(roster));
         let workloads = &subsystems.workloads;
         workloads.set_settings(subsystems::workload_settings(&new, subsystems.require));
         workloads

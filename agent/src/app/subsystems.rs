@@ -11,6 +11,7 @@ use crate::{
     config::{self, Config},
     issuance::{Issuer, Lifetimes},
     lint::Linter,
+    operators::Roster,
     registry::{ClientState, RedbStore, Registry, RegistryConfig, SpecRules, limits::CLIENTS},
     supervisor::Supervisor,
     telemetry::{
@@ -21,7 +22,10 @@ use crate::{
 };
 use std::{io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 use symbolon_attestors::{Attestor, AttestorConfig};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    sync::watch,
+};
 use tracing::Level;
 
 /// The services of a running agent.
@@ -38,6 +42,7 @@ pub(super) struct Subsystems {
     pub(super) require: Requirements,
     pub(super) workloads: Arc<Workloads>,
     pub(super) audit_thread: Option<JoinHandle<()>>,
+    pub(super) roster: watch::Sender<Arc<Roster>>,
 }
 
 impl Subsystems {
@@ -50,7 +55,7 @@ impl Subsystems {
 }
 
 /// Opens everything below the sockets, in the order of what needs what.
-pub(super) async fn open(config: &Config) -> Result<Subsystems, RunError> {
+pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, RunError> {
     let clock: SharedClock = Arc::new(SystemClock);
     let supervisor = Supervisor::new(Handle::current());
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
@@ -108,6 +113,7 @@ pub(super) async fn open(config: &Config) -> Result<Subsystems, RunError> {
         require,
         workloads,
         audit_thread: Some(audit_thread),
+        roster: watch::Sender::new(Arc::new(roster)),
     })
 }
 

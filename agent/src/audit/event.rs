@@ -106,6 +106,8 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    login: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     operator: Option<String>,
@@ -256,6 +258,7 @@ impl Event {
             credential: None,
             event: kind,
             evidence: None,
+            login: None,
             operation: None,
             operator: None,
             outcome: None,
@@ -314,6 +317,13 @@ impl Event {
     #[must_use]
     pub fn operator(mut self, operator: impl Into<String>) -> Self {
         self.operator = Some(operator.into());
+        self
+    }
+
+    /// Who logged in to become the operator, where the kernel knows.
+    #[must_use]
+    pub const fn login(mut self, login: Option<u32>) -> Self {
+        self.login = login;
         self
     }
 

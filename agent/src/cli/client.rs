@@ -25,10 +25,12 @@ use super::{
     finding::FindingView,
     output::printable,
     socket::{AdminArgs, Link},
+    whoami::approvals,
 };
 use clap::{Args, Subcommand};
 use symbolon_proto::admin::{
-    ChangeStateRequest, Client, GetClientRequest, ListClientsRequest, admin_client::AdminClient,
+    ChangeStateRequest, Client, GetClientRequest, GetInfoRequest, ListClientsRequest,
+    admin_client::AdminClient,
 };
 use tonic::transport::Channel;
 use view::{ClientList, ClientView};
@@ -140,7 +142,15 @@ impl ShowArgs {
 impl ListArgs {
     async fn run(self, admin: &mut Admin, console: &mut Console) -> Result<(), Failure> {
         let list = admin.list(self).await?;
-        console.show(&list)
+        console.show(&list)?;
+        if console.is_table() {
+            let call = admin.client.get_info(GetInfoRequest {});
+            let required = admin.link.ask(call).await?.approvals_required;
+            if required == 0 {
+                console.tell(&format!("Approval is {}.", approvals(required)));
+            }
+        }
+        Ok(())
     }
 }
 

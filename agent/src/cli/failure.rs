@@ -176,8 +176,8 @@ const fn advice(code: Code, door: Door) -> Option<&'static str> {
              `symbolon client register` registers a client."
         }
         (Code::PermissionDenied | Code::Unauthenticated, Door::Admin) => {
-            "The admin socket serves the agent's own user, root, and the group that \
-             admin_api.group names: run the command as one of them."
+            "`symbolon whoami` tells what you may do here, agent/doc/operators.md which role may do \
+             what; roles are given by [[operators]] in the agent's configuration."
         }
         (Code::AlreadyExists, _) => {
             "`symbolon client show NAME` shows it, `symbolon client update NAME` changes it."

@@ -34,6 +34,10 @@ use tonic::{
 /// An answer is not larger than this: a page of 1,000 large registrations has room.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
 
+/// An agent closes the connections of those who are no operators, which looks like this.
+const CLOSED_AT_ONCE: &str = "An agent hangs up on users who are no operators: `[[operators]]` in its \
+     configuration names them.";
+
 /// Which of the agent's sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
@@ -155,10 +159,14 @@ impl Link {
             .map_err(|error| {
                 let why =
                     std::error::Error::source(&error).map_or(String::new(), ToString::to_string);
-                Failure::new(
+                let failure = Failure::new(
                     Exit::Unreachable,
                     format!("{} does not answer as an agent: {why}", self.path.display()),
-                )
+                );
+                match self.door {
+                    Door::Admin => failure.advise(CLOSED_AT_ONCE),
+                    Door::Workload => failure,
+                }
             })
     }
 
@@ -224,8 +232,9 @@ impl Link {
             )
             .advise(match self.door {
                 Door::Admin => {
-                    "The admin socket is open to the agent's own user, root, and the group that \
-                     admin_api.group names: run the command as one of them."
+                    "The admin socket is open to root, the agent's own user, the group that \
+                     admin_api.group names, and whom [[operators]] name: run the command as one of \
+                     them. A directory above it may be closed: `namei -l` on its path shows which."
                 }
                 Door::Workload => {
                     "The workload socket is open to everybody, but a directory above it is not: \

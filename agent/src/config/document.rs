@@ -5,11 +5,15 @@ use super::{
     key::Key,
     keys,
     nearest::nearest,
+    operators,
     setting::{Form, Raw},
     sources::{Entries, Given},
 };
 use std::{fs::File, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path};
-use toml::de::{DeInteger, DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeInteger, DeTable, DeValue},
+};
 
 /// Largest file that is read; the full example has some kilobytes.
 const MOST_BYTES: u64 = 1 << 20;
@@ -92,6 +96,10 @@ impl Parser<'_> {
             let name = name.get_ref().as_ref();
             if let Some(key) = find("", name) {
                 self.keep(key, start, value.get_ref());
+                if let (true, DeValue::Array(tables)) = (key.is_tables, value.get_ref()) {
+                    let tables = tables.iter().enumerate();
+                    tables.for_each(|(index, table)| self.operator(index, table));
+                }
             } else if keys().any(|key| key.section == name) {
                 match value.get_ref() {
                     DeValue::Table(section) => self.section(name, section),
@@ -119,6 +127,36 @@ impl Parser<'_> {
             match find(section, name) {
                 Some(key) => self.keep(key, start, value.get_ref()),
                 None => self.unknown(section, name, start),
+            }
+        }
+    }
+
+    /// One table of `[[operators]]`: an entry for itself and one for each of its fields.
+    fn operator(&mut self, index: usize, table: &Spanned<DeValue<'_>>) {
+        let (path, start) = (operators::path(index), table.span().start);
+        let place = self.place(start);
+        let given = Given {
+            place,
+            raw: raw(table.get_ref()),
+        };
+        self.document.entries.insert(path.clone(), given);
+        let DeValue::Table(fields) = table.get_ref() else {
+            let (key, found) = ("operators".to_owned(), raw(table.get_ref()).shown());
+            return self.refuse(start, Problem::NotTables { key, found });
+        };
+        for (name, value) in fields {
+            let (start, name) = (name.span().start, name.get_ref().as_ref());
+            if operators::FIELDS.contains(&name) {
+                let (place, raw) = (self.place(start), raw(value.get_ref()));
+                let path = format!("{path}.{name}");
+                self.document.entries.insert(path, Given { place, raw });
+            } else {
+                let fields = operators::FIELDS.iter().map(ToString::to_string);
+                let problem = Problem::UnknownKey {
+                    name: format!("operators.{name}"),
+                    nearest: nearest(name, fields),
+                };
+                self.refuse(start, problem);
             }
         }
     }

@@ -215,6 +215,57 @@ pub enum Problem {
         /// The workload socket's directory.
         shared: PathBuf,
     },
+    /// Something else where tables belong.
+    #[error("`{key}` cannot be {found}; write `[[{key}]]` tables into the configuration file")]
+    NotTables {
+        /// The key.
+        key: String,
+        /// What stands there.
+        found: String,
+    },
+    /// More operators than are looked at.
+    #[error("there are more than {most} operators; name a group instead of its members")]
+    TooManyOperators {
+        /// The most there can be.
+        most: usize,
+    },
+    /// An operator without a field that all have.
+    #[error("an operator has no `{field}`; write `{field} = {example}`")]
+    OperatorLacks {
+        /// The field.
+        field: &'static str,
+        /// What could be written.
+        example: &'static str,
+    },
+    /// An operator whom nothing or too much tells from others.
+    #[error("an operator has exactly one of `uid`, `user`, `group` and `selectors`")]
+    OperatorUnrecognisable,
+    /// Two operators where only one can be.
+    #[error("another operator has {what} already")]
+    Twice {
+        /// What both have.
+        what: String,
+    },
+    /// Selectors that no program can have.
+    #[error("`selectors` cannot be this: {why}")]
+    BadSelectors {
+        /// Why.
+        why: String,
+    },
+    /// More approvals than there are approvers.
+    #[error(
+        "`registry.approvals_required` is {asked}, and fewer operators have the role approver;          give it to more of them"
+    )]
+    TooFewApprovers {
+        /// The number asked for.
+        asked: u32,
+    },
+    /// Approvals were asked for.
+    #[error("`registry.approvals_required` is {asked}; this version supports 0 only")]
+    ApprovalsUnsupported {
+        /// The number asked for.
+        asked: u32,
+    },
 }
 
 fn instead(nearest: Option<&str>) -> String {

@@ -13,6 +13,8 @@ pub struct Key {
     pub example: Option<&'static str>,
     /// Whether a running agent can take a new value.
     pub reload: Reload,
+    /// Whether it is an array of tables, which stands in the file alone.
+    pub is_tables: bool,
 }
 
 /// Whether a running agent can take a new value of a key.
@@ -33,6 +35,16 @@ impl Key {
             doc,
             example: None,
             reload: Reload::Restart,
+            is_tables: false,
+        }
+    }
+
+    /// The same key, an array of tables, of which `example` shows one.
+    pub(super) const fn tables(self, example: &'static str) -> Self {
+        Self {
+            is_tables: true,
+            example: Some(example),
+            ..self
         }
     }
 

@@ -9,8 +9,8 @@ use super::{
     directories::Directories,
     fault::{Fault, Faults, Place, Problem},
     key::Key,
-    setting::{Setting, quoted},
-    sources::Collected,
+    setting::{Form, Setting, quoted},
+    sources::{Collected, Given},
 };
 use std::{ops::RangeInclusive, path::PathBuf};
 
@@ -205,17 +205,64 @@ impl<'a> Reader<'a> {
     }
 
     fn given<T: Setting>(&mut self, key: &'static Key) -> Option<T> {
-        let given = self.collected.entries.get(&key.path())?;
+        self.entry(&key.path())
+    }
+
+    /// The value at this path, where any source has it.
+    pub(super) fn entry<T: Setting>(&mut self, path: &str) -> Option<T> {
+        let given = self.collected.entries.get(path)?;
         let value = T::parse(&given.raw);
         if value.is_none() {
             let problem = Problem::Value {
-                key: key.path(),
+                key: path.to_owned(),
                 found: given.raw.shown(),
                 expected: T::expected(),
             };
-            self.refuse(key, problem);
+            self.refuse_entry(path, problem);
         }
         value
+    }
+
+    /// Whether any source has something at this path.
+    pub(super) fn has_entry(&self, path: &str) -> bool {
+        self.collected.entries.contains_key(path)
+    }
+
+    /// Records a fault of what stands at this path.
+    pub(super) fn refuse_entry(&mut self, path: &str, problem: Problem) {
+        let given = self.collected.entries.get(path);
+        let place = given.map_or(Place::Default, |given| given.place.clone());
+        self.collected.faults.push(Fault { place, problem });
+    }
+
+    /// How many tables a key has that is an array of tables.
+    pub(super) fn tables(&mut self, key: &'static Key) -> usize {
+        let path = |index: usize| format!("{}[{index}]", key.path());
+        let count = (0..)
+            .take_while(|index| self.has_entry(&path(*index)))
+            .count();
+        let given = self.collected.entries.get(&key.path());
+        let is_tables = |given: &Given| match given.place {
+            Place::Variable(_) | Place::Flag(_) => false,
+            _ => count > 0 || given.raw.form == Form::List,
+        };
+        if let Some(given) = given.filter(|given| !is_tables(given)) {
+            let problem = Problem::NotTables {
+                key: key.path(),
+                found: given.raw.shown(),
+            };
+            self.refuse(key, problem);
+        }
+        count
+    }
+
+    /// Notes what is in force of a key that is an array of tables.
+    pub(super) fn record_tables(&mut self, key: &'static Key, value: Option<String>) {
+        self.effective.push(Effective {
+            key,
+            value,
+            place: self.place(key),
+        });
     }
 
     /// Whether any source has the key.

@@ -36,7 +36,7 @@ const MAX_REMEMBERED: usize = 4096;
 
 /// Who is charged.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) enum Payer {
+pub(crate) enum Payer {
     /// The user who answers for a process.
     User(u32),
     /// A cgroup, by its ID in the unified hierarchy.
@@ -45,9 +45,9 @@ pub(super) enum Payer {
 
 /// Who waits in a queue: a user, with one of his cgroups.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Whose {
-    pub(super) uid: u32,
-    pub(super) cgroup: Option<u64>,
+pub(crate) struct Whose {
+    pub(crate) uid: u32,
+    pub(crate) cgroup: Option<u64>,
 }
 
 /// What a payer may have at a time, and what all together. A cgroup has half of what its user has
@@ -72,7 +72,7 @@ pub struct QuotaLimits {
 
 /// All accounts.
 #[derive(Debug)]
-pub(super) struct Quota {
+pub(crate) struct Quota {
     limits: QuotaLimits,
     connections: AtomicUsize,
     handshakes: AtomicUsize,
@@ -94,20 +94,20 @@ struct Account {
 
 /// The place of one connection, given back when dropped.
 #[derive(Debug)]
-pub(super) struct ConnectionPlace {
+pub(crate) struct ConnectionPlace {
     quota: Arc<Quota>,
     accounts: [Option<Arc<Account>>; 2],
     shaking_hands: AtomicBool,
     /// In whose queue its calls wait.
-    pub(super) whose: Whose,
+    pub(crate) whose: Whose,
 }
 
 /// The place of one process, which may hold SVIDs without a connection; given back when dropped.
 #[derive(Debug)]
-pub(super) struct ProcessPlace([Option<Arc<Account>>; 2]);
+pub(crate) struct ProcessPlace([Option<Arc<Account>>; 2]);
 
 impl Quota {
-    pub(super) fn new(limits: QuotaLimits) -> Arc<Self> {
+    pub(crate) fn new(limits: QuotaLimits) -> Arc<Self> {
         Arc::new(Self {
             limits,
             connections: AtomicUsize::new(0),
@@ -120,7 +120,7 @@ impl Quota {
     ///
     /// # Errors
     /// Which cap is reached.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         self: &Arc<Self>,
         uid: u32,
         cgroup: Option<u64>,
@@ -245,7 +245,7 @@ impl ConnectionPlace {
     ///
     /// # Errors
     /// Where that cap is reached.
-    pub(super) fn process(&self) -> Result<ProcessPlace, Refused> {
+    pub(crate) fn process(&self) -> Result<ProcessPlace, Refused> {
         let place = ProcessPlace(self.accounts.clone());
         let mut fits = true;
         for account in place.0.iter().flatten() {
@@ -259,7 +259,7 @@ impl ConnectionPlace {
     }
 
     /// Notes that the peer has proved who holds the connection.
-    pub(super) fn end_handshake(&self) {
+    pub(crate) fn end_handshake(&self) {
         if !self.shaking_hands.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -273,7 +273,7 @@ impl ConnectionPlace {
     ///
     /// # Errors
     /// Which cap is reached.
-    pub(super) fn begin_call(&self) -> Result<(), Refused> {
+    pub(crate) fn begin_call(&self) -> Result<(), Refused> {
         let now = Instant::now();
         let mut fits = true;
         for account in self.accounts.iter().flatten() {
@@ -298,7 +298,7 @@ impl ConnectionPlace {
     }
 
     /// Takes a call off the account.
-    pub(super) fn end_call(&self) {
+    pub(crate) fn end_call(&self) {
         for account in self.accounts.iter().flatten() {
             account.calls.fetch_sub(1, Ordering::Relaxed);
         }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// A rate with a burst, without a lock (generic cell rate algorithm).
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     interval: u64,
     tolerance: u64,
     start: Instant,
@@ -18,7 +18,7 @@ pub(super) struct Rate {
 
 impl Rate {
     /// `per_second` in the long run, and as many at once as come together in `saved`.
-    pub(super) fn new(per_second: u32, saved: Duration) -> Self {
+    pub(crate) fn new(per_second: u32, saved: Duration) -> Self {
         let interval = 1_000_000_000 / u64::from(per_second.max(1));
         Self {
             interval,
@@ -29,7 +29,7 @@ impl Rate {
     }
 
     /// Whether one more may be at `now`; counts it if so.
-    pub(super) fn allow(&self, now: Instant) -> bool {
+    pub(crate) fn allow(&self, now: Instant) -> bool {
         let now = self.since_start(now);
         let next = |full_at: u64| {
             let next = full_at.max(now).saturating_add(self.interval);
@@ -47,7 +47,7 @@ impl Rate {
     }
 
     /// Whether anything of the past still counts.
-    pub(super) fn is_behind(&self, now: Instant) -> bool {
+    pub(crate) fn is_behind(&self, now: Instant) -> bool {
         self.full_at.load(Ordering::Relaxed) > self.since_start(now)
     }
 

@@ -25,7 +25,7 @@ mod watch;
 
 pub use cgroup::cgroup_by_id;
 pub use namespace::{namespace_owner_uid, namespace_owner_user, namespace_parent};
-pub use peer::{PeerCredentials, peer_credentials, peer_pidfd};
+pub use peer::{PeerCredentials, peer_credentials, peer_groups, peer_pidfd};
 pub use pidfd::{PidfdInfo, pidfd_info};
 pub use receive::{Received, receive, set_passcred};
 pub use watch::ReadableWatch;

@@ -78,6 +78,46 @@ pub fn peer_pidfd(socket: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     Ok(unsafe { owned(descriptor) })
 }
 
+/// Most groups that a process can have (`NGROUPS_MAX`).
+const MAX_GROUPS: usize = 65_536;
+
+/// Groups that most processes do not exceed.
+const FEW_GROUPS: usize = 64;
+
+/// `SO_PEERGROUPS`: the supplementary groups with which the peer connected, as our user
+/// namespace names them. What it changes later, by executing another program, is not among them.
+///
+/// # Errors
+/// `ENODATA` where the socket has no peer, `ENOTSOCK` where `socket` is something else.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> Result<Vec<u32>, Errno> {
+    match groups_up_to(socket, FEW_GROUPS) {
+        Err(Errno::RANGE) => groups_up_to(socket, MAX_GROUPS),
+        groups => groups,
+    }
+}
+
+fn groups_up_to(socket: BorrowedFd<'_>, most: usize) -> Result<Vec<u32>, Errno> {
+    let mut groups = vec![0_u32; most];
+    let room = most.saturating_mul(size_of::<u32>());
+    let mut length = libc::socklen_t::try_from(room).map_err(|_large| Errno::INVAL)?;
+    // SAFETY: `socket` is open for the whole call; the kernel writes at most
+    // `length` bytes to `groups`, which has that many and is valid for every bit
+    // pattern, and the length that it took or needs to `length`.
+    let returned = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    checked(returned)?;
+    let written = usize::try_from(length).map_err(|_large| Errno::INVAL)?;
+    groups.truncate(written / size_of::<u32>());
+    Ok(groups)
+}
+
 /// The size of `T` as socket options carry it.
 pub(crate) const fn socklen<T>() -> libc::socklen_t {
     #[expect(
@@ -90,7 +130,7 @@ pub(crate) const fn socklen<T>() -> libc::socklen_t {
 
 #[cfg(test)]
 mod tests {
-    use super::{PeerCredentials, peer_credentials, peer_pidfd};
+    use super::{PeerCredentials, groups_up_to, peer_credentials, peer_groups, peer_pidfd};
     use rustix::{fd::AsFd as _, io::Errno};
     use std::{
         fs::File,
@@ -117,10 +157,26 @@ mod tests {
     }
 
     #[test]
+    fn the_groups_of_a_pair_are_its_creators() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut groups = peer_groups(ours.as_fd()).unwrap();
+        let own = rustix::process::getgroups().unwrap();
+        let mut own: Vec<u32> = own.into_iter().map(|group| group.as_raw()).collect();
+        groups.sort_unstable();
+        own.sort_unstable();
+        assert_eq!(groups, own);
+        if !own.is_empty() {
+            let refused = groups_up_to(ours.as_fd(), own.len() - 1);
+            assert_eq!(refused, Err(Errno::RANGE));
+        }
+    }
+
+    #[test]
     fn a_file_has_no_peer() {
         let file = File::open("/proc/self/stat").unwrap();
         assert_eq!(peer_credentials(file.as_fd()), Err(Errno::NOTSOCK));
         assert_eq!(peer_pidfd(file.as_fd()).unwrap_err(), Errno::NOTSOCK);
+        assert_eq!(peer_groups(file.as_fd()), Err(Errno::NOTSOCK));
     }
 
     #[test]
@@ -141,6 +197,7 @@ mod tests {
         };
         assert_eq!(peer_credentials(socket.as_fd()), Ok(nobody));
         assert_eq!(peer_pidfd(socket.as_fd()).unwrap_err(), Errno::NODATA);
+        assert_eq!(peer_groups(socket.as_fd()), Err(Errno::NODATA));
     }
 
     #[test]

@@ -30,6 +30,33 @@ pub struct GetInfoResponse {
     pub limitations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "13")]
     pub authorities: ::prost::alloc::vec::Vec<AuthorityInfo>,
+    /// Who asks.
+    #[prost(message, optional, tag = "14")]
+    pub operator: ::core::option::Option<OperatorInfo>,
+    /// Whether the configuration names operators. Without, root and the agent's user may do everything.
+    #[prost(bool, tag = "15")]
+    pub operators_configured: bool,
+    /// How many operators other than its author have to approve a version.
+    #[prost(uint32, tag = "16")]
+    pub approvals_required: u32,
+}
+/// An operator, as the agent recognised it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OperatorInfo {
+    /// As the trail has it.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub uid: u32,
+    /// Who logged in to become that user, where the kernel knows.
+    #[prost(uint32, optional, tag = "3")]
+    pub login: ::core::option::Option<u32>,
+    /// "reader", "author", "approver", "responder", "auditor", "administrator".
+    #[prost(string, repeated, tag = "4")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The methods that these roles may call.
+    #[prost(string, repeated, tag = "5")]
+    pub methods: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One signing key of the agent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,74 +1,260 @@
-use super::{MAX_CONNECTIONS, OperatorGate, OperatorPolicy, shares_namespace};
+use super::{LIMITS, OperatorGate, OperatorPolicy, Visitor, shares_namespace};
 use crate::{
-    server::{Admit as _, Refused},
+    admin_api::roles::TABLE,
+    operators::{Entry, Role, Roles, Roster, Whose},
+    server::{Admit as _, Caller as _, Refused},
+    supervisor::Supervisor,
     workloads::testing::{Actress, Scene},
 };
-use std::{env, process};
-use tokio::net::UnixStream;
+use std::{process, sync::Arc};
+use symbolon_attestors::PinnedPeer;
+use tokio::{net::UnixStream, runtime::Handle, sync::watch};
+use tonic::Code;
 
-fn policy() -> OperatorPolicy {
-    OperatorPolicy {
-        own_uid: rustix::process::geteuid().as_raw(),
-        group_configured: false,
-        allow_foreign_namespaces: false,
+pub(crate) fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// A gate, and what says who may pass it.
+pub(crate) struct Door {
+    pub(crate) gate: OperatorGate,
+    pub(crate) roster: watch::Sender<Arc<Roster>>,
+}
+
+impl Door {
+    pub(crate) fn of(scene: &Scene, roster: Roster) -> Self {
+        let roster = watch::Sender::new(Arc::new(roster));
+        let policy = OperatorPolicy {
+            allow_foreign_namespaces: false,
+            approvals: false,
+        };
+        let supervisor = Supervisor::new(Handle::current());
+        let gate = OperatorGate::new(policy, roster.subscribe(), scene.trail.clone(), supervisor);
+        Self { gate, roster }
+    }
+
+    /// One that knows the test's own user by these roles.
+    pub(crate) fn for_own(scene: &Scene, roles: Roles) -> Self {
+        Self::of(scene, named("me", Whose::User(own_uid()), roles))
+    }
+
+    pub(crate) fn enter(&self) -> Visitor {
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        self.gate.admit(&socket).unwrap()
+    }
+
+    fn try_enter(&self, peer: PinnedPeer, groups: &[u32]) -> Result<Visitor, Refused> {
+        self.gate.admit_peer(peer, groups.to_vec())
+    }
+}
+
+fn named(name: &str, whose: Whose, roles: Roles) -> Roster {
+    let entry = Entry {
+        name: name.into(),
+        whose,
+        roles,
+    };
+    Roster::of(own_uid(), vec![entry])
+}
+
+fn roles(roles: &[Role]) -> Roles {
+    roles.iter().copied().collect()
+}
+
+fn path(method: &str) -> String {
+    format!("/symbolon.admin.v1.Admin/{method}")
+}
+
+#[tokio::test]
+async fn where_nobody_is_named_the_own_user_may_do_everything() {
+    let scene = Scene::new().await;
+    let door = Door::of(&scene, Roster::nobody(own_uid(), false));
+    let visitor = door.enter();
+    for rule in TABLE {
+        let operator = visitor.authorize(&path(rule.method)).await.unwrap();
+        assert_eq!(operator.label(), format!("uid:{}", own_uid()));
+        assert_eq!((operator.pid, operator.uid), (process::id(), own_uid()));
     }
 }
 
 #[tokio::test]
-async fn own_user_is_an_operator() {
+async fn places_are_capped_for_each_user_and_given_back() {
     let scene = Scene::new().await;
-    let gate = OperatorGate::new(policy(), scene.trail);
-    let (socket, _peer) = UnixStream::pair().unwrap();
-    let operator = gate.admit(&socket).unwrap();
-    assert_eq!(operator.pid, process::id());
-    assert_eq!(operator.label(), format!("uid:{}", policy().own_uid));
-}
-
-#[tokio::test]
-async fn operators_are_capped_and_places_given_back() {
-    let scene = Scene::new().await;
-    let gate = OperatorGate::new(policy(), scene.trail);
-    let (socket, _peer) = UnixStream::pair().unwrap();
-    let operators: Vec<_> = (0..MAX_CONNECTIONS)
-        .map(|_| gate.admit(&socket).unwrap())
+    let door = Door::of(&scene, Roster::nobody(own_uid(), false));
+    let visitors: Vec<_> = (0..LIMITS.max_connections_per_uid)
+        .map(|_| door.enter())
         .collect();
-    let refused = gate.admit(&socket);
+    let (socket, _peer) = UnixStream::pair().unwrap();
+    let refused = door.gate.admit(&socket);
     assert!(matches!(refused, Err(Refused::Overloaded(_))));
-    drop(operators);
-    gate.admit(&socket).unwrap();
+    drop(visitors);
+    door.gate.admit(&socket).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_the_role_is_refused_and_recorded_by_name_and_method() {
+    let scene = Scene::new().await;
+    for role in Role::ALL {
+        let door = Door::for_own(&scene, roles(&[role]));
+        let visitor = door.enter();
+        for rule in TABLE {
+            let before = scene.lines().len();
+            let authorized = visitor.authorize(&path(rule.method)).await;
+            let may = rule.who.includes(roles(&[role]), false);
+            assert_eq!(authorized.is_ok(), may, "{role} {}", rule.method);
+            let lines = scene.lines();
+            let Err(status) = authorized else {
+                assert_eq!(lines.len(), before);
+                continue;
+            };
+            assert_eq!(status.code(), Code::PermissionDenied);
+            let line = lines.last().unwrap();
+            assert_eq!(lines.len(), before + 1, "{line}");
+            assert_eq!(line["event"], "refused");
+            assert_eq!(line["operator"], "me");
+            assert_eq!(line["operation"], rule.method);
+            assert_eq!(line["process"]["uid"], own_uid());
+            assert_eq!(line["process"]["pid"], process::id());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_method_without_a_row_is_refused_to_everybody() {
+    let scene = Scene::new().await;
+    let door = Door::for_own(&scene, Roles::ALL);
+    let visitor = door.enter();
+    for wrong in [
+        "/symbolon.admin.v1.Admin/Invented",
+        "/symbolon.admin.v1.Admin/getinfo",
+        "/symbolon.admin.v1.Admin/GetInfo/",
+        "/symbolon.admin.v1.Admin//GetInfo",
+        "/symbolon.admin.v1.Admin/",
+        "/symbolon.admin.v1.Admin/Get%49nfo",
+        "//symbolon.admin.v1.Admin/GetInfo",
+        "/symbolon.admin.v1.Admin",
+        "GetInfo",
+        "",
+    ] {
+        let refused = visitor.authorize(wrong).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{wrong}");
+        // What a caller makes up does not get into the trail.
+        assert_eq!(scene.lines().last().unwrap()["operation"], "unknown method");
+    }
 }
 
 #[tokio::test]
-async fn another_user_is_refused_unless_a_group_is_configured() {
-    if !rustix::process::geteuid().is_root() {
-        assert!(env::var_os("REQUIRE_ALL_TESTS").is_none(), "needs root");
-        eprintln!("SKIPPED: only root can start a process of another user");
+async fn a_role_that_is_taken_away_is_gone_on_open_connections() {
+    let scene = Scene::new().await;
+    let door = Door::for_own(&scene, roles(&[Role::Author]));
+    let visitor = door.enter();
+    visitor.authorize(&path("UpdateClient")).await.unwrap();
+    let other = named("me", Whose::User(own_uid()), roles(&[Role::Reader]));
+    door.roster.send_replace(Arc::new(other));
+    let refused = visitor.authorize(&path("UpdateClient")).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    // And the connection ends, with the streams that are open on it.
+    visitor.ended().await;
+    let nobody = named("other", Whose::User(4711), Roles::ALL);
+    door.roster.send_replace(Arc::new(nobody));
+    let refused = visitor.authorize(&path("GetClient")).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_connection_does_not_outlive_the_process_that_made_it() {
+    let scene = Scene::new().await;
+    let door = Door::of(&scene, Roster::nobody(own_uid(), false));
+    let actress = Actress::enter();
+    let visitor = door.try_enter(scene.pin(actress.pid()), &[]).unwrap();
+    actress.exit();
+    visitor.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_superuser_is_let_in_and_may_only_ask_who_it_is() {
+    let scene = Scene::new().await;
+    let door = Door::of(&scene, named("other", Whose::User(4711), Roles::ALL));
+    let visitor = door.enter();
+    let info = visitor.authorize(&path("GetInfo")).await.unwrap();
+    assert_eq!(info.label(), format!("uid:{}", own_uid()));
+    assert!(info.roles.is_empty());
+    for rule in TABLE.iter().filter(|rule| rule.method != "GetInfo") {
+        let refused = visitor.authorize(&path(rule.method)).await;
+        assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    }
+}
+
+#[tokio::test]
+async fn another_user_is_let_in_by_name_or_group_alone() {
+    let test = "another_user_is_let_in_by_name_or_group_alone";
+    let root = rustix::process::geteuid().is_root();
+    if !crate::testing::can_run(test, root, "run the tests as root") {
         return;
     }
+    const STRANGER: u32 = 31_007;
     let scene = Scene::new().await;
-    let stranger = Actress::of_user(65_534);
-    let peer = scene.pin(stranger.pid());
-    let gate = OperatorGate::new(policy(), scene.trail.clone());
-    assert!(matches!(gate.check(&peer), Err(Refused::Forbidden(_))));
-    let with_group = OperatorPolicy {
-        group_configured: true,
-        ..policy()
+    let actress = Actress::of_user(STRANGER);
+    let admit = |roster: Roster, groups: &[u32]| {
+        let door = Door::of(&scene, roster);
+        door.try_enter(scene.pin(actress.pid()), groups).is_ok()
     };
-    let gate = OperatorGate::new(with_group, scene.trail);
-    gate.check(&peer).unwrap();
-    stranger.exit();
-    assert!(matches!(gate.check(&peer), Err(Refused::Forbidden(_))));
+    let user = |uid| named("a", Whose::User(uid), Roles::ALL);
+    let group = |gid| named("a", Whose::Group(gid), Roles::ALL);
+    assert!(!admit(Roster::nobody(own_uid(), false), &[]));
+    assert!(admit(Roster::nobody(own_uid(), true), &[]));
+    assert!(admit(user(STRANGER), &[]));
+    assert!(!admit(user(STRANGER + 1), &[STRANGER + 1]));
+    assert!(admit(group(70), &[60, 70]));
+    assert!(!admit(group(STRANGER), &[60]));
+    let peer = scene.pin(actress.pid());
+    actress.exit();
+    let door = Door::of(&scene, user(STRANGER));
+    let refused = door.try_enter(peer, &[]);
+    assert!(matches!(refused, Err(Refused::Forbidden(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_are_recorded_one_by_one_up_to_a_rate_and_then_counted() {
+    let scene = Scene::new().await;
+    let process = |uid| {
+        let process = crate::audit::Process {
+            gid: 7,
+            pid: 8,
+            uid,
+        };
+        Some(process)
+    };
+    let refused = || Refused::Forbidden("uid 7 (pid 8) is no operator".to_owned());
+    let strangers = super::Strangers::default();
+    for _ in 0..1_000 {
+        strangers.note(&scene.trail, process(7), &refused());
+    }
+    // Another's is there, whatever that one does.
+    strangers.note(&scene.trail, process(9), &refused());
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    strangers.note(&scene.trail, process(7), &refused());
+    scene.close_trail().await;
+    let lines = scene.lines();
+    let of = |uid: u32| {
+        lines
+            .iter()
+            .filter(move |line| line["process"]["uid"] == uid)
+    };
+    assert_eq!((of(7).count(), of(9).count()), (101, 1));
+    let last = of(7).last().unwrap()["reason"].as_str().unwrap().to_owned();
+    assert!(
+        last.ends_with("; 900 more before that were not recorded one by one"),
+        "{last}"
+    );
 }
 
 #[tokio::test]
-async fn refusal_is_in_the_trail_before_the_next_connection() {
+async fn refusal_is_in_the_trail_before_what_comes_later() {
     let scene = Scene::new().await;
-    let gate = OperatorGate::new(policy(), scene.trail.clone());
-    gate.refused(&Refused::Forbidden(
-        "uid 7 (pid 8) is no operator".to_owned(),
-    ))
-    .await;
-    // What comes later is recorded after it.
+    let door = Door::of(&scene, named("a", Whose::User(4711), Roles::ALL));
+    let refused = Refused::Forbidden("uid 7 (pid 8) is no operator".to_owned());
+    door.gate.0.strangers.note(&scene.trail, None, &refused);
     scene.register("a").await;
     let caller = scene.own();
     let asked = crate::workloads::Asked::ByCall;

@@ -46,6 +46,7 @@ pub(super) struct State {
     /// What each stream of X.509-SVIDs sends, a stream an entry.
     pub(super) streams: Vec<Vec<Push>>,
     pub(super) serving: bool,
+    pub(super) approvals_required: u32,
 }
 
 pub(super) struct Agent {

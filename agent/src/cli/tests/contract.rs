@@ -49,6 +49,7 @@ fn the_documented_forms_parse() {
         "attest --pid 1 --client N",
         "audit tail",
         "health",
+        "whoami",
         "demo --keep",
     ] {
         for more in ["", " -o json"] {

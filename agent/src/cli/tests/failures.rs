@@ -41,7 +41,7 @@ fn a_denial_of_the_admin_socket_says_who_may() {
     let agent = Agent::new(State::default());
     agent.state.lock().refusal = Some(Status::permission_denied("not an operator"));
     let told = agent.admin(&["client", "list"]).refused(3);
-    assert!(told.contains("admin_api.group"), "{told}");
+    assert!(told.contains("symbolon whoami"), "{told}");
 }
 
 #[test]

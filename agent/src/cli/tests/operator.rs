@@ -128,6 +128,29 @@ fn health_has_details_for_operators() {
 }
 
 #[test]
+fn whoami_tells_name_roles_and_calls() {
+    let agent = agent();
+    golden("whoami.txt", &agent.admin(&["whoami"]).done());
+    golden(
+        "whoami.json",
+        &agent.admin(&["whoami", "-o", "json"]).done(),
+    );
+}
+
+#[test]
+fn a_list_says_whether_approval_is_off() {
+    let off = agent().admin(&["client", "list"]);
+    assert!(off.err.contains("Approval is off"), "{}", off.err);
+    let on = Agent::new(State {
+        approvals_required: 2,
+        ..State::default()
+    });
+    assert_eq!(on.admin(&["client", "list"]).err, "");
+    let json = agent().admin(&["client", "list", "-o", "json"]);
+    assert_eq!(json.err, "");
+}
+
+#[test]
 fn version_names_program_and_version() {
     assert_eq!(
         symbolon(&["version"]).done(),

@@ -4,12 +4,11 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use symbolon_proto::admin::{
     AcceptedWeaknesses, AttestProcessRequest, AttestProcessResponse, AuthorityInfo,
-    ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, Client, ClientFindings,
-    ClientFit, ClientSpec, Connection, DecisionRequest, Finding, GetBundleRequest,
-    GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse,
-    HistoryEntry, LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse,
-    Proposal, ProposedSelector, RegisterClientRequest, RollbackClientRequest, SelectorSet, SetFit,
-    TailAuditRequest, TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin,
+    ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec, Connection, Finding,
+    GetBundleRequest, GetBundleResponse, GetClientRequest, GetInfoRequest, GetInfoResponse,
+    LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse, OperatorInfo,
+    Proposal, ProposedSelector, RegisterClientRequest, SelectorSet, SetFit, TailAuditRequest,
+    TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin,
 };
 use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
@@ -72,6 +71,15 @@ impl Admin for FakeAdmin {
                 not_before: NOW - 86_400,
                 not_after: NOW + 89 * 86_400,
             }],
+            operator: Some(OperatorInfo {
+                name: "alice".into(),
+                uid: 1001,
+                login: Some(1001),
+                roles: vec!["author".into(), "reader".into()],
+                methods: vec!["GetInfo".into(), "RegisterClient".into()],
+            }),
+            operators_configured: true,
+            approvals_required: self.0.lock().approvals_required,
         }))
     }
 

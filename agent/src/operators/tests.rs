@@ -1,0 +1,143 @@
+use super::{Entry, Person, Role, Roles, Roster, Whose, is_name};
+use crate::registry::SelectorSet;
+use symbolon_attestors::{Kinds, Selector};
+
+const OWN: u32 = 990;
+
+fn entry(name: &str, whose: Whose, roles: &[Role]) -> Entry {
+    Entry {
+        name: name.into(),
+        whose,
+        roles: roles.iter().copied().collect(),
+    }
+}
+
+fn set(selectors: &[&str]) -> SelectorSet {
+    let selectors: Vec<String> = selectors.iter().map(ToString::to_string).collect();
+    SelectorSet::parse(&selectors).unwrap()
+}
+
+fn roster() -> Roster {
+    Roster::of(
+        OWN,
+        vec![
+            entry("alice", Whose::User(1001), &[Role::Author]),
+            entry("sec", Whose::Group(50), &[Role::Approver]),
+            entry("ops", Whose::Group(60), &[Role::Responder]),
+            entry(
+                "deploy",
+                Whose::Program(set(&["unix:uid:1500", "systemd:id:deploy.service"])),
+                &[Role::Author],
+            ),
+        ],
+    )
+}
+
+fn known(roster: &Roster, uid: u32, groups: &[u32]) -> Option<(String, Roles)> {
+    let person = roster.person(uid, groups)?;
+    Some((person.label.to_string(), person.roles))
+}
+
+fn roles(roles: &[Role]) -> Roles {
+    roles.iter().copied().collect()
+}
+
+#[test]
+fn where_nobody_is_named_the_superuser_and_the_own_user_have_every_role() {
+    let roster = Roster::nobody(OWN, false);
+    for uid in [0, OWN] {
+        let label = format!("uid:{uid}");
+        assert_eq!(known(&roster, uid, &[]), Some((label, Roles::ALL)));
+    }
+    assert_eq!(known(&roster, 1001, &[0]), None);
+    let open = Roster::nobody(OWN, true);
+    assert_eq!(known(&open, 7, &[]), Some(("uid:7".into(), Roles::ALL)));
+}
+
+#[test]
+fn who_is_named_has_the_roles_of_all_entries_that_fit() {
+    let roster = roster();
+    let alice = |groups: &[u32]| known(&roster, 1001, groups).unwrap();
+    assert_eq!(alice(&[]), ("alice".into(), roles(&[Role::Author])));
+    let both = roles(&[Role::Author, Role::Approver]);
+    assert_eq!(alice(&[50]), ("alice".into(), both));
+    let member = known(&roster, 1002, &[60, 50]).unwrap();
+    let both = roles(&[Role::Responder, Role::Approver]);
+    assert_eq!(member, ("sec/uid:1002".into(), both));
+    assert_eq!(known(&roster, 1003, &[1001]), None);
+}
+
+#[test]
+fn the_superuser_has_no_role_unless_named() {
+    for uid in [0, OWN] {
+        let label = format!("uid:{uid}");
+        assert_eq!(known(&roster(), uid, &[]), Some((label, Roles::NONE)));
+    }
+    let root = entry("boss", Whose::User(0), &[Role::Approver]);
+    let roster = Roster::of(OWN, vec![root]);
+    assert!(known(&roster, 0, &[]).unwrap().1.has(Role::Approver));
+    assert!(!roster.needs_an_open_door());
+    assert!(super::tests::roster().needs_an_open_door());
+}
+
+#[test]
+fn a_program_has_to_have_every_selector() {
+    let roster = roster();
+    let mut selectors: Vec<Selector> = ["unix:uid:1500", "systemd:id:deploy.service", "a:b"]
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
+    selectors.sort();
+    assert_eq!(&*roster.program(&selectors).unwrap().label, "deploy");
+    selectors.retain(|selector| selector.as_str() != "systemd:id:deploy.service");
+    assert_eq!(roster.program(&selectors), None);
+    assert_eq!(roster.program(&[]), None);
+    assert_eq!(known(&roster, 1500, &[]), None);
+    assert_eq!(
+        roster.kinds(),
+        Kinds::NONE.with(symbolon_attestors::Kind::Systemd)
+    );
+}
+
+#[test]
+fn one_login_is_one_person() {
+    let person = |label: &str, login| Person {
+        label: label.into(),
+        login,
+    };
+    assert!(person("a", Some(7)).is(&person("b", Some(7))));
+    assert!(person("a", Some(7)).is(&person("a", Some(8))));
+    assert!(!person("a", Some(7)).is(&person("b", Some(8))));
+    assert!(!person("a", None).is(&person("b", None)));
+}
+
+#[test]
+fn names_cannot_be_taken_for_something_else() {
+    for good in ["alice", "A.B", "ci-deploy_2", "alice@example.org", "7"] {
+        assert!(is_name(good), "{good}");
+    }
+    for bad in [
+        "",
+        "uid:0",
+        "file:a",
+        "sec/uid:1",
+        "-a",
+        ".a",
+        "a b",
+        "\u{e4}",
+        "a\n",
+    ] {
+        assert!(!is_name(bad), "{bad}");
+    }
+    assert!(!is_name(&"a".repeat(65)));
+}
+
+#[test]
+fn every_role_has_a_word() {
+    for role in Role::ALL {
+        assert_eq!(role.as_str().parse(), Ok(role));
+        assert!(Roles::ALL.has(role));
+    }
+    assert_eq!(Roles::ALL.iter().count(), Role::ALL.len());
+    assert!("Reader".parse::<Role>().is_err() && "root".parse::<Role>().is_err());
+}
