@@ -24,6 +24,7 @@ mod interop;
 mod lifecycle;
 mod operation;
 mod operator_ca;
+mod operators;
 mod ordinary_user;
 mod protocol;
 mod readme;
