@@ -72,7 +72,7 @@ use std::{
     },
     time::Duration,
 };
-use symbolon_attestors::{Attestation, Attestor, Changed, PinnedPeer, Proofs};
+use symbolon_attestors::{Attestation, Attestor, Changed, Kinds, PinnedPeer, Proofs};
 use tokio::sync::watch;
 
 /// Processes whose streams are woken before these get their turn: all at once
@@ -113,6 +113,8 @@ pub struct WorkloadSettings {
     pub require: Requirements,
     /// How long after it was opened a connection has to be answered on.
     pub answer_timeout: Duration,
+    /// What operators are recognised by, besides what the registry wants to know.
+    pub operators: Kinds,
 }
 
 /// The attested processes of this node.
@@ -155,6 +157,12 @@ impl Workloads {
     #[must_use]
     pub fn bundle(&self) -> Arc<TrustBundle> {
         Arc::clone(&self.bundle.borrow())
+    }
+
+    /// What has to be known of each process: what the registry wants, and what operators are
+    /// recognised by.
+    fn wanted(&self, snapshot: &Snapshot) -> Kinds {
+        snapshot.kinds().and(self.settings.load().operators)
     }
 
     /// How many processes are known and how many calls are open, streams above all.
@@ -266,7 +274,7 @@ impl Workloads {
         attestation: &Attestation,
         snapshot: &Snapshot,
     ) -> Option<Candidates> {
-        if !covers(attestation, snapshot) || !process.is_latest(attestation) {
+        if !attestation.kinds().covers(self.wanted(snapshot)) {
             return None;
         }
         let candidates = Candidates::find(attestation, snapshot);

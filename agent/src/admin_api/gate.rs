@@ -10,9 +10,10 @@ use super::roles;
 use crate::{
     audit::{self, Event, Kind, Trail},
     operators::{Identified, Person, Roles, Roster},
-    server::{self, Admit, Refused},
+    server::{self, Admit, Caller as _, Refused},
     supervisor::Supervisor,
-    workloads::{ConnectionPlace, Quota, QuotaLimits},
+    transport::Question,
+    workloads::{Caller, ConnectionPlace, Quota, QuotaLimits, WorkloadGate, Workloads},
 };
 use parking_lot::Mutex;
 use std::{
@@ -48,6 +49,17 @@ const LIMITS: QuotaLimits = QuotaLimits {
     connections_per_second: 200,
 };
 
+/// As [`LIMITS`] for those who may turn out to be a program that is named: anybody may try, and
+/// most places are not theirs.
+const UNKNOWN_LIMITS: QuotaLimits = QuotaLimits {
+    max_connections: 128,
+    max_connections_per_uid: 32,
+    max_connections_per_cgroup: 32,
+    max_handshakes: 64,
+    max_handshakes_per_payer: 16,
+    ..LIMITS
+};
+
 /// How long an operator waits for the answer to a call that is refused; one after the other, so
 /// that nobody fills the trail with refusals of his own.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
@@ -79,6 +91,8 @@ pub struct Operator {
     pub roles: Roles,
     /// Who logged in to become that, where the kernel knows.
     pub login: Option<u32>,
+    /// On what evidence, where it is a program.
+    pub attestation_id: Option<Arc<str>>,
 }
 
 impl Operator {
@@ -104,10 +118,14 @@ impl Operator {
             pid: self.pid,
             uid: self.uid,
         };
-        event
+        let event = event
             .operator(self.label())
             .login(self.login)
-            .process(process)
+            .process(process);
+        match &self.attestation_id {
+            Some(id) => event.attestation(&**id),
+            None => event,
+        }
     }
 
     /// The test's own user, with every role.
@@ -121,6 +139,7 @@ impl Operator {
             name: format!("uid:{uid}").into(),
             roles: Roles::ALL,
             login: None,
+            attestation_id: None,
         }
     }
 }
@@ -135,8 +154,12 @@ struct Seat {
     /// With which it connected.
     groups: Vec<u32>,
     login: Option<u32>,
-    /// As what it was let in.
-    known: Identified,
+    /// As what it was let in by its user and groups.
+    known: Option<Identified>,
+    /// What may be a program that is named, with what binds the connection to it.
+    program: Option<Caller>,
+    /// By which roster it was let in.
+    roster: Arc<Roster>,
     place: ConnectionPlace,
     turn: Arc<tokio::sync::Mutex<()>>,
     gate: Arc<GateState>,
@@ -161,12 +184,16 @@ impl server::Caller for Visitor {
         Ok(VisitPlace(self.clone()))
     }
 
+    fn question(&self) -> Option<Question> {
+        self.0.program.as_ref()?.question()
+    }
+
     async fn turn(&self) -> Result<(), Refused> {
         Ok(())
     }
 
-    /// When the process is gone that connected, whoever has its socket now, or when the roster
-    /// says something else about it.
+    /// When the process is gone that connected, whoever has its socket now, when the roster
+    /// says something else about it, or when a program is no longer what it was or is not proved.
     async fn ended(&self) {
         let seat = &self.0;
         tokio::select! {
@@ -176,6 +203,13 @@ impl server::Caller for Visitor {
                 }
             }
             () = seat.renamed() => {}
+            () = seat.program_ended() => {}
+        }
+    }
+
+    async fn left(&self) {
+        if let Some(program) = &self.0.program {
+            program.left().await;
         }
     }
 }
@@ -185,13 +219,22 @@ impl Seat {
     async fn renamed(&self) {
         let mut roster = self.gate.roster.clone();
         loop {
-            let now = self.identified(&roster.borrow_and_update().clone());
-            if now.as_ref() != Some(&self.known) {
+            let now = Arc::clone(&roster.borrow_and_update());
+            // What a program is now, would have to be found out anew.
+            let other_programs = self.program.is_some() && now != self.roster;
+            if self.identified(&now) != self.known || other_programs {
                 return;
             }
             if roster.changed().await.is_err() {
                 pending::<()>().await;
             }
+        }
+    }
+
+    async fn program_ended(&self) {
+        match &self.program {
+            Some(program) => program.ended().await,
+            None => pending().await,
         }
     }
 
@@ -209,14 +252,15 @@ impl Visitor {
     pub(super) async fn authorize(&self, path: &str) -> Result<Operator, Status> {
         let seat = &self.0;
         let approvals = seat.gate.policy.approvals;
-        let roster = Arc::clone(&seat.gate.roster.borrow());
-        let Some(known) = seat.identified(&roster) else {
-            let stranger = self.operator(&seat.known);
-            return Err(self
-                .refuse(&stranger, path, "is no operator any more")
-                .await);
+        let operator = match self.identify().await {
+            Ok(operator) => operator,
+            Err(why) => {
+                let label = format!("uid:{}", seat.peer.credentials().uid).into();
+                let roles = Roles::NONE;
+                let stranger = self.operator(Identified { label, roles }, None);
+                return Err(self.refuse(&stranger, path, &why).await);
+            }
         };
-        let operator = self.operator(&known);
         let why = match method(path).and_then(roles::rule_of) {
             Some(rule) if rule.who.includes(operator.roles, approvals) => return Ok(operator),
             Some(rule) => lacking(operator.roles, rule.who.needed(approvals)),
@@ -225,15 +269,41 @@ impl Visitor {
         Err(self.refuse(&operator, path, &why).await)
     }
 
-    fn operator(&self, known: &Identified) -> Operator {
+    /// Who it is now: by user and groups, and where that gives no role, as a program.
+    async fn identify(&self) -> Result<Operator, String> {
+        let seat = &self.0;
+        let roster = || Arc::clone(&seat.gate.roster.borrow());
+        let person = || seat.identified(&roster());
+        if let Some(known) = person().filter(|known| !known.roles.is_empty()) {
+            return Ok(self.operator(known, None));
+        }
+        let mut why = "is no operator".to_owned();
+        if let Some(program) = &seat.program {
+            match seat.gate.workloads.program(program).await {
+                Ok(attestation) => {
+                    let id = attestation.id();
+                    if let Some(known) = roster().program(attestation.selectors()) {
+                        return Ok(self.operator(known, Some(id.into())));
+                    }
+                    why = format!("attestation {id} is no operator's");
+                }
+                Err(denial) => why = format!("is no operator by its user, and {denial}"),
+            }
+        }
+        let known = person().ok_or(why)?;
+        Ok(self.operator(known, None))
+    }
+
+    fn operator(&self, known: Identified, attestation_id: Option<Arc<str>>) -> Operator {
         let credentials = self.0.peer.credentials();
         Operator {
             uid: credentials.uid,
             gid: credentials.gid,
             pid: credentials.pid,
-            name: Arc::clone(&known.label),
+            name: known.label,
             roles: known.roles,
             login: self.0.login,
+            attestation_id,
         }
     }
 
@@ -290,6 +360,8 @@ struct GateState {
     roster: watch::Receiver<Arc<Roster>>,
     trail: Trail,
     supervisor: Supervisor,
+    workloads: Arc<Workloads>,
+    programs: WorkloadGate,
     quota: Arc<Quota>,
     strangers: Strangers,
     /// In which the refusals of one user stand in line.
@@ -304,39 +376,58 @@ impl OperatorGate {
         roster: watch::Receiver<Arc<Roster>>,
         trail: Trail,
         supervisor: Supervisor,
+        workloads: Arc<Workloads>,
     ) -> Self {
         Self(Arc::new(GateState {
             policy,
             roster,
             trail,
             supervisor,
+            programs: WorkloadGate::new(Arc::clone(&workloads), UNKNOWN_LIMITS),
+            workloads,
             quota: Quota::new(LIMITS),
             strangers: Strangers::default(),
             turns: Mutex::default(),
         }))
     }
 
-    fn admit_peer(&self, peer: PinnedPeer, groups: Vec<u32>) -> Result<Visitor, Refused> {
+    /// A connection of this peer; `program` finds out what may be attested about it.
+    fn admit_peer(
+        &self,
+        peer: PinnedPeer,
+        groups: Vec<u32>,
+        program: impl FnOnce(&WorkloadGate) -> Result<Caller, Refused>,
+    ) -> Result<Visitor, Refused> {
         let credentials = peer.credentials();
         let place = self.0.quota.connect(credentials.uid, None)?;
         place.end_handshake();
-        let known = self.check(&peer, &groups)?;
+        let roster = Arc::clone(&self.0.roster.borrow());
+        let known = roster.person(credentials.uid, &groups);
+        let has_role = known.as_ref().is_some_and(|known| !known.roles.is_empty());
+        let may_be_program = roster.names_programs() && !has_role;
+        self.check(&peer, known.is_some() || may_be_program)?;
+        let program = match may_be_program {
+            true => Some(program(&self.0.programs)?),
+            false => None,
+        };
         Ok(Visitor(Arc::new(Seat {
             login: peer.login(),
             turn: self.0.turn_of(credentials.uid),
             peer,
             groups,
             known,
+            program,
+            roster,
             place,
             gate: Arc::clone(&self.0),
         })))
     }
 
-    fn check(&self, peer: &PinnedPeer, groups: &[u32]) -> Result<Identified, Refused> {
+    fn check(&self, peer: &PinnedPeer, is_known: bool) -> Result<(), Refused> {
         let (uid, pid) = (peer.credentials().uid, peer.credentials().pid);
-        let roster = Arc::clone(&self.0.roster.borrow());
-        let known = roster.person(uid, groups);
-        let known = known.ok_or_else(|| forbidden(uid, pid, "is no operator"))?;
+        if !is_known {
+            return Err(forbidden(uid, pid, "is no operator"));
+        }
         if !self.0.policy.allow_foreign_namespaces {
             for namespace in NAMESPACES {
                 if !shares_namespace(pid, namespace) {
@@ -350,7 +441,7 @@ impl OperatorGate {
         }
         // What was read by PID was about this peer only if it still lives.
         if peer.is_alive() {
-            Ok(known)
+            Ok(())
         } else {
             Err(forbidden(uid, pid, "has exited"))
         }
@@ -399,7 +490,8 @@ impl Admit for OperatorGate {
         // The groups of then: those of now are the work of whatever it has executed since.
         let groups = peer_groups(socket.as_fd()).unwrap_or_default();
         let groups = [vec![credentials.gid], groups].concat();
-        self.admit_peer(peer, groups).inspect_err(|why| {
+        let program = |gate: &WorkloadGate| gate.admit(socket);
+        self.admit_peer(peer, groups, program).inspect_err(|why| {
             let process = audit::Process {
                 gid: credentials.gid,
                 pid: credentials.pid,

@@ -64,7 +64,7 @@ pub(super) fn bind(config: &Config, roster: &Roster) -> Result<Sockets, RunError
     Ok(Sockets {
         telemetry: telemetry.transpose()?,
         workload: socket(&config.workload_api.socket, Ownership::Everybody, true)?,
-        admin: socket(&config.admin_api.socket, admin, false)?,
+        admin: socket(&config.admin_api.socket, admin, true)?,
     })
 }
 
@@ -157,6 +157,7 @@ impl Endpoints<'_> {
             self.subsystems.roster.subscribe(),
             self.subsystems.trail.clone(),
             self.subsystems.supervisor.clone(),
+            Arc::clone(&self.subsystems.workloads),
         ));
         let api = admin_api(self.config, self.subsystems, self.readiness, &self.stopped);
         let metrics = self.subsystems.metrics.admin.calls.clone();

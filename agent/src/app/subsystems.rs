@@ -1,7 +1,7 @@
 //! One function for each subsystem: from its part of the configuration to the
 //! running thing.
 
-use super::{RunError, deadlines};
+use super::{RunError, operators};
 use crate::{
     audit::{Authority as AuditedAuthority, Event, Kind, Trail, TrailConfig, TrailWriter},
     authority::{
@@ -83,10 +83,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         metrics: metrics.clone(),
     };
     let require = requirements(&config.attestation, &attestor)?;
-    for (word, is_required) in require.words() {
-        let proofs = &metrics.workload.proofs_required;
-        proofs.get_or_create(&word.into()).set(is_required.into());
-    }
+    show_required(require, &metrics);
     let settings = workload_settings(config, require);
     let workloads = Arc::new(Workloads::new(services, settings));
     supervisor.critical("workloads", Arc::clone(&workloads).run());
@@ -115,6 +112,13 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         audit_thread: Some(audit_thread),
         roster: watch::Sender::new(Arc::new(roster)),
     })
+}
+
+fn show_required(require: Requirements, metrics: &Metrics) {
+    for (word, is_required) in require.words() {
+        let proofs = &metrics.workload.proofs_required;
+        proofs.get_or_create(&word.into()).set(is_required.into());
+    }
 }
 
 /// One thread by default: a node's agent answers faster that way, and leaves
@@ -368,6 +372,7 @@ pub(super) fn workload_settings(config: &Config, require: Requirements) -> Workl
         max_processes: config.limits.max_processes,
         require,
         answer_timeout: config.attestation.answer_timeout,
+        operators: operators::kinds(config),
     }
 }
 

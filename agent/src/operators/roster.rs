@@ -3,7 +3,7 @@
 use super::Roles;
 use crate::registry::SelectorSet;
 use std::sync::Arc;
-use symbolon_attestors::{Kind, Kinds, Selector};
+use symbolon_attestors::Selector;
 
 /// An operator of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,13 +105,6 @@ impl Roster {
     #[must_use]
     pub fn names_programs(&self) -> bool {
         self.sets().next().is_some()
-    }
-
-    /// What has to be asked of a program to know whether it is named.
-    #[must_use]
-    pub fn kinds(&self) -> Kinds {
-        let selectors = self.sets().flat_map(|(_, set)| set.selectors());
-        selectors.filter_map(Kind::of).collect()
     }
 
     /// The operator that a process of this user, with these groups, is by that alone.

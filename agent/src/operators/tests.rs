@@ -1,6 +1,6 @@
 use super::{Entry, Person, Role, Roles, Roster, Whose, is_name};
 use crate::registry::SelectorSet;
-use symbolon_attestors::{Kinds, Selector};
+use symbolon_attestors::Selector;
 
 const OWN: u32 = 990;
 
@@ -93,10 +93,6 @@ fn a_program_has_to_have_every_selector() {
     assert_eq!(roster.program(&selectors), None);
     assert_eq!(roster.program(&[]), None);
     assert_eq!(known(&roster, 1500, &[]), None);
-    assert_eq!(
-        roster.kinds(),
-        Kinds::NONE.with(symbolon_attestors::Kind::Systemd)
-    );
 }
 
 #[test]

@@ -23,7 +23,8 @@ use crate::{
 use futures_util::FutureExt as _;
 use std::{sync::Arc, time::Duration};
 use symbolon_attestors::{
-    AttestError, Attestation, Changed, Kind, Kinds, Proofs, Selector, Unknown,
+    AnsweredWord, AttestError, Attestation, Changed, HeldWord, Kind, Kinds, Proofs, Selector,
+    Unknown,
 };
 use tokio::time::Instant;
 
@@ -69,10 +70,28 @@ impl Workloads {
         Ok((presence, recorded))
     }
 
-    /// What has to be said of what is not proved.
-    pub(super) async fn settled(&self, caller: &Caller, unproven: Unproven) -> Unproven {
-        let attestor = &self.services.attestor;
-        caller.binding().settled(attestor, unproven).await
+    /// The attestation of the program behind the connection, where both proofs hold in their
+    /// strongest form, whatever is demanded of others, and the trail has it.
+    ///
+    /// # Errors
+    /// What is not attested or not proved.
+    pub(crate) async fn program(
+        self: &Arc<Self>,
+        caller: &Caller,
+    ) -> Result<Arc<Attestation>, Denial> {
+        const ALL: Proofs = Proofs {
+            answered: AnsweredWord::Stamped,
+            held: HeldWord::CloseOnExec,
+        };
+        let (presence, recorded) = self.presence(caller).await?;
+        recorded.await?;
+        match presence.attestation.evidence().proofs {
+            Some(ALL) => Ok(presence.attestation),
+            Some(proofs) if proofs.answered == AnsweredWord::Stamped => {
+                Err(Denial::Unproven(Unproven::InheritableRefused))
+            }
+            _ => Err(Denial::Unproven(Unproven::NotAnswered)),
+        }
     }
 
     /// What is proved of the connection at this moment.
@@ -95,7 +114,8 @@ impl Workloads {
         if let Some(known) = self.known(process) {
             return Ok(known);
         }
-        let anew = self.attest(process).await?;
+        let wanted = self.wanted(&self.services.registry.snapshot());
+        let anew = self.attest(process, wanted).await?;
         let before = process.attested();
         let attested = match before.filter(|known| same_facts(&known.attestation, &anew)) {
             Some(known) => {
@@ -150,22 +170,10 @@ impl Workloads {
         Ok(anew)
     }
 
-    /// Whether the registry wants to know more by now, or other facts were found since.
-    pub(super) fn is_behind(&self, process: &Process, attestation: &Attestation) -> bool {
-        let wanted = self.wanted(attestation);
-        !attestation.kinds().covers(wanted) || !process.is_latest(attestation)
-    }
-
-    /// Whether the registry wants to know what is loaded into a process with these facts: that is
-    /// read again each time.
-    pub(super) fn wants_code(&self, attestation: &Attestation) -> bool {
-        self.wanted(attestation).has(Kind::Code)
-    }
-
-    /// What the registry wants to know now of a process with these facts.
-    fn wanted(&self, attestation: &Attestation) -> Kinds {
-        let snapshot = self.services.registry.snapshot();
-        snapshot.wanted(attestation.selectors())
+    /// Whether all was asked that the registry wants to know now.
+    pub(super) fn covers(&self, attestation: &Attestation) -> bool {
+        let wanted = self.wanted(&self.services.registry.snapshot());
+        attestation.kinds().covers(wanted)
     }
 
     /// Attests the process anew where the registry wants to know more, and lets

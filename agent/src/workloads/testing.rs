@@ -41,7 +41,7 @@ use std::{
     thread,
     time::{Duration, UNIX_EPOCH},
 };
-use symbolon_attestors::{Attestor, AttestorConfig, Held, PinnedPeer};
+use symbolon_attestors::{Attestor, AttestorConfig, Held, Kinds, PinnedPeer};
 use tempfile::TempDir;
 use tokio::{
     runtime::Handle,
@@ -82,6 +82,7 @@ pub(crate) fn settings() -> WorkloadSettings {
         max_processes: 16,
         require: Requirements::STANDARD,
         answer_timeout: ANSWER_TIMEOUT,
+        operators: Kinds::NONE,
     }
 }
 

@@ -121,7 +121,7 @@ const WORK: &[(&[&str], &str, &[u32])] = &[
         &[READER, AUTHOR, APPROVER, RESPONDER],
     ),
     (
-        &["client", "update", "a", "--purpose", "p"],
+        &["client", "update", "a", "--purpose", "as UID"],
         "UpdateClient",
         &[AUTHOR],
     ),
@@ -153,7 +153,13 @@ async fn five_users_with_five_roles_do_their_work_and_nothing_else() {
     let mut refused = Vec::new();
     for (arguments, method, allowed) in WORK {
         for uid in EVERYBODY {
-            let done = desk.run(uid, arguments).await;
+            // Who updates what is so already makes no call.
+            let arguments: Vec<_> = arguments
+                .iter()
+                .map(|argument| argument.replace("UID", &uid.to_string()))
+                .collect();
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let done = desk.run(uid, &arguments).await;
             if allowed.contains(&uid) {
                 assert_eq!(done.code, Some(0), "{uid} {arguments:?}: {done:?}");
                 continue;
@@ -233,7 +239,7 @@ async fn a_reload_takes_a_role_away_with_what_is_open_by_it() {
     let desk = Desk::open(governed()).await;
     let follow = ["audit", "tail", "--follow", "-o", "json"];
     let mut tail = desk.start(AUDITOR, &follow);
-    tail.event("started").await;
+    tail.next_of_kind("started").await;
     let file = desk.agent.setup().config_file();
     let text = std::fs::read_to_string(&file).unwrap();
     let changed = text.replace("roles = [\"auditor\"]", "roles = [\"reader\"]");
@@ -245,6 +251,83 @@ async fn a_reload_takes_a_role_away_with_what_is_open_by_it() {
     let tail = desk.run(AUDITOR, &["audit", "tail"]).await;
     assert_eq!(tail.code, Some(3), "{tail:?}");
     assert_eq!(desk.run(AUDITOR, &["client", "list"]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_program_is_an_operator_by_what_is_attested_and_proved_of_it() {
+    let test = "a_program_is_an_operator_by_what_is_attested_and_proved_of_it";
+    if !can_run(test, is_root(), "run the tests as root") {
+        return;
+    }
+    let setup = governed();
+    let job = Program::at(symbolon()).copy_to(setup.directory(), "job");
+    let twin = job.alter_to(&setup.directory().join("twin"));
+    let selectors = vec![format!("unix:uid:{STRANGER}"), job.digest_selector()];
+    let user = |name: &str, uid: u32| operator(name, "uid", i64::from(uid), name);
+    let setup = setup.top(
+        "operators",
+        Toml::Array(vec![
+            operator("deploy", "selectors", selectors, "author"),
+            user("auditor", AUDITOR),
+        ]),
+    );
+    let desk = Desk::open(setup).await;
+    let run = async |program: &Program, uid: u32, arguments: &[&str]| {
+        let mut command = desk.agent.command(program.path());
+        command.args(arguments).uid(uid).gid(uid);
+        Workload::start(&mut command).end().await
+    };
+    let whoami = run(&job, STRANGER, &["whoami", "-o", "json"]).await.json();
+    assert_eq!(
+        (&whoami["operator"], &whoami["roles"][0]),
+        (&"deploy".into(), &"author".into())
+    );
+    let register = [
+        "client",
+        "register",
+        "a",
+        "--owner",
+        "o",
+        "--selector",
+        "unix:uid:31999",
+    ];
+    let register = [&register[..], &["--accept-weak", "w"]].concat();
+    let done = run(&job, STRANGER, &register).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    // Another program of the user, the same program of another user, and root.
+    for (program, uid) in [(&twin, STRANGER), (&job, STRANGER + 1), (&job, 0)] {
+        let denied = run(program, uid, &["client", "list"]).await;
+        assert_eq!(denied.code, Some(3), "{uid}: {denied:?}");
+    }
+    let denied = run(&job, STRANGER, &["audit", "tail"]).await;
+    assert_eq!(denied.code, Some(3), "{denied:?}");
+    let trail = desk.trail().await;
+    let of = |kind: &str| {
+        trail
+            .iter()
+            .filter(|event| event["event"] == kind)
+            .collect::<Vec<_>>()
+    };
+    let registered = of("registered")[0];
+    assert_eq!(registered["operator"], "deploy");
+    let evidence = of("attested");
+    let evidence = evidence
+        .iter()
+        .find(|event| event["attestation_id"] == registered["attestation_id"])
+        .unwrap();
+    let proofs = &evidence["evidence"]["proofs"];
+    assert_eq!(
+        (&proofs["held"], &proofs["answered"]),
+        (&"close-on-exec".into(), &"stamped".into())
+    );
+    let refused = of("refused");
+    let by: Vec<_> = refused
+        .iter()
+        .map(|event| event["operator"].clone())
+        .collect();
+    let expected = [STRANGER, STRANGER + 1, 0].map(|uid| Value::from(format!("uid:{uid}")));
+    assert_eq!(by[..3], expected, "{refused:?}");
+    assert_eq!(by[3], "deploy");
 }
 
 #[tokio::test]

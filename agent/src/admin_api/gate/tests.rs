@@ -7,7 +7,7 @@ use crate::{
     workloads::testing::{Actress, Scene},
 };
 use std::{process, sync::Arc};
-use symbolon_attestors::PinnedPeer;
+use symbolon_attestors::{Held, PinnedPeer};
 use tokio::{net::UnixStream, runtime::Handle, sync::watch};
 use tonic::Code;
 
@@ -29,7 +29,13 @@ impl Door {
             approvals: false,
         };
         let supervisor = Supervisor::new(Handle::current());
-        let gate = OperatorGate::new(policy, roster.subscribe(), scene.trail.clone(), supervisor);
+        let gate = OperatorGate::new(
+            policy,
+            roster.subscribe(),
+            scene.trail.clone(),
+            supervisor,
+            Arc::clone(&scene.workloads),
+        );
         Self { gate, roster }
     }
 
@@ -44,7 +50,9 @@ impl Door {
     }
 
     fn try_enter(&self, peer: PinnedPeer, groups: &[u32]) -> Result<Visitor, Refused> {
-        self.gate.admit_peer(peer, groups.to_vec())
+        // No programs are named.
+        let program = |_: &_| Err(Refused::NotServing);
+        self.gate.admit_peer(peer, groups.to_vec(), program)
     }
 }
 
@@ -185,6 +193,36 @@ async fn the_superuser_is_let_in_and_may_only_ask_who_it_is() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_program_is_nobody_without_both_proofs() {
+    let scene = Scene::new().await;
+    let uid = format!("unix:uid:{}", own_uid());
+    let set = crate::registry::SelectorSet::parse(&[uid]).unwrap();
+    let door = Door::of(&scene, named("job", Whose::Program(set), Roles::ALL));
+    let enter = |held: Held| {
+        let held = Arc::new(parking_lot::Mutex::new(held));
+        let program = |_: &_| scene.admit_holding(process::id(), held, None);
+        let peer = scene.pin(process::id());
+        door.gate.admit_peer(peer, Vec::new(), program).unwrap()
+    };
+    // Nobody was asked, or the socket is not held: its selectors alone do not make it one.
+    for held in [
+        Held::CloseOnExec,
+        Held::Inheritable,
+        Held::Not("a test".into()),
+    ] {
+        let visitor = enter(held);
+        // The test's own user is let in anyway, and has no role by that.
+        let operator = visitor.authorize(&path("GetInfo")).await.unwrap();
+        assert_eq!(
+            (&*operator.name, operator.roles),
+            (&*format!("uid:{}", own_uid()), Roles::NONE)
+        );
+        let refused = visitor.authorize(&path("GetClient")).await;
+        assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    }
+}
+
 #[tokio::test]
 async fn another_user_is_let_in_by_name_or_group_alone() {
     let test = "another_user_is_let_in_by_name_or_group_alone";
@@ -242,7 +280,10 @@ async fn strangers_are_recorded_one_by_one_up_to_a_rate_and_then_counted() {
             .filter(move |line| line["process"]["uid"] == uid)
     };
     assert_eq!((of(7).count(), of(9).count()), (101, 1));
-    let last = of(7).last().unwrap()["reason"].as_str().unwrap().to_owned();
+    let last = of(7).next_back().unwrap()["reason"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(
         last.ends_with("; 900 more before that were not recorded one by one"),
         "{last}"
