@@ -85,6 +85,10 @@ pub fn run_agent(args: AgentArgs) -> ExitCode {
         }
     };
     if check {
+        if let Err(error) = operators::roster(&config) {
+            console.tell(&error.to_string());
+            return ExitCode::from(FAULTY_CONFIGURATION);
+        }
         for notice in config.notices() {
             console.tell(&format!("notice: {notice}"));
         }

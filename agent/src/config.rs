@@ -218,7 +218,9 @@ impl Config {
         };
         let is_group = |operator: &Operator| matches!(operator.known_by, KnownBy::Group(_));
         let enough = usize::try_from(asked).is_ok_and(|asked| approvers().count() >= asked);
-        if !self.operators.is_empty() && !enough && !approvers().any(is_group) {
+        // Where nobody is named, a group of the socket may have members enough.
+        let unnamed = self.operators.is_empty() && self.admin_api.group.is_some();
+        if !enough && !unnamed && !approvers().any(is_group) {
             reader.refuse(&operators::OPERATORS, Problem::TooFewApprovers { asked });
         }
     }

@@ -142,11 +142,13 @@ static size_t header(uint8_t *block, size_t at, uint8_t index, const char *name,
   return at + strlen(value);
 }
 
-/* FetchX509SVID on stream 1, whole. */
+/* FetchX509SVID on stream 1, whole; CALL in the environment is another method with an empty
+ * message, whose answer names a SPIFFE ID where it is given. */
 static UNUSED size_t request(uint8_t *bytes) {
+  const char *call = getenv("CALL");
   uint8_t block[512] = {0x83, 0x86};
   size_t length = 2;
-  length = header(block, length, 4, NULL, "/SpiffeWorkloadAPI/FetchX509SVID");
+  length = header(block, length, 4, NULL, call ? call : "/SpiffeWorkloadAPI/FetchX509SVID");
   length = header(block, length, 1, NULL, "localhost");
   length = header(block, length, 0, "content-type", "application/grpc");
   length = header(block, length, 0, "te", "trailers");

@@ -57,6 +57,8 @@ const UNKNOWN_LIMITS: QuotaLimits = QuotaLimits {
     max_connections_per_cgroup: 32,
     max_handshakes: 64,
     max_handshakes_per_payer: 16,
+    // Each new process is attested, and the trail has the evidence.
+    connections_per_second: 20,
     ..LIMITS
 };
 

@@ -9,6 +9,9 @@ use crate::operators::{
     Role::{self, Administrator, Approver, Auditor, Author, Reader, Responder},
     Roles,
 };
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use symbolon_proto::admin::admin_server::SERVICE_NAME;
 
 /// Who may call a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,12 +101,28 @@ pub(super) fn rule_of(method: &str) -> Option<&'static Rule> {
     TABLE.iter().find(|rule| rule.method == method)
 }
 
-/// What an operator with these roles may call.
+/// What an operator with these roles may call, of what this version serves.
 pub(super) fn callable(roles: Roles, approvals: bool) -> impl Iterator<Item = &'static str> {
+    let served = served();
     let rules = TABLE.iter();
     rules
         .filter(move |rule| rule.who.includes(roles, approvals))
         .map(|rule| rule.method)
+        .filter(move |method| served.iter().any(|served| served == method))
+}
+
+/// The methods of the service, as its description has them: the table may be ahead of it.
+fn served() -> Vec<String> {
+    let files = FileDescriptorSet::decode(symbolon_proto::FILE_DESCRIPTOR_SET).unwrap_or_default();
+    let service = files.file.iter().flat_map(|file| {
+        let package = file.package();
+        let is_ours = move |name: &str| format!("{package}.{name}") == SERVICE_NAME;
+        file.service
+            .iter()
+            .filter(move |service| is_ours(service.name()))
+    });
+    let methods = service.flat_map(|service| &service.method);
+    methods.map(|method| method.name().to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod load;
 mod mouthpiece;
 mod names;
 mod namespaces;
+mod operators;
 mod ping;
 mod sharing;
 mod stage;

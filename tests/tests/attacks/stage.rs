@@ -434,6 +434,14 @@ impl Stage {
         }
     }
 
+    /// The agent's admin socket, to be attacked.
+    pub(crate) fn admin_target(&self) -> Target {
+        Target {
+            socket: self.agent.setup().admin_socket(),
+            ..self.target()
+        }
+    }
+
     /// Carries out an attack on the agent.
     pub(crate) async fn symbolon(&self, attack: &Attack) -> Outcome {
         self.target().suffers(attack).await

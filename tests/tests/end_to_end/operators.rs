@@ -253,81 +253,57 @@ async fn a_reload_takes_a_role_away_with_what_is_open_by_it() {
     assert_eq!(desk.run(AUDITOR, &["client", "list"]).await.code, Some(0));
 }
 
+/// An agent on which a program of the stranger's is an author; the program, and one that is another.
+async fn with_a_job() -> (Desk, Program, Program) {
+    let setup = Setup::new();
+    let job = Program::at(symbolon()).copy_to(setup.directory(), "job");
+    let twin = job.alter_to(&setup.directory().join("twin"));
+    let selectors = vec![format!("unix:uid:{STRANGER}"), job.digest_selector()];
+    let operators = vec![
+        operator("deploy", "selectors", selectors, "author"),
+        operator("auditor", "uid", i64::from(AUDITOR), "auditor"),
+    ];
+    let desk = Desk::open(setup.top("operators", Toml::Array(operators))).await;
+    (desk, job, twin)
+}
+
 #[tokio::test]
 async fn a_program_is_an_operator_by_what_is_attested_and_proved_of_it() {
     let test = "a_program_is_an_operator_by_what_is_attested_and_proved_of_it";
     if !can_run(test, is_root(), "run the tests as root") {
         return;
     }
-    let setup = governed();
-    let job = Program::at(symbolon()).copy_to(setup.directory(), "job");
-    let twin = job.alter_to(&setup.directory().join("twin"));
-    let selectors = vec![format!("unix:uid:{STRANGER}"), job.digest_selector()];
-    let user = |name: &str, uid: u32| operator(name, "uid", i64::from(uid), name);
-    let setup = setup.top(
-        "operators",
-        Toml::Array(vec![
-            operator("deploy", "selectors", selectors, "author"),
-            user("auditor", AUDITOR),
-        ]),
-    );
-    let desk = Desk::open(setup).await;
-    let run = async |program: &Program, uid: u32, arguments: &[&str]| {
+    let (desk, job, twin) = with_a_job().await;
+    let run = async |program: &Program, uid: u32, line: &str| {
         let mut command = desk.agent.command(program.path());
-        command.args(arguments).uid(uid).gid(uid);
+        command.args(line.split(' ')).uid(uid).gid(uid);
         Workload::start(&mut command).end().await
     };
-    let whoami = run(&job, STRANGER, &["whoami", "-o", "json"]).await.json();
-    assert_eq!(
-        (&whoami["operator"], &whoami["roles"][0]),
-        (&"deploy".into(), &"author".into())
-    );
-    let register = [
-        "client",
-        "register",
-        "a",
-        "--owner",
-        "o",
-        "--selector",
-        "unix:uid:31999",
-    ];
-    let register = [&register[..], &["--accept-weak", "w"]].concat();
-    let done = run(&job, STRANGER, &register).await;
-    assert_eq!(done.code, Some(0), "{done:?}");
+    let whoami = run(&job, STRANGER, "whoami -o json").await.json();
+    assert_eq!(whoami["operator"], "deploy");
+    assert_eq!(whoami["roles"], serde_json::json!(["author"]));
+    let register = "client register a --owner o --selector unix:uid:31999 --accept-weak w";
+    run(&job, STRANGER, register).await.success();
     // Another program of the user, the same program of another user, and root.
     for (program, uid) in [(&twin, STRANGER), (&job, STRANGER + 1), (&job, 0)] {
-        let denied = run(program, uid, &["client", "list"]).await;
+        let denied = run(program, uid, "client list").await;
         assert_eq!(denied.code, Some(3), "{uid}: {denied:?}");
     }
-    let denied = run(&job, STRANGER, &["audit", "tail"]).await;
+    let denied = run(&job, STRANGER, "audit tail").await;
     assert_eq!(denied.code, Some(3), "{denied:?}");
+
     let trail = desk.trail().await;
-    let of = |kind: &str| {
-        trail
-            .iter()
-            .filter(|event| event["event"] == kind)
-            .collect::<Vec<_>>()
-    };
-    let registered = of("registered")[0];
+    let of = |kind: &'static str| trail.iter().filter(move |event| event["event"] == kind);
+    let registered = of("registered").next().unwrap();
     assert_eq!(registered["operator"], "deploy");
-    let evidence = of("attested");
-    let evidence = evidence
-        .iter()
-        .find(|event| event["attestation_id"] == registered["attestation_id"])
-        .unwrap();
-    let proofs = &evidence["evidence"]["proofs"];
-    assert_eq!(
-        (&proofs["held"], &proofs["answered"]),
-        (&"close-on-exec".into(), &"stamped".into())
-    );
-    let refused = of("refused");
-    let by: Vec<_> = refused
-        .iter()
-        .map(|event| event["operator"].clone())
-        .collect();
-    let expected = [STRANGER, STRANGER + 1, 0].map(|uid| Value::from(format!("uid:{uid}")));
-    assert_eq!(by[..3], expected, "{refused:?}");
-    assert_eq!(by[3], "deploy");
+    let by_it = |event: &&Value| event["attestation_id"] == registered["attestation_id"];
+    let proofs = &of("attested").find(by_it).unwrap()["evidence"]["proofs"];
+    assert_eq!(proofs["held"], "close-on-exec");
+    assert_eq!(proofs["answered"], "stamped");
+    let by: Vec<_> = of("refused").map(|event| &event["operator"]).collect();
+    let uid = |uid: u32| format!("uid:{uid}");
+    let expected = [uid(STRANGER), uid(STRANGER + 1), uid(0), "deploy".into()];
+    assert_eq!(by, expected.each_ref());
 }
 
 #[tokio::test]

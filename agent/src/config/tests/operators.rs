@@ -1,0 +1,121 @@
+//! `[[operators]]`.
+
+use super::{Host, MINIMAL, fault_of};
+use crate::config::{Config, KnownBy};
+
+const OPERATORS: &str = "\
+[[operators]]
+name = \"alice\"
+uid = 1001
+roles = [\"author\", \"reader\"]
+[[operators]]
+name = \"sec\"
+group = \"security\"
+roles = [\"approver\"]
+";
+
+#[test]
+fn operators_are_tables_of_the_file() {
+    let config = Host::new([MINIMAL, OPERATORS].concat()).load(&[]).unwrap();
+    let [alice, sec] = config.operators.as_slice() else {
+        panic!("{:?}", config.operators);
+    };
+    assert_eq!(
+        (&*alice.name, &alice.known_by),
+        ("alice", &KnownBy::Uid(1001))
+    );
+    assert_eq!(alice.roles.to_string(), "reader, author");
+    assert_eq!(sec.known_by, KnownBy::Group("security".to_owned()));
+    assert_eq!(sec.roles.to_string(), "approver");
+    let line = "operators = [{ name = \"a\", user = \"b\", roles = [\"reader\"] }]\n";
+    let line = Host::new([line, MINIMAL].concat()).load(&[]).unwrap();
+    assert_eq!(line.operators.len(), 1);
+    let none = Host::new([MINIMAL, "operators = []\n"].concat());
+    assert!(none.load(&[]).unwrap().operators.is_empty());
+}
+
+#[test]
+fn a_change_of_operators_is_taken_without_a_restart() {
+    let before = Host::new([MINIMAL, OPERATORS].concat()).load(&[]).unwrap();
+    let text = OPERATORS.replace("\"reader\"", "\"responder\"");
+    let after = Host::new([MINIMAL, &text].concat()).load(&[]).unwrap();
+    let differences = Config::reload_differences(&before, &after);
+    assert!(differences.restart.is_empty());
+    assert_eq!(differences.live.len(), 1, "{differences:?}");
+}
+
+#[test]
+fn every_fault_of_an_operator_has_its_line() {
+    let host = Host::new(
+        "trust_domain = \"example.org\"\n\
+         [[operators]]\n\
+         name = \"uid:0\"\n\
+         uid = 65534\n\
+         roles = [\"root\"]\n\
+         [[operators]]\n\
+         name = \"b\"\n\
+         uid = 1\n\
+         user = \"b\"\n\
+         roles = []\n\
+         [[operators]]\n\
+         rolls = []\n\
+         [[operators]]\n\
+         name = \"c\"\n\
+         selectors = [\"unix:uid:x\"]\n\
+         roles = [\"reader\"]\n",
+    );
+    let faults = host.faults_with(&[("SYMBOLON_OPERATORS", "alice")]);
+    let lines: Vec<_> = faults.lines().collect();
+    let expected = [
+        "/agent.toml:3: `operators[0].name` cannot be \"uid:0\"; write a name of",
+        "/agent.toml:4: `operators[0].uid` cannot be 65534; write the number of a user",
+        "/agent.toml:5: `operators[0].roles` cannot be a list of root; write a list of \"reader\",",
+        "/agent.toml:6: an operator has exactly one of",
+        "/agent.toml:10: `operators[1].roles` cannot be a list of ; write",
+        "/agent.toml:11: an operator has no `name`; write `name = \"alice\"`",
+        "/agent.toml:11: an operator has no `roles`",
+        "/agent.toml:11: an operator has exactly one of",
+        "/agent.toml:12: no key is named `operators.rolls`; write `roles`",
+        "/agent.toml:15: `selectors` cannot be this: ",
+        "SYMBOLON_OPERATORS: `operators` cannot be \"alice\"; write `[[operators]]` tables",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{faults}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line}\n{expected}");
+    }
+}
+
+#[test]
+fn the_same_operator_twice_is_refused_and_so_are_too_few_approvers() {
+    let text = OPERATORS.replace("\"sec\"", "\"alice\"");
+    let fault = fault_of(&text);
+    assert_eq!(fault, "another operator has the name \"alice\" already");
+    let text = OPERATORS.replace("approver", "auditor");
+    let fault = fault_of(&format!("[registry]\napprovals_required = 1\n{text}"));
+    assert!(
+        fault.contains("fewer `[[operators]]` have the role approver"),
+        "{fault}"
+    );
+    let fault = fault_of(&format!("[registry]\napprovals_required = 1\n{OPERATORS}"));
+    assert!(!fault.contains("fewer `[[operators]]`"), "{fault}");
+    let fault = fault_of("[registry]\napprovals_required = 1");
+    assert!(fault.contains("fewer `[[operators]]`"), "{fault}");
+    let group = "[registry]\napprovals_required = 1\n[admin_api]\ngroup = \"g\"";
+    assert!(!fault_of(group).contains("fewer"));
+    for wrong in [
+        "operators = 5",
+        "operators = \"root\"",
+        "[operators]\nname = \"a\"",
+    ] {
+        let fault = fault_of(wrong);
+        assert!(
+            fault.contains("write `[[operators]]` tables"),
+            "{wrong}: {fault}"
+        );
+    }
+    let fault = fault_of("operators = [5]");
+    assert!(
+        fault.contains("cannot be 5; write `[[operators]]` tables"),
+        "{fault}"
+    );
+}
