@@ -16,13 +16,13 @@ use crate::{
     workloads::{Caller, ConnectionPlace, Quota, QuotaLimits, WorkloadGate, Workloads},
 };
 use parking_lot::Mutex;
+use refusals::{REFUSED_PAUSE, Refusals};
 use std::{
     collections::HashMap,
     fs,
     future::{Future, pending},
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     sync::Arc,
-    time::Duration,
 };
 use strangers::Strangers;
 use symbolon_attestors::PinnedPeer;
@@ -35,6 +35,7 @@ use tokio::{
 };
 use tonic::Status;
 
+mod refusals;
 mod strangers;
 
 /// Connections at the same time, in all and of one user; commands have one each.
@@ -61,10 +62,6 @@ const UNKNOWN_LIMITS: QuotaLimits = QuotaLimits {
     connections_per_second: 20,
     ..LIMITS
 };
-
-/// How long an operator waits for the answer to a call that is refused; one after the other, so
-/// that nobody fills the trail with refusals of his own.
-const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Namespaces in which a uid or a PID means what it means to the agent.
 const NAMESPACES: [&str; 2] = ["user", "pid"];
@@ -163,7 +160,7 @@ struct Seat {
     /// By which roster it was let in.
     roster: Arc<Roster>,
     place: ConnectionPlace,
-    turn: Arc<tokio::sync::Mutex<()>>,
+    refusals: Arc<Refusals>,
     gate: Arc<GateState>,
 }
 
@@ -314,20 +311,20 @@ impl Visitor {
         let gate = &self.0.gate;
         let called = method(path).and_then(roles::rule_of);
         let called = called.map_or("unknown method", |rule| rule.method);
-        let event = operator.sign(Event::new(Kind::Refused));
-        let event = event.operation(called).reason(why);
-        let (turn, trail) = (Arc::clone(&self.0.turn), gate.trail.clone());
-        let (told, done) = oneshot::channel::<()>();
-        gate.supervisor.spawn(async move {
-            let _turn = turn.lock_owned().await;
-            if let Err(error) = trail.record(event).await {
-                tracing::error!(%error, "a refusal could not be recorded");
+        let event = operator.sign(Event::new(Kind::Refused)).operation(called);
+        match self.0.refusals.queue() {
+            Some(place) => {
+                let (trail, why) = (gate.trail.clone(), why.to_owned());
+                let (told, done) = oneshot::channel::<()>();
+                gate.supervisor.spawn(async move {
+                    place.record(event, why, &trail).await;
+                    drop(told);
+                });
+                // The sender is dropped when all is done.
+                done.await.unwrap_or_default();
             }
-            sleep(REFUSED_PAUSE).await;
-            drop(told);
-        });
-        // The sender is dropped when all is done.
-        done.await.unwrap_or_default();
+            None => sleep(REFUSED_PAUSE).await,
+        }
         tracing::warn!(operator = &*operator.name, called, why, "refused");
         Status::permission_denied(format!("{} may not call {called}: {why}", operator.name))
     }
@@ -366,8 +363,8 @@ struct GateState {
     programs: WorkloadGate,
     quota: Arc<Quota>,
     strangers: Strangers,
-    /// In which the refusals of one user stand in line.
-    turns: Mutex<HashMap<u32, Arc<tokio::sync::Mutex<()>>>>,
+    /// Of each user who is connected.
+    refusals: Mutex<HashMap<u32, Arc<Refusals>>>,
 }
 
 impl OperatorGate {
@@ -389,7 +386,7 @@ impl OperatorGate {
             workloads,
             quota: Quota::new(LIMITS),
             strangers: Strangers::default(),
-            turns: Mutex::default(),
+            refusals: Mutex::default(),
         }))
     }
 
@@ -414,7 +411,7 @@ impl OperatorGate {
         };
         Ok(Visitor(Arc::new(Seat {
             login: peer.login(),
-            turn: self.0.turn_of(credentials.uid),
+            refusals: self.0.refusals_of(credentials.uid),
             peer,
             groups,
             known,
@@ -451,11 +448,10 @@ impl OperatorGate {
 }
 
 impl GateState {
-    fn turn_of(&self, uid: u32) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.turns.lock();
-        // Nobody stands in the others.
-        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        Arc::clone(turns.entry(uid).or_default())
+    fn refusals_of(&self, uid: u32) -> Arc<Refusals> {
+        let mut all = self.refusals.lock();
+        all.retain(|_, refusals| Arc::strong_count(refusals) > 1 || refusals.is_behind());
+        Arc::clone(all.entry(uid).or_default())
     }
 }
 

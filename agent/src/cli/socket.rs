@@ -156,18 +156,20 @@ impl Link {
         Endpoint::from_static("http://localhost")
             .connect_with_connector(connector)
             .await
-            .map_err(|error| {
-                let why =
-                    std::error::Error::source(&error).map_or(String::new(), ToString::to_string);
-                let failure = Failure::new(
-                    Exit::Unreachable,
-                    format!("{} does not answer as an agent: {why}", self.path.display()),
-                );
-                match self.door {
-                    Door::Admin => failure.advise(CLOSED_AT_ONCE),
-                    Door::Workload => failure,
-                }
-            })
+            .map_err(|error| self.broken(std::error::Error::source(&error)))
+    }
+
+    /// The connection was closed before there was an answer.
+    fn broken(&self, why: Option<&(dyn std::error::Error + 'static)>) -> Failure {
+        let why = why.map_or(String::new(), ToString::to_string);
+        let failure = Failure::new(
+            Exit::Unreachable,
+            format!("{} does not answer as an agent: {why}", self.path.display()),
+        );
+        match self.door {
+            Door::Admin => failure.advise(CLOSED_AT_ONCE),
+            Door::Workload => failure,
+        }
     }
 
     /// Waits for one answer, no longer than the deadline.
@@ -193,7 +195,11 @@ impl Link {
 
     /// What the agent answered instead of a result.
     pub(super) fn refused(&self, status: &Status) -> Failure {
-        Failure::of_status(status, self.door)
+        // What the agent answers has no source; a broken connection is one.
+        match std::error::Error::source(status) {
+            Some(why) if self.door == Door::Admin => self.broken(Some(why)),
+            _ => Failure::of_status(status, self.door),
+        }
     }
 
     async fn deadline<T>(&self, future: impl Future<Output = T>) -> Result<T, Failure> {

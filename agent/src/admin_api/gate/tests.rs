@@ -151,6 +151,36 @@ async fn a_method_without_a_row_is_refused_to_everybody() {
     }
 }
 
+/// Calls that are given up at once do not pile up, and none is forgotten.
+#[tokio::test(start_paused = true)]
+async fn refusals_that_nobody_waits_for_are_counted() {
+    let scene = Scene::new().await;
+    let door = Door::for_own(&scene, Roles::NONE);
+    let visitor = door.enter();
+    let wrong = path("GetClient");
+    for _ in 0..1_000 {
+        tokio::select! {
+            biased;
+            _ = visitor.authorize(&wrong) => panic!("it is answered at once"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    for _ in 0..2 {
+        // Behind all that stand in line.
+        let refused = visitor.authorize(&path("RevokeClient")).await;
+        refused.unwrap_err();
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    }
+    let lines = scene.lines();
+    assert_eq!(lines.len(), 64 + 1, "one was counted, and one recorded");
+    let told: u64 = lines
+        .iter()
+        .filter_map(|line| line["reason"].as_str()?.split_once("; "))
+        .filter_map(|(_, more)| more.split_once(' ')?.0.parse::<u64>().ok())
+        .sum();
+    assert_eq!(told + 65, 1_000 + 2);
+}
+
 #[tokio::test]
 async fn a_role_that_is_taken_away_is_gone_on_open_connections() {
     let scene = Scene::new().await;
