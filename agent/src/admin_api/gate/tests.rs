@@ -165,20 +165,24 @@ async fn refusals_that_nobody_waits_for_are_counted() {
             () = std::future::ready(()) => {}
         }
     }
-    for _ in 0..2 {
-        // Behind all that stand in line.
+    let mut made = 1_000;
+    let lines = loop {
         let refused = visitor.authorize(&path("RevokeClient")).await;
         refused.unwrap_err();
-        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
-    }
-    let lines = scene.lines();
-    assert_eq!(lines.len(), 64 + 1, "one was counted, and one recorded");
+        made += 1;
+        let lines = scene.lines();
+        // Counted like the others, until there is a place behind all that stand in line.
+        if lines.iter().any(|line| line["operation"] == "RevokeClient") {
+            break lines;
+        }
+    };
     let told: u64 = lines
         .iter()
         .filter_map(|line| line["reason"].as_str()?.split_once("; "))
         .filter_map(|(_, more)| more.split_once(' ')?.0.parse::<u64>().ok())
         .sum();
-    assert_eq!(told + 65, 1_000 + 2);
+    assert!(told > 900, "{told}");
+    assert_eq!(told + u64::try_from(lines.len()).unwrap(), made);
 }
 
 #[tokio::test]
