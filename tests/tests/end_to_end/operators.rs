@@ -198,6 +198,116 @@ async fn five_users_with_five_roles_do_their_work_and_nothing_else() {
     }
 }
 
+/// What a command names as awaiting approval, filled in from what the reader sees.
+async fn filled(desk: &Desk, line: &str) -> Vec<String> {
+    let mut line = line.to_owned();
+    if line.contains("DIGEST") {
+        let show = desk.run(READER, &["client", "show", "a", "-o", "json"]);
+        let shown = show.await.json();
+        let (key, number) = match line.contains("--resumption") {
+            true => ("pending_resumption", "resumption"),
+            false => ("pending", "version"),
+        };
+        let pending = &shown[key];
+        line = line.replace("NUMBER", &pending[number].to_string());
+        line = line.replace("DIGEST", pending["digest"].as_str().unwrap());
+    }
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// Where one other has to approve: a command, its call, and who may make it.
+const GOVERNED_WORK: &[(&str, &str, &[u32])] = &[
+    (
+        "client register a --owner o --selector unix:uid:31999 --accept-weak w",
+        "RegisterClient",
+        &[AUTHOR],
+    ),
+    (
+        "client withdraw a --version NUMBER --digest DIGEST",
+        "WithdrawClient",
+        &[AUTHOR],
+    ),
+    ("client update a --purpose p", "UpdateClient", &[AUTHOR]),
+    (
+        "client reject a --version NUMBER --digest DIGEST --reason r",
+        "RejectClient",
+        &[APPROVER],
+    ),
+    ("client update a --purpose q", "UpdateClient", &[AUTHOR]),
+    (
+        "client approve a --version NUMBER --digest DIGEST",
+        "ApproveClient",
+        &[APPROVER],
+    ),
+    (
+        "client suspend --owner o --reason r",
+        "ChangeManyStates",
+        &[RESPONDER],
+    ),
+    ("client history a", "GetClientHistory", &EVERYBODY),
+];
+
+#[tokio::test]
+async fn where_approvals_are_required_each_role_has_its_part_of_them() {
+    let test = "where_approvals_are_required_each_role_has_its_part_of_them";
+    if !can_run(test, is_root(), "run the tests as root") {
+        return;
+    }
+    let desk = Desk::open(governed().set("registry", "approvals_required", 1)).await;
+    for (line, method, allowed) in GOVERNED_WORK {
+        let arguments = filled(&desk, line).await;
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        // Those who may not come first: what they name awaits approval still.
+        let (some, others): (Vec<_>, Vec<_>) =
+            EVERYBODY.into_iter().partition(|uid| allowed.contains(uid));
+        for uid in others {
+            let done = desk.run(uid, &arguments).await;
+            assert_eq!(done.code, Some(3), "{uid} {line}: {done:?}");
+            let why = format!("may not call {method}");
+            assert!(done.stderr.contains(&why), "{uid} {line}: {done:?}");
+        }
+        for uid in some {
+            let done = desk.run(uid, &arguments).await;
+            assert_eq!(done.code, Some(0), "{uid} {line}: {done:?}");
+        }
+    }
+    an_author_proposes_to_resume(&desk).await;
+    // The content from before is a proposal, too.
+    let rollback = ["client", "rollback", "a", "--to", "3"];
+    for uid in [READER, APPROVER, RESPONDER, AUDITOR] {
+        let done = desk.run(uid, &rollback).await;
+        assert_eq!(done.code, Some(3), "{uid}: {done:?}");
+    }
+    let info = desk.run(READER, &["whoami", "-o", "json"]).await.json();
+    assert_eq!(info["approvals_required"], 1, "{info}");
+}
+
+/// An author's resumption is a proposal, and nothing that an author may do makes it more.
+async fn an_author_proposes_to_resume(desk: &Desk) {
+    let state = async || {
+        let show = desk.run(READER, &["client", "show", "a", "-o", "json"]);
+        show.await.json()["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state().await, "suspended");
+    for uid in [READER, RESPONDER, AUDITOR] {
+        let done = desk.run(uid, &["client", "resume", "a"]).await;
+        assert_eq!(done.code, Some(3), "{uid}: {done:?}");
+    }
+    let resume = desk.run(AUTHOR, &["client", "resume", "a"]).await;
+    assert_eq!(resume.code, Some(0), "{resume:?}");
+    assert_eq!(state().await, "suspended");
+    let approve = filled(desk, "client approve a --resumption NUMBER --digest DIGEST").await;
+    let approve: Vec<_> = approve.iter().map(String::as_str).collect();
+    let author = desk.run(AUTHOR, &approve).await;
+    assert_eq!(author.code, Some(3), "{author:?}");
+    let again = desk.run(AUTHOR, &["client", "resume", "a"]).await;
+    assert_ne!(again.code, Some(0), "{again:?}");
+    assert_eq!(state().await, "suspended");
+    let approver = desk.run(APPROVER, &approve).await;
+    assert_eq!(approver.code, Some(0), "{approver:?}");
+    assert_eq!(state().await, "active");
+}
+
 #[tokio::test]
 async fn who_is_not_named_gets_nothing_but_a_record() {
     let test = "who_is_not_named_gets_nothing_but_a_record";

@@ -101,7 +101,7 @@ fn the_same_operator_twice_is_refused_and_so_are_too_few_approvers() {
     let fault = fault_of("[registry]\napprovals_required = 1");
     assert!(fault.contains("fewer `[[operators]]`"), "{fault}");
     let group = "[registry]\napprovals_required = 1\n[admin_api]\ngroup = \"g\"";
-    assert!(!fault_of(group).contains("fewer"));
+    Host::new([MINIMAL, group].concat()).load(&[]).unwrap();
     for wrong in [
         "operators = 5",
         "operators = \"root\"",
