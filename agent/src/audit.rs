@@ -17,21 +17,29 @@
 //! Left out on purpose: what to record (the caller decides), and queries,
 //! segments and checkpoints. `agent/doc/audit.md` describes every event and field.
 
+mod batch;
 mod chain;
 mod error;
 mod event;
+mod folder;
+mod read;
+mod retention;
 mod segment;
 mod tail;
 #[cfg(test)]
 mod testing;
+mod threads;
 mod trail;
 mod writer;
 
+pub use chain::{Chain, Digest, Head, Link, Position};
+
 pub use error::AuditError;
 pub use event::{
-    AcceptedWeaknesses, Approvals, Authority, Credential, CredentialKind, Event, Kind, Outcome,
-    Process,
+    AcceptedWeaknesses, Authority, Credential, CredentialKind, Event, Kind, Outcome, Process,
+    Summary,
 };
+pub use read::{Line, Lines, Reader, SegmentFile};
 pub use tail::MAX_TAIL_LINES;
-pub use trail::{Durability, Health, Trail, TrailConfig};
-pub use writer::TrailWriter;
+pub use threads::TrailWriter;
+pub use trail::{CallersLimits, Durability, Health, Limits, Trail, TrailConfig};

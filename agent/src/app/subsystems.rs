@@ -166,6 +166,7 @@ fn audit(
             config::Durability::Write => crate::audit::Durability::Write,
         },
         metrics: metrics.audit.clone(),
+        ..TrailConfig::default()
     };
     let directory = config.data_dir.join("audit");
     Ok(Trail::open(&directory, settings, Arc::clone(clock))?)

@@ -5,7 +5,10 @@
 //! written straight from them, and a test holds it against
 //! [`crate::canonical`]. Names are stable: fields are added, never renamed.
 
-use super::{AuditError, chain::Digest};
+use super::{
+    AuditError,
+    chain::{Chain, Digest, Head},
+};
 use crate::canonical::{self, CanonicalError};
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
@@ -69,6 +72,10 @@ pub enum Kind {
     Refused,
     /// The trail itself was repaired, or works again after it did not.
     Repaired,
+    /// Old segments of the trail were removed.
+    Expunged,
+    /// Events of the same kind that were counted and not recorded one by one.
+    Summarized,
 }
 
 /// How a check ended.
@@ -94,6 +101,8 @@ pub struct Event {
     attestation_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     authority: Option<Authority>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chain: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,6 +130,8 @@ pub struct Event {
     seq: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     spiffe_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<Summary>,
     #[serde(serialize_with = "rfc3339")]
     time: SystemTime,
 }
@@ -158,6 +169,29 @@ pub struct Process {
     pub pid: u32,
     /// Its user.
     pub uid: u32,
+}
+
+/// Events that were counted: so many, of whom, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The cgroup of those who caused them, where they had one of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<u64>,
+    /// How many.
+    pub count: u64,
+    /// What each of them would have been.
+    pub event: Kind,
+    /// When the first was.
+    #[serde(serialize_with = "rfc3339")]
+    pub first: SystemTime,
+    /// When the last was.
+    #[serde(serialize_with = "rfc3339")]
+    pub last: SystemTime,
+    /// The stable word of all of them.
+    pub reason: &'static str,
+    /// The user who is accountable for them; none for a mixture, or where it is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
 }
 
 /// A signing key of the agent.
@@ -233,6 +267,8 @@ impl Kind {
             Self::Rotated => "rotated",
             Self::Refused => "refused",
             Self::Repaired => "repaired",
+            Self::Expunged => "expunged",
+            Self::Summarized => "summarized",
         }
     }
 }
@@ -252,6 +288,7 @@ impl Event {
             approvals: None,
             attestation_id: None,
             authority: None,
+            chain: None,
             client: None,
             client_digest: None,
             client_version: None,
@@ -267,6 +304,7 @@ impl Event {
             reason: None,
             seq: 0,
             spiffe_id: None,
+            summary: None,
             time: UNIX_EPOCH,
         }
     }
@@ -386,16 +424,24 @@ impl Event {
         self
     }
 
+    /// How many it stands for.
+    #[must_use]
+    pub const fn summary(mut self, summary: Summary) -> Self {
+        self.summary = Some(summary);
+        self
+    }
+
     /// Appends the event's line, without the line feed, as the one that
-    /// follows `prev`.
+    /// follows `before` in `chain`.
     pub(super) fn write_line(
         mut self,
-        seq: u64,
-        prev: Digest,
+        chain: Chain,
+        before: Head,
         time: SystemTime,
         out: &mut Vec<u8>,
     ) -> Result<(), CanonicalError> {
-        (self.seq, self.prev, self.time) = (seq, prev, time);
+        self.chain = (chain != Chain::Trail).then_some(chain.as_str());
+        (self.seq, self.prev, self.time) = (before.seq + 1, before.digest, time);
         Ok(serde_json::to_writer(out, &self)?)
     }
 }

@@ -1,29 +1,26 @@
-//! The file that holds the trail's lines.
+//! The file that holds a chain's newest lines.
 //!
 //! Knows bytes and lines, not events. Appends whole batches; what an append
-//! that failed has left behind is cut away before anything else is written.
-//! The file is locked, so that two agents never write one trail.
+//! that failed has left behind is cut away before anything else is written. A
+//! segment that is full is followed by the next one, and never written again.
 
 use super::{
     AuditError,
-    chain::{Digest, Head, Link},
+    chain::{Chain, Digest, Head, Link, Position},
+    folder::Folder,
     trail::Durability,
-};
-use rustix::{
-    fs::{FileType, Mode, OFlags},
-    process::geteuid,
 };
 use serde::Serialize;
 use std::{
-    fs::{DirBuilder, File, TryLockError},
+    collections::BTreeMap,
+    fs::File,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileExt as _},
+    os::unix::fs::FileExt as _,
     path::Path,
     sync::Arc,
+    time::SystemTime,
 };
-
-/// The only segment yet.
-const FILE_NAME: &str = "00000001.jsonl";
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Bytes of a line without its line feed. Most have fewer than 1,000; the
 /// evidence of a process with thousands of groups is the longest.
@@ -45,30 +42,6 @@ pub(super) trait Medium: Send {
     fn cut(&mut self, length: u64) -> io::Result<()>;
 }
 
-/// The segment's file, locked for as long as this lives.
-struct Locked(File);
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        // Closing alone would leave the lock with a child that inherited it.
-        self.0.unlock().unwrap_or_default();
-    }
-}
-
-impl Medium for Locked {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.append(bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn cut(&mut self, length: u64) -> io::Result<()> {
-        self.0.cut(length)
-    }
-}
-
 impl Medium for File {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_all(bytes)
@@ -87,17 +60,22 @@ impl Medium for File {
 pub(super) struct Segment {
     pub(super) medium: Box<dyn Medium>,
     path: Arc<Path>,
+    number: u32,
     length: u64,
+    /// When its first line was recorded; none while it has none.
+    begun: Option<SystemTime>,
     /// Whether bytes of a failed append may lie behind `length`.
     torn: bool,
 }
 
-/// A segment as it was found.
+/// A chain as it was found.
 pub(super) struct Opened {
     pub(super) segment: Segment,
     pub(super) head: Head,
     /// What was cut away, if anything.
     pub(super) cut: Option<Cut>,
+    /// The segments before that, by number, with their lengths.
+    pub(super) closed: BTreeMap<u32, u64>,
 }
 
 /// A half-written end that was cut away.
@@ -112,30 +90,56 @@ pub(super) struct Cut {
 }
 
 impl Segment {
-    /// Opens the segment in `dir`, creating both if need be, and makes sure that
-    /// it ends with a line that fits the one before.
-    pub(super) fn open(dir: &Path) -> Result<Opened, AuditError> {
-        let path: Arc<Path> = dir.join(FILE_NAME).into();
-        let file = open_files(dir, &path)?;
-        lock(&file, &path)?;
-        let locked = Locked(file);
-        let file = &locked.0;
+    /// Opens the last segment of a chain, creating the first if need be, and makes
+    /// sure that it ends with a line that fits the one before.
+    pub(super) fn open(folder: &Folder, chain: Chain) -> Result<Opened, AuditError> {
+        let mut closed = folder.segments(chain)?;
+        let number = closed.pop_last().map_or(1, |(number, _)| number);
+        let path = folder.segment_path(chain, number);
+        let file = folder.open_segment(chain, number)?;
         let found = file
             .metadata()
             .map_err(AuditError::io("look at", &*path))?
             .len();
-        let end = line_feed_before(file, found)
+        let end = line_feed_before(&file, found)
             .map_err(AuditError::io("read", &*path))?
             .map_or(0, |feed| feed + 1);
-        let head = head(file, end, &path)?;
-        let cut = cut(file, end, found, &path)?;
+        let before = || before(folder, chain, &closed);
+        let head = head(&file, end, (&path, number), before)?;
+        let begun = begun(&file, end, &path)?;
+        let cut = cut(&file, end, found, &path)?;
         let segment = Self {
-            medium: Box::new(locked),
+            medium: Box::new(file),
             path,
+            number,
             length: end,
+            begun,
             torn: false,
         };
-        Ok(Opened { segment, head, cut })
+        Ok(Opened {
+            segment,
+            head,
+            cut,
+            closed,
+        })
+    }
+
+    /// The segment that follows this one, empty, once this one is durable.
+    pub(super) fn next(&mut self, folder: &Folder, chain: Chain) -> io::Result<Self> {
+        if self.torn {
+            return Err(io::Error::other("a half-written record is at its end"));
+        }
+        self.medium.sync()?;
+        let number = self.number.checked_add(1);
+        let number = number.ok_or_else(|| io::Error::other("there are no more numbers"))?;
+        Ok(Self {
+            medium: Box::new(folder.create_segment(chain, number)?),
+            path: folder.segment_path(chain, number),
+            number,
+            length: 0,
+            begun: None,
+            torn: false,
+        })
     }
 
     /// Where the file lies.
@@ -143,14 +147,37 @@ impl Segment {
         &self.path
     }
 
+    /// Its number.
+    pub(super) const fn number(&self) -> u32 {
+        self.number
+    }
+
     /// Bytes that are durable.
     pub(super) const fn length(&self) -> u64 {
         self.length
     }
 
+    /// When its first line was recorded.
+    pub(super) const fn begun(&self) -> Option<SystemTime> {
+        self.begun
+    }
+
+    /// Up to where the chain is durable.
+    pub(super) const fn end(&self) -> Position {
+        Position {
+            segment: self.number,
+            offset: self.length,
+        }
+    }
+
     /// Appends `lines`: all of them are there afterwards or, after an error,
     /// nothing that anybody will read.
-    pub(super) fn append(&mut self, lines: &[u8], durability: Durability) -> io::Result<()> {
+    pub(super) fn append(
+        &mut self,
+        lines: &[u8],
+        now: SystemTime,
+        durability: Durability,
+    ) -> io::Result<()> {
         if self.torn {
             self.restore(durability)?;
         }
@@ -163,6 +190,7 @@ impl Segment {
             Ok(()) => {
                 self.torn = false;
                 self.length += lines.len() as u64;
+                self.begun.get_or_insert(now);
             }
             Err(_) => {
                 if let Err(error) = self.restore(durability) {
@@ -187,90 +215,86 @@ impl Segment {
     }
 }
 
-fn open_files(dir: &Path, path: &Path) -> Result<File, AuditError> {
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(AuditError::io("create", dir)(error));
-        }
-        _ => {}
-    }
-    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(dir, OFlags::DIRECTORY | flags, Mode::empty())
-        .map(File::from)
-        .map_err(AuditError::io("open", dir))?;
-    demand_private(&folder, dir)?;
-    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | flags;
-    let file = rustix::fs::openat(&folder, FILE_NAME, flags, Mode::RUSR | Mode::WUSR)
-        .map(File::from)
-        .map_err(AuditError::io("open", path))?;
-    if demand_private(&file, path)? != FileType::RegularFile {
-        return Err(AuditError::NotAFile { path: path.into() });
-    }
-    // The names have to be as durable as what stands in the file.
-    folder.sync_all().map_err(AuditError::io("sync", dir))?;
-    let parent = dir.join("..");
-    File::open(&parent)
-        .and_then(|parent| parent.sync_all())
-        .map_err(AuditError::io("sync", parent))?;
-    Ok(file)
+/// The end of the chain before its last segment; none where nothing of that is left.
+fn before(
+    folder: &Folder,
+    chain: Chain,
+    closed: &BTreeMap<u32, u64>,
+) -> Result<Option<Head>, AuditError> {
+    let Some((number, length)) = closed.iter().rfind(|(_, length)| **length > 0) else {
+        return Ok(None);
+    };
+    let path = folder.segment_path(chain, *number);
+    let file = folder.read_segment(chain, *number)?;
+    last_line(&file, *length, &path).map(Some)
 }
 
-/// Refuses what others own or may reach.
-fn demand_private(file: &File, path: &Path) -> Result<FileType, AuditError> {
-    let stat = rustix::fs::fstat(file).map_err(AuditError::io("look at", path))?;
-    let ours = geteuid().as_raw();
-    if stat.st_uid != ours {
-        return Err(AuditError::ForeignOwner {
-            path: path.into(),
-            uid: stat.st_uid,
-            ours,
-        });
+/// What the line after the last one of a whole segment has to refer to.
+pub(super) fn last_line(file: &File, length: u64, path: &Path) -> Result<Head, AuditError> {
+    let damaged = |offset, problem| AuditError::Damaged {
+        path: path.into(),
+        offset,
+        problem,
+    };
+    let end = line_feed_before(file, length).map_err(AuditError::io("read", path))?;
+    let end = end.map_or(0, |feed| feed + 1);
+    if end != length {
+        return Err(damaged(end, "it is half-written, and others follow"));
     }
-    let mode = stat.st_mode & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(AuditError::TooWide {
-            path: path.into(),
-            mode,
-        });
-    }
-    Ok(FileType::from_raw_mode(stat.st_mode))
-}
-
-fn lock(file: &File, path: &Path) -> Result<(), AuditError> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => AuditError::InUse { path: path.into() },
-        TryLockError::Error(error) => AuditError::io("lock", path)(error),
+    let Some((start, line)) = line_before(file, end, path)? else {
+        return Err(damaged(0, "it is no audit record"));
+    };
+    let link = Link::of(&line).ok_or_else(|| damaged(start, "it is no audit record"))?;
+    Ok(Head {
+        seq: link.seq,
+        digest: Digest::of(&line),
     })
 }
 
 /// The chain's end, from the last line before `end`, once that line is known to
-/// fit the one before it.
-fn head(file: &File, end: u64, path: &Path) -> Result<Head, AuditError> {
+/// fit the one before it, which may stand in the segment before.
+fn head(
+    file: &File,
+    end: u64,
+    (path, number): (&Path, u32),
+    before: impl FnOnce() -> Result<Option<Head>, AuditError>,
+) -> Result<Head, AuditError> {
     let Some((start, last)) = line_before(file, end, path)? else {
-        return Ok(Head::GENESIS);
+        return match before()? {
+            Some(head) => Ok(head),
+            None if number == 1 => Ok(Head::GENESIS),
+            None => Err(AuditError::Damaged {
+                path: path.into(),
+                offset: 0,
+                problem: "the segment before it is missing",
+            }),
+        };
     };
     let damaged = |problem| AuditError::Damaged {
         path: path.into(),
         offset: start,
         problem,
     };
-    let Some(Link { seq, prev }) = Link::of(&last) else {
+    let Some(Link { seq, prev, .. }) = Link::of(&last) else {
         return Err(damaged("it is no audit record"));
     };
     let before = match line_before(file, start, path)? {
-        None => Head::GENESIS,
-        Some((_, line)) => Head {
+        Some((_, line)) => Some(Head {
             seq: Link::of(&line)
                 .ok_or_else(|| damaged("what stands before it is no audit record"))?
                 .seq,
             digest: Digest::of(&line),
-        },
+        }),
+        None => before()?.or((number == 1).then_some(Head::GENESIS)),
     };
-    if seq.checked_sub(1) != Some(before.seq) {
-        return Err(damaged("its number does not follow on the line before"));
-    }
-    if prev != before.digest.hex() {
-        return Err(damaged("it does not hold the digest of the line before"));
+    // What stood before the oldest segment that is left was removed by its age.
+    if let Some(before) = before {
+        if seq.checked_sub(1) != Some(before.seq) {
+            return Err(damaged("its number does not follow on the line before"));
+        }
+        if !before.digest.is_hex(prev) {
+            return Err(damaged("it does not hold the digest of the line before"));
+        }
     }
     Ok(Head {
         seq,
@@ -278,8 +302,32 @@ fn head(file: &File, end: u64, path: &Path) -> Result<Head, AuditError> {
     })
 }
 
+/// When the first line before `end` was recorded; where that cannot be read, long ago.
+fn begun(file: &File, end: u64, path: &Path) -> Result<Option<SystemTime>, AuditError> {
+    if end == 0 {
+        return Ok(None);
+    }
+    let length = usize::try_from(end).map_or(MAX_LINE_BYTES, |end| end.min(MAX_LINE_BYTES));
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0)
+        .map_err(AuditError::io("read", path))?;
+    let line = bytes.split(|byte| *byte == b'\n').next();
+    Ok(Some(time_of(line.unwrap_or_default())))
+}
+
+/// When a line was recorded; where that cannot be read, long ago.
+pub(super) fn time_of(line: &[u8]) -> SystemTime {
+    Link::of(line)
+        .and_then(|link| OffsetDateTime::parse(link.time, &Rfc3339).ok())
+        .map_or(SystemTime::UNIX_EPOCH, SystemTime::from)
+}
+
 /// The line whose line feed is the byte before `end`, and where it starts.
-fn line_before(file: &File, end: u64, path: &Path) -> Result<Option<(u64, Vec<u8>)>, AuditError> {
+pub(super) fn line_before(
+    file: &File,
+    end: u64,
+    path: &Path,
+) -> Result<Option<(u64, Vec<u8>)>, AuditError> {
     let Some(feed) = end.checked_sub(1) else {
         return Ok(None);
     };

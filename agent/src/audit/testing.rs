@@ -1,6 +1,6 @@
 //! A trail in a folder of its own, and a second reader of its lines.
 
-use super::{AuditError, Event, Kind, Trail, TrailConfig, TrailWriter};
+use super::{AuditError, Chain, Event, Kind, Limits, Reader, Trail, TrailConfig, TrailWriter};
 use crate::{
     canonical,
     clock::{ManualClock, SharedClock},
@@ -8,7 +8,6 @@ use crate::{
 };
 use serde_json::Value;
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -32,8 +31,23 @@ impl Folder {
         self.audit().join("00000001.jsonl")
     }
 
+    /// The lines of the trail itself.
     pub(super) fn lines(&self) -> Vec<Value> {
-        verified(&self.segment())
+        verified(&self.audit(), Chain::Trail)
+    }
+
+    /// The lines that callers caused.
+    pub(super) fn callers(&self) -> Vec<Value> {
+        verified(&self.audit(), Chain::Callers)
+    }
+
+    /// The numbers of a chain's segments.
+    pub(super) fn segments(&self, chain: Chain) -> Vec<u32> {
+        let reader = Reader::open(&self.audit()).unwrap();
+        reader
+            .segments(chain)
+            .map(|segment| segment.number)
+            .collect()
     }
 }
 
@@ -46,6 +60,12 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn start(dir: &Path) -> Self {
         let (trail, writer) = open(dir).unwrap();
+        Self::run(trail, writer)
+    }
+
+    /// With segments of few bytes.
+    pub(super) fn in_pieces(dir: &Path, segment_bytes: u64) -> Self {
+        let (trail, writer) = Trail::open(dir, pieces(segment_bytes), clock()).unwrap();
         Self::run(trail, writer)
     }
 
@@ -79,29 +99,49 @@ pub(super) fn event(reason: impl Into<String>) -> Event {
     Event::new(Kind::Denied).reason(reason)
 }
 
-/// 2026-07-28T12:00:00.123Z
+/// Segments of few bytes, all of which are kept.
+pub(super) fn pieces(segment_bytes: u64) -> TrailConfig {
+    TrailConfig {
+        trail: Limits {
+            segment_bytes,
+            ..Limits::default()
+        },
+        ..TrailConfig::default()
+    }
+}
+
 pub(super) fn clock() -> SharedClock {
+    manual_clock()
+}
+
+/// 2026-07-28T12:00:00.123Z
+pub(super) fn manual_clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(
         UNIX_EPOCH + Duration::from_millis(1_785_240_000_123),
     ))
 }
 
-/// The lines of the segment at `path`, each canonical and linked to the one
-/// before it.
-pub(super) fn verified(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).unwrap();
-    assert!(text.is_empty() || text.ends_with('\n'), "torn: {text}");
-    let mut prev = "0".repeat(64);
-    let mut lines = Vec::new();
-    for (line, seq) in text.lines().zip(1_u64..) {
-        let value: Value = serde_json::from_str(line).unwrap();
-        assert_eq!(canonical::to_vec(&value).unwrap(), line.as_bytes());
-        assert_eq!(value["seq"], seq);
-        assert_eq!(value["prev"], prev);
-        prev = canonical::sha256_hex(line.as_bytes());
-        lines.push(value);
+/// The lines of a chain in the folder `dir`, each whole, canonical and linked to
+/// the one before it; what stood before the oldest is not known any more.
+pub(super) fn verified(dir: &Path, chain: Chain) -> Vec<Value> {
+    let mut lines = Reader::open(dir).unwrap().lines(chain);
+    let mut before: Option<(u64, String)> = None;
+    let mut values = Vec::new();
+    while let Some(line) = lines.next_line().unwrap() {
+        assert!(line.is_whole, "torn: {line:?}");
+        let value: Value = serde_json::from_slice(line.bytes).unwrap();
+        assert_eq!(canonical::to_vec(&value).unwrap(), line.bytes);
+        let link = line.link().unwrap();
+        if let Some((seq, digest)) = &before {
+            assert_eq!(link.seq, seq + 1);
+            assert_eq!(link.prev, digest);
+        } else if link.seq == 1 {
+            assert_eq!(link.prev, "0".repeat(64));
+        }
+        before = Some((link.seq, canonical::sha256_hex(line.bytes)));
+        values.push(value);
     }
-    lines
+    values
 }
 
 /// Whether a test that only root can do may go on; says so where not.

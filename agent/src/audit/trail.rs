@@ -1,14 +1,21 @@
 //! The handle by which everybody else records and reads.
 
 use super::{
-    AuditError, Event, TrailWriter,
-    segment::Segment,
-    tail::Tail,
-    writer::{Message, Pace, Reply},
+    AuditError, Event, Reader, TrailWriter,
+    chain::Chain,
+    folder::Folder,
+    tail::{self, Source},
+    threads::Keeper,
+    writer::{ChainWriter, Message, Pace, Parts, Reply},
 };
 use crate::{clock::SharedClock, telemetry::AuditMetrics};
 use futures_util::Stream;
-use std::{io, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, mpsc as std_mpsc},
+    time::{Duration, SystemTime},
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many records may wait for the disk; whoever comes later waits to get in.
@@ -32,7 +39,51 @@ pub struct TrailConfig {
     pub durability: Durability,
     /// Where the trail counts.
     pub metrics: AuditMetrics,
+    /// How much of the trail is kept.
+    pub trail: Limits,
+    /// How much is kept of what callers without an identity cause.
+    pub callers: CallersLimits,
 }
+
+/// How much of a chain is kept, and in which pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A segment that has so many bytes is followed by the next one.
+    pub segment_bytes: u64,
+    /// A segment whose first line is so old is followed by the next one.
+    pub segment_age: Duration,
+    /// Segments whose last line is older are removed.
+    pub retention: Duration,
+    /// The oldest segments are removed while there are more bytes than these.
+    pub max_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            segment_age: DAY,
+            retention: 90 * DAY,
+            max_bytes: 10 << 30,
+        }
+    }
+}
+
+/// As [`Limits`], with other defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallersLimits(pub Limits);
+
+impl Default for CallersLimits {
+    fn default() -> Self {
+        Self(Limits {
+            segment_bytes: 16 << 20,
+            max_bytes: 256 << 20,
+            ..Limits::default()
+        })
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Whether the trail can be written.
 #[derive(Clone, Debug, Default)]
@@ -62,8 +113,8 @@ impl Health {
 pub struct Trail {
     records: mpsc::Sender<Message>,
     health: watch::Receiver<Health>,
-    pub(super) durable: watch::Receiver<u64>,
-    segment: Arc<Path>,
+    callers: mpsc::Sender<Message>,
+    sources: [Source; 2],
 }
 
 impl Trail {
@@ -79,15 +130,42 @@ impl Trail {
         config: TrailConfig,
         clock: SharedClock,
     ) -> Result<(Self, TrailWriter), AuditError> {
-        let opened = Segment::open(dir)?;
+        let folder = Arc::new(Folder::open(dir)?);
         let (records, queue) = mpsc::channel(QUEUE);
-        let path = Arc::clone(opened.segment.path());
-        let writer = TrailWriter::new(opened, queue, config, clock);
+        let (callers, callers_queue) = mpsc::channel(QUEUE);
+        let (keeper, chores) = std_mpsc::channel();
+        let health = watch::Sender::default();
+        let parts = |queue, limits| Parts {
+            queue,
+            limits,
+            durability: config.durability,
+            metrics: config.metrics.clone(),
+            clock: Arc::clone(&clock),
+            health: health.clone(),
+            keeper: keeper.clone(),
+        };
+        let trail_parts = parts(queue, config.trail);
+        let caller_parts = parts(callers_queue, config.callers.0);
+        let writer = TrailWriter {
+            trail: ChainWriter::open(&folder, Chain::Trail, trail_parts)?,
+            callers: ChainWriter::open(&folder, Chain::Callers, caller_parts)?,
+            keeper: Keeper {
+                queues: [records.downgrade(), callers.downgrade()],
+                folder: Arc::clone(&folder),
+                chores,
+            },
+            health,
+        };
+        let source = |chain: &ChainWriter| Source {
+            dir: Arc::clone(folder.path()),
+            chain: chain.chain(),
+            durable: chain.durable(),
+        };
         let trail = Self {
             records,
-            health: writer.health(),
-            durable: writer.durable(),
-            segment: path,
+            callers,
+            health: writer.health.subscribe(),
+            sources: [source(&writer.trail), source(&writer.callers)],
         };
         Ok((trail, writer))
     }
@@ -179,8 +257,10 @@ impl Trail {
     /// Lets the writer finish once everything recorded so far is durable; records
     /// that come later than that fail with [`AuditError::Closed`].
     pub async fn close(&self) {
-        if self.records.send(Message::Close).await.is_err() {
-            tracing::debug!("the audit trail is closed already");
+        for queue in [&self.callers, &self.records] {
+            if queue.send(Message::Close).await.is_err() {
+                tracing::debug!("the audit trail is closed already");
+            }
         }
     }
 
@@ -190,7 +270,21 @@ impl Trail {
         self.health.clone()
     }
 
-    /// The last `last` durable lines (at most [`super::MAX_TAIL_LINES`]), without
+    /// What is durable of both chains now, to be read on a blocking thread.
+    ///
+    /// # Errors
+    /// Where the folder cannot be listed.
+    pub fn reader(&self) -> Result<Reader, AuditError> {
+        let [trail, callers] = &self.sources;
+        // Looked at before the folder is, so that every segment up to there is found.
+        let ends = [trail, callers].map(|source| (source.chain, source.durable.borrow().end));
+        let reader = Reader::open(&trail.dir)?;
+        Ok(ends
+            .into_iter()
+            .fold(reader, |reader, (chain, end)| reader.up_to(chain, end)))
+    }
+
+    /// The last `last` durable lines of both chains (at most [`super::MAX_TAIL_LINES`]), without
     /// their line feeds, and, with `follow`, those that come until the trail is
     /// closed.
     pub fn tail(
@@ -198,12 +292,6 @@ impl Trail {
         last: usize,
         follow: bool,
     ) -> impl Stream<Item = Result<String, AuditError>> + Send + use<> {
-        Tail::new(
-            Arc::clone(&self.segment),
-            self.durable.clone(),
-            last,
-            follow,
-        )
-        .lines()
+        tail::lines(self.sources.clone(), last, follow)
     }
 }

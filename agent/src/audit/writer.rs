@@ -8,16 +8,20 @@
 
 use super::{
     AuditError, Event, Kind,
-    chain::{Digest, Head},
+    batch::Batch,
+    chain::{Chain, Head, Position},
     event::rfc3339,
-    segment::{Cut, MAX_BATCH_BYTES, MAX_LINE_BYTES, Opened, Segment},
-    trail::{Durability, Health, TrailConfig},
+    folder::Folder,
+    retention::{Doomed, Shelf},
+    segment::{Cut, Opened, Segment},
+    threads::Chore,
+    trail::{Durability, Health, Limits},
 };
 use crate::{clock::SharedClock, telemetry::AuditMetrics};
 use serde::Serialize;
 use std::{
-    fmt, io,
-    sync::Arc,
+    io,
+    sync::{Arc, mpsc as std_mpsc},
     time::{Duration, SystemTime},
 };
 use tokio::{
@@ -46,6 +50,8 @@ pub(super) enum Message {
         pace: Pace,
         reply: oneshot::Sender<Reply>,
     },
+    /// Time goes by: see what is due.
+    Tend,
     /// Finish with what is in the queue.
     Close,
 }
@@ -75,21 +81,30 @@ impl Message {
     }
 }
 
-/// Writes the trail until it is closed; run it on a thread of its own.
-pub struct TrailWriter {
+/// Writes one chain until it is closed.
+pub(super) struct ChainWriter {
+    chain: Chain,
+    folder: Arc<Folder>,
     queue: mpsc::Receiver<Message>,
-    segment: Segment,
+    pub(super) segment: Segment,
+    shelf: Shelf,
+    limits: Limits,
     head: Head,
     durability: Durability,
-    metrics: AuditMetrics,
+    pub(super) metrics: AuditMetrics,
     clock: SharedClock,
     health: watch::Sender<Health>,
-    durable: watch::Sender<u64>,
-    probe_interval: Duration,
+    durable: watch::Sender<Durable>,
+    keeper: std_mpsc::Sender<Chore>,
+    pub(super) probe_interval: Duration,
     linger: Duration,
     /// What was cut away at the start and is not yet told.
     cut: Option<Cut>,
     outage: Option<Outage>,
+    /// Whether it is time to see what is due.
+    is_due: bool,
+    /// Whether the next segment could not be begun; tried again when time goes by.
+    is_stuck: bool,
 }
 
 /// Writing fails.
@@ -101,59 +116,75 @@ struct Outage {
     next_probe: Instant,
 }
 
-/// Lines that are to be written, and those who wait for them.
-struct Batch {
-    lines: Vec<u8>,
-    head: Head,
-    kinds: Vec<Kind>,
-    waiting: Vec<oneshot::Sender<Reply>>,
+/// Up to where a chain is durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Durable {
+    pub(super) head: Head,
+    pub(super) end: Position,
 }
 
-impl fmt::Debug for TrailWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrailWriter")
-            .field("path", self.segment.path())
-            .finish_non_exhaustive()
-    }
+/// What a chain's writer is made of, beside its files.
+pub(super) struct Parts {
+    pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) limits: Limits,
+    pub(super) durability: Durability,
+    pub(super) metrics: AuditMetrics,
+    pub(super) clock: SharedClock,
+    pub(super) health: watch::Sender<Health>,
+    pub(super) keeper: std_mpsc::Sender<Chore>,
 }
 
-impl TrailWriter {
-    pub(super) fn new(
-        opened: Opened,
-        queue: mpsc::Receiver<Message>,
-        config: TrailConfig,
-        clock: SharedClock,
-    ) -> Self {
-        Self {
-            queue,
-            durable: watch::Sender::new(opened.segment.length()),
-            segment: opened.segment,
-            head: opened.head,
-            durability: config.durability,
-            metrics: config.metrics,
-            clock,
-            health: watch::Sender::default(),
+impl ChainWriter {
+    /// Opens the chain, checks its end and repairs it.
+    pub(super) fn open(
+        folder: &Arc<Folder>,
+        chain: Chain,
+        parts: Parts,
+    ) -> Result<Self, AuditError> {
+        let Opened {
+            segment,
+            head,
+            cut,
+            closed,
+        } = Segment::open(folder, chain)?;
+        let durable = Durable {
+            head,
+            end: segment.end(),
+        };
+        Ok(Self {
+            chain,
+            folder: Arc::clone(folder),
+            queue: parts.queue,
+            durable: watch::Sender::new(durable),
+            segment,
+            shelf: Shelf::new(chain, closed),
+            limits: parts.limits,
+            head,
+            durability: parts.durability,
+            metrics: parts.metrics,
+            clock: parts.clock,
+            health: parts.health,
+            keeper: parts.keeper,
             probe_interval: PROBE_INTERVAL,
             linger: LINGER,
-            cut: opened.cut,
+            cut,
             outage: None,
-        }
+            is_due: false,
+            is_stuck: false,
+        })
     }
 
-    pub(super) fn health(&self) -> watch::Receiver<Health> {
-        self.health.subscribe()
+    pub(super) const fn chain(&self) -> Chain {
+        self.chain
     }
 
-    pub(super) fn durable(&self) -> watch::Receiver<u64> {
+    pub(super) fn durable(&self) -> watch::Receiver<Durable> {
         self.durable.subscribe()
     }
 
-    /// Writes until every [`super::Trail`] is dropped or one is closed, and
-    /// everything taken before that is durable. Blocks its thread.
-    ///
-    /// # Errors
-    /// Where waiting cannot be set up; then nothing is ever recorded.
-    pub fn run(mut self) -> Result<(), AuditError> {
+    /// Writes until every handle is dropped or one is closed, and everything taken
+    /// before that is durable. Blocks its thread.
+    pub(super) fn run(mut self) -> Result<(), AuditError> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -169,7 +200,7 @@ impl TrailWriter {
     }
 
     /// Records what was taken from the queue or, while writing fails, refuses it.
-    fn handle(&mut self, messages: &mut Vec<Message>) {
+    pub(super) fn handle(&mut self, messages: &mut Vec<Message>) {
         let mut messages = messages.drain(..);
         while messages.len() > 0 {
             if let Some(outage) = &self.outage {
@@ -180,6 +211,15 @@ impl TrailWriter {
                 self.commit(batch);
             }
         }
+        drop(messages);
+        let is_full = self.segment.length() >= self.limits.segment_bytes && !self.is_stuck;
+        if std::mem::take(&mut self.is_due) || is_full {
+            self.tend();
+        }
+    }
+
+    fn batch(&self) -> Batch {
+        Batch::after(self.chain, self.head)
     }
 
     /// Waits for messages and, while writing fails, for the time to try again;
@@ -225,8 +265,8 @@ impl TrailWriter {
 
     /// As many messages as fit into one write.
     fn collect(&mut self, messages: &mut impl Iterator<Item = Message>) -> Batch {
-        let mut batch = Batch::after(self.head);
-        while batch.lines.len() < MAX_BATCH_BYTES / 2 {
+        let mut batch = self.batch();
+        while batch.has_room() {
             let Some(message) = messages.next() else {
                 break;
             };
@@ -244,6 +284,10 @@ impl TrailWriter {
     fn taken(&mut self, message: Message) -> Option<(Vec<Event>, oneshot::Sender<Reply>)> {
         match message {
             Message::Record { events, reply, .. } => Some((events, reply)),
+            Message::Tend => {
+                self.is_due = true;
+                None
+            }
             Message::Close => {
                 self.queue.close();
                 None
@@ -251,35 +295,117 @@ impl TrailWriter {
         }
     }
 
-    fn commit(&mut self, batch: Batch) {
+    /// Makes the batch durable and answers everybody; whether that went well.
+    fn commit(&mut self, batch: Batch) -> bool {
         if batch.lines.is_empty() {
-            return;
+            return true;
         }
         let begun = Instant::now();
-        if let Err(error) = self.segment.append(&batch.lines, self.durability) {
+        let now = self.clock.now();
+        if let Err(error) = self.segment.append(&batch.lines, now, self.durability) {
             self.fail(error, batch);
-            return;
+            return false;
         }
         self.head = batch.head;
-        self.durable.send_replace(self.segment.length());
+        self.publish();
         for reply in batch.waiting {
             answer(reply, Ok(()));
         }
+        self.cut = None;
         if self.outage.take().is_some() {
+            self.recovered();
+        }
+        if self.chain == Chain::Trail {
+            let took = begun.elapsed().as_secs_f64();
+            self.metrics.commit_duration.observe(took);
+            self.metrics.batch.observe(batch.kinds.len() as f64);
+        }
+        for kind in batch.kinds {
+            let records = &self.metrics.records;
+            records.get_or_create(&kind.as_str().into()).inc();
+        }
+        true
+    }
+
+    fn publish(&self) {
+        self.durable.send_replace(Durable {
+            head: self.head,
+            end: self.segment.end(),
+        });
+    }
+
+    fn recovered(&self) {
+        tracing::info!(
+            chain = self.chain.as_str(),
+            "the audit trail can be written again"
+        );
+        if self.chain == Chain::Trail {
             self.health.send_replace(Health::Recording);
             self.metrics.refusing.set(0);
-            tracing::info!("the audit trail can be written again");
         }
-        self.cut = None;
-        self.metrics
-            .commit_duration
-            .observe(begun.elapsed().as_secs_f64());
-        self.metrics.batch.observe(batch.kinds.len() as f64);
-        for kind in batch.kinds {
-            self.metrics
-                .records
-                .get_or_create(&kind.as_str().into())
-                .inc();
+    }
+
+    /// Begins a new segment and lets old ones go, where it is time for that.
+    fn tend(&mut self) {
+        if self.outage.is_some() {
+            return;
+        }
+        let now = self.clock.now();
+        let age = |begun| now.duration_since(begun).unwrap_or_default();
+        let is_old = self
+            .segment
+            .begun()
+            .is_some_and(|begun| age(begun) >= self.limits.segment_age);
+        let is_full = self.segment.length() >= self.limits.segment_bytes;
+        if (is_old || is_full) && self.segment.length() > 0 {
+            self.rotate(now);
+        }
+        let open = (self.segment.length(), now);
+        match self.shelf.doomed(&self.folder, &self.limits, open) {
+            Ok(Some(doomed)) => self.expunge(doomed),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "an old audit segment cannot be removed"),
+        }
+    }
+
+    /// Goes on in a new segment. Where that cannot be, the old one grows.
+    fn rotate(&mut self, now: SystemTime) {
+        match self.segment.next(&self.folder, self.chain) {
+            Ok(next) => {
+                self.shelf
+                    .put(self.segment.number(), self.segment.length(), now);
+                self.segment = next;
+                self.is_stuck = false;
+                self.publish();
+            }
+            Err(error) => {
+                if !self.is_stuck {
+                    tracing::error!(%error, path = %self.segment.path().display(),
+                        "the audit segment is full, and a new one cannot be begun; it grows on");
+                }
+                self.is_stuck = true;
+            }
+        }
+    }
+
+    /// Segments go once the chain tells so.
+    fn expunge(&mut self, doomed: Doomed) {
+        let event = Event::new(Kind::Expunged).reason(doomed.reason);
+        let mut batch = self.batch();
+        let added = event.evidence(&doomed);
+        if let Err(error) = added.and_then(|event| batch.add(vec![event], &self.clock)) {
+            tracing::error!(%error, "the removal of audit segments cannot be recorded");
+            return;
+        }
+        if !self.commit(batch) {
+            return;
+        }
+        self.shelf.forget(&doomed.numbers);
+        for number in doomed.numbers {
+            let chore = Chore::Remove(self.chain, number);
+            if self.keeper.send(chore).is_err() {
+                tracing::debug!("an audit segment is removed after the next start");
+            }
         }
     }
 
@@ -293,11 +419,13 @@ impl TrailWriter {
             tracing::error!(%error, path = %self.segment.path().display(),
                 "the audit trail cannot be written; whatever must be recorded is refused");
             let since = self.clock.now();
-            self.health.send_replace(Health::Refusing {
-                since,
-                error: Arc::clone(&error),
-            });
-            self.metrics.refusing.set(1);
+            if self.chain == Chain::Trail {
+                self.health.send_replace(Health::Refusing {
+                    since,
+                    error: Arc::clone(&error),
+                });
+                self.metrics.refusing.set(1);
+            }
             self.outage = Some(Outage {
                 since,
                 error: Arc::clone(&error),
@@ -332,12 +460,14 @@ impl TrailWriter {
 
     /// Tries to write what the trail has to tell about itself.
     fn probe(&mut self) {
-        let mut batch = Batch::after(self.head);
-        match self
+        let mut batch = self.batch();
+        let added = self
             .repairs()
-            .and_then(|events| batch.add(events, &self.clock))
-        {
-            Ok(()) => self.commit(batch),
+            .and_then(|events| batch.add(events, &self.clock));
+        match added {
+            Ok(()) => {
+                self.commit(batch);
+            }
             Err(error) => self.fail(io::Error::other(error), batch),
         }
     }
@@ -358,50 +488,6 @@ impl TrailWriter {
                 })
         });
         cut.into_iter().chain(outage).collect()
-    }
-}
-
-impl Batch {
-    const fn after(head: Head) -> Self {
-        Self {
-            lines: Vec::new(),
-            head,
-            kinds: Vec::new(),
-            waiting: Vec::new(),
-        }
-    }
-
-    /// Adds the lines of all `events` or, after an error, none of them.
-    fn add(&mut self, events: Vec<Event>, clock: &SharedClock) -> Result<(), AuditError> {
-        let (start, kinds, mut head) = (self.lines.len(), self.kinds.len(), self.head);
-        let added = events.into_iter().try_for_each(|event| {
-            self.kinds.push(event.kind());
-            head = self.add_line(event, head, clock.now())?;
-            if self.lines.len() - start > MAX_BATCH_BYTES / 2 {
-                return Err(AuditError::TooLong(self.lines.len() - start));
-            }
-            Ok(())
-        });
-        if added.is_ok() {
-            self.head = head;
-        } else {
-            self.lines.truncate(start);
-            self.kinds.truncate(kinds);
-        }
-        added
-    }
-
-    fn add_line(&mut self, event: Event, head: Head, now: SystemTime) -> Result<Head, AuditError> {
-        let start = self.lines.len();
-        let seq = head.seq + 1;
-        event.write_line(seq, head.digest, now, &mut self.lines)?;
-        let line = self.lines.get(start..).unwrap_or_default();
-        if line.len() > MAX_LINE_BYTES {
-            return Err(AuditError::TooLong(line.len()));
-        }
-        let digest = Digest::of(line);
-        self.lines.push(b'\n');
-        Ok(Head { seq, digest })
     }
 }
 

@@ -1,12 +1,15 @@
-use super::{AcceptedWeaknesses, Approvals, Authority, Credential, Event, Kind, Outcome, Process};
+use super::{AcceptedWeaknesses, Authority, Credential, Event, Kind, Outcome, Process, Summary};
 use crate::{
-    audit::{AuditError, chain::Digest},
+    audit::{
+        AuditError,
+        chain::{Chain, Digest, Head},
+    },
     canonical,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const KINDS: [Kind; 21] = [
+const KINDS: [Kind; 18] = [
     Kind::Started,
     Kind::Stopped,
     Kind::Attested,
@@ -29,6 +32,8 @@ const KINDS: [Kind; 21] = [
     Kind::Rotated,
     Kind::Refused,
     Kind::Repaired,
+    Kind::Expunged,
+    Kind::Summarized,
 ];
 
 fn noon() -> SystemTime {
@@ -70,14 +75,26 @@ fn full(kind: Kind, credential: Credential) -> Event {
         .unwrap()
         .reason("line\nbreak, \"quote\", \u{1}, \u{2028}, \u{1f511} and /")
         .outcome(Outcome::Accepted)
+        .summary(Summary {
+            cgroup: Some(4711),
+            count: 9,
+            event: Kind::Denied,
+            first: noon(),
+            last: noon(),
+            reason: "no-match",
+            uid: Some(1000),
+        })
 }
 
 fn line(event: Event) -> String {
     let mut out = Vec::new();
     event
         .write_line(
-            7,
-            Digest::of(b"before"),
+            Chain::Trail,
+            Head {
+                seq: 6,
+                digest: Digest::of(b"before"),
+            },
             noon() + Duration::from_micros(4_999),
             &mut out,
         )

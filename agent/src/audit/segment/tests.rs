@@ -1,5 +1,6 @@
 use crate::audit::{
-    AuditError,
+    AuditError, Chain,
+    folder::Folder as AuditFolder,
     testing::{Folder, Running, open, root_may},
 };
 use proptest::{collection::vec, prelude::any, prop_assert, prop_assert_eq, proptest};
@@ -137,7 +138,9 @@ async fn a_trail_cut_at_any_byte_keeps_every_whole_line() {
         let left = &whole[..length];
         let kept = left.iter().filter(|byte| **byte == b'\n').count() as u64;
         fs::write(folder.segment(), left).unwrap();
-        let opened = super::Segment::open(&folder.audit()).unwrap();
+        let opened =
+            super::Segment::open(&AuditFolder::open(&folder.audit()).unwrap(), Chain::Trail)
+                .unwrap();
         assert_eq!(opened.head.seq, kept);
         let end = fs::read(folder.segment()).unwrap().len();
         assert_eq!(opened.segment.length(), end as u64);
@@ -152,6 +155,88 @@ async fn a_trail_cut_at_any_byte_keeps_every_whole_line() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_chain_of_segments_cut_at_any_byte_goes_on() {
+    let folder = Folder::new();
+    let running = Running::in_pieces(&folder.audit(), 100);
+    for reason in ["one", "two"] {
+        running.record(reason).await.unwrap();
+    }
+    running.stop();
+    // Each line has a segment of its own, and the third is empty.
+    assert_eq!(folder.segments(Chain::Trail), [1, 2, 3]);
+    let path = |number| folder.audit().join(Chain::Trail.file_name(number));
+    assert_eq!(fs::read(path(3)).unwrap(), b"");
+    let open_chain =
+        || super::Segment::open(&AuditFolder::open(&folder.audit()).unwrap(), Chain::Trail);
+    assert_eq!(open_chain().unwrap().head.seq, 2);
+    fs::remove_file(path(3)).unwrap();
+    let second = fs::read(path(2)).unwrap();
+    for length in (0..=second.len()).rev() {
+        fs::write(path(2), &second[..length]).unwrap();
+        let opened = open_chain().unwrap();
+        let whole = length == second.len();
+        assert_eq!(opened.head.seq, if whole { 2 } else { 1 });
+        assert_eq!(opened.cut.is_some(), !whole && length > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_does_not_follow_on_the_one_before_is_damage() {
+    let folder = Folder::new();
+    let running = Running::in_pieces(&folder.audit(), 100);
+    for reason in ["one", "two"] {
+        running.record(reason).await.unwrap();
+    }
+    running.stop();
+    let path = |number| folder.audit().join(Chain::Trail.file_name(number));
+    fs::remove_file(path(3)).unwrap();
+    let first = fs::read(path(1)).unwrap();
+    let (half, _) = first.split_at(50);
+    let mut changed = first.clone();
+    changed[30] ^= 1;
+    for (content, at, problem) in [
+        (half, 0, "it is half-written, and others follow"),
+        (
+            &changed[..],
+            0,
+            "it does not hold the digest of the line before",
+        ),
+        (b"{}\n", 0, "it is no audit record"),
+    ] {
+        fs::write(path(1), content).unwrap();
+        assert_eq!(damage(&folder), Some((at, problem)));
+    }
+    // What was removed by its age is not missed, as long as a line is left.
+    fs::remove_file(path(1)).unwrap();
+    drop(open(&folder.audit()).unwrap());
+    fs::write(path(2), b"").unwrap();
+    assert_eq!(
+        damage(&folder),
+        Some((0, "the segment before it is missing"))
+    );
+}
+
+#[tokio::test]
+async fn what_others_may_reach_is_refused_in_every_segment() {
+    let folder = Folder::new();
+    let running = Running::in_pieces(&folder.audit(), 100);
+    running.record("one").await.unwrap();
+    running.stop();
+    let first = folder.segment();
+    fs::set_permissions(&first, Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(
+        open(&folder.audit()),
+        Err(AuditError::TooWide { mode: 0o644, .. })
+    ));
+    fs::remove_file(&first).unwrap();
+    symlink("00000002.jsonl", &first).unwrap();
+    assert!(matches!(
+        open(&folder.audit()),
+        Err(AuditError::NotAFile { .. })
+    ));
 }
 
 #[tokio::test]
@@ -253,7 +338,7 @@ proptest! {
         let folder = Folder::new();
         drop(open(&folder.audit()).unwrap());
         fs::write(folder.segment(), &bytes).unwrap();
-        let opened = super::Segment::open(&folder.audit());
+        let opened = super::Segment::open(&AuditFolder::open(&folder.audit()).unwrap(), Chain::Trail);
         let left = fs::read(folder.segment()).unwrap();
         match opened {
             Ok(opened) => {

@@ -1,5 +1,5 @@
 use crate::audit::{
-    AuditError, Trail,
+    AuditError, Chain, Trail,
     testing::{Folder, Running},
 };
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
@@ -54,6 +54,47 @@ async fn more_lines_than_one_read_holds_are_all_told() {
     assert_eq!(reasons[0], "2");
     assert_eq!(reasons[2_998], "3000");
     running.stop();
+}
+
+#[tokio::test]
+async fn a_tail_goes_on_across_segments() {
+    let folder = Folder::new();
+    let running = Running::in_pieces(&folder.audit(), 1_000);
+    let record = async |from: u32, to: u32| {
+        for n in from..=to {
+            running.record(format!("{n}")).await.unwrap();
+        }
+    };
+    record(1, 50).await;
+    let mut lines = pin!(running.trail.tail(48, true));
+    record(51, 100).await;
+    for n in 3..=100 {
+        assert_eq!(next(&mut lines).await, n.to_string());
+    }
+    assert!(folder.segments(Chain::Trail).len() > 10);
+    assert_eq!(reasons(&running.trail, 1_000).await.len(), 100);
+}
+
+#[tokio::test]
+async fn a_slow_follower_misses_only_what_was_removed() {
+    let folder = Folder::new();
+    let running = Running::in_pieces(&folder.audit(), 1_000);
+    running.record("1").await.unwrap();
+    let mut lines = pin!(running.trail.tail(1, true));
+    assert_eq!(next(&mut lines).await, "1");
+    for n in 2..=40 {
+        running.record(format!("{n}")).await.unwrap();
+    }
+    let numbers = folder.segments(Chain::Trail);
+    for number in &numbers[1..numbers.len() - 1] {
+        fs::remove_file(folder.audit().join(Chain::Trail.file_name(*number))).unwrap();
+    }
+    running.trail.close().await;
+    let mut last = "1".to_owned();
+    while let Some(line) = lines.next().await {
+        last = reason(&line.unwrap());
+    }
+    assert_eq!(last, "40");
 }
 
 #[tokio::test]

@@ -1,11 +1,7 @@
-use super::TrailWriter;
-use crate::{
-    audit::{
-        AuditError, Durability, Trail, TrailConfig,
-        segment::Medium,
-        testing::{Folder, Running, clock, event, open, root_may, verified},
-    },
-    telemetry::AuditMetrics,
+use crate::audit::{
+    AuditError, Chain, Durability, Trail, TrailConfig, TrailWriter,
+    segment::{MAX_LINE_BYTES, Medium},
+    testing::{Folder, Running, clock, event, open, root_may, verified},
 };
 use futures_util::{FutureExt as _, future::join_all};
 use parking_lot::Mutex;
@@ -81,8 +77,8 @@ fn faulty(
 ) -> (Trail, TrailWriter, Arc<Mutex<Faults>>) {
     let (trail, mut writer) = open(&folder.audit()).unwrap();
     let faults = Arc::<Mutex<Faults>>::default();
-    writer.probe_interval = SOON;
-    writer.segment.medium = Box::new(Faulty {
+    writer.trail.probe_interval = SOON;
+    writer.trail.segment.medium = Box::new(Faulty {
         file: OpenOptions::new()
             .append(true)
             .open(folder.segment())
@@ -116,15 +112,15 @@ async fn nobody_is_answered_before_the_record_is_durable() {
     let folder = Folder::new();
     let (open_gate, gate) = mpsc::channel();
     let (trail, writer, _) = faulty(&folder, Some(gate));
-    let durable = trail.durable.clone();
+    let durable = writer.trail.durable();
     let running = Running::run(trail, writer);
     let mut record = Box::pin(running.record("one"));
     assert!(record.as_mut().now_or_never().is_none());
-    assert_eq!(*durable.borrow(), 0);
+    assert_eq!(durable.borrow().end.offset, 0);
     open_gate.send(()).unwrap();
     record.await.unwrap();
     assert_eq!(
-        *durable.borrow(),
+        durable.borrow().end.offset,
         fs::metadata(folder.segment()).unwrap().len()
     );
     drop(open_gate);
@@ -166,7 +162,7 @@ async fn more_records_than_the_queue_holds_all_get_in() {
 async fn a_failed_write_leaves_nothing_and_refuses_until_a_probe_succeeds() {
     let folder = Folder::new();
     let (trail, mut writer, faults) = faulty(&folder, None);
-    writer.probe_interval = Duration::from_secs(3600);
+    writer.trail.probe_interval = Duration::from_secs(3600);
     let running = Running::run(trail, writer);
     running.record("one").await.unwrap();
     faults.lock().short_writes = vec![20];
@@ -186,7 +182,7 @@ async fn a_failed_write_leaves_nothing_and_refuses_until_a_probe_succeeds() {
 async fn the_trail_tells_of_a_time_when_it_could_not_be_written() {
     let folder = Folder::new();
     let (trail, writer, faults) = faulty(&folder, None);
-    let metrics = writer.metrics.clone();
+    let metrics = writer.trail.metrics.clone();
     let running = Running::run(trail, writer);
     faults.lock().short_writes = vec![7, 300, 0];
     running.record("one").await.unwrap_err();
@@ -205,22 +201,22 @@ async fn the_trail_tells_of_a_time_when_it_could_not_be_written() {
 fn a_queue_that_is_never_empty_does_not_put_a_probe_off() {
     let folder = Folder::new();
     let (trail, mut writer, faults) = faulty(&folder, None);
-    writer.probe_interval = Duration::ZERO;
+    writer.trail.probe_interval = Duration::ZERO;
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let mut messages = Vec::new();
     faults.lock().short_writes = vec![0];
     let mut one = Box::pin(trail.record(event("one")));
     assert!(one.as_mut().now_or_never().is_none());
-    assert!(writer.wait(&runtime, &mut messages));
-    writer.handle(&mut messages);
+    assert!(writer.trail.wait(&runtime, &mut messages));
+    writer.trail.handle(&mut messages);
     runtime.block_on(one).unwrap_err();
 
     let mut two = Box::pin(trail.record(event("two")));
     assert!(two.as_mut().now_or_never().is_none());
-    assert!(writer.wait(&runtime, &mut messages));
-    assert!(messages.is_empty() && writer.outage.is_none());
-    assert!(writer.wait(&runtime, &mut messages));
-    writer.handle(&mut messages);
+    assert!(writer.trail.wait(&runtime, &mut messages));
+    assert!(messages.is_empty() && writer.trail.outage.is_none());
+    assert!(writer.trail.wait(&runtime, &mut messages));
+    writer.trail.handle(&mut messages);
     runtime.block_on(two).unwrap();
     assert_eq!(reasons(&folder), [REPAIRED, "two"]);
 }
@@ -261,7 +257,7 @@ async fn nothing_is_written_behind_bytes_that_cannot_be_cut_away() {
 async fn events_recorded_together_are_all_there_or_none() {
     let folder = Folder::new();
     let running = Running::start(&folder.audit());
-    let long = "x".repeat(super::MAX_LINE_BYTES);
+    let long = "x".repeat(MAX_LINE_BYTES);
     let refusal = running
         .trail
         .record_all(vec![event("one"), event(long.clone())])
@@ -331,7 +327,7 @@ async fn without_syncs_records_are_written_all_the_same() {
     let folder = Folder::new();
     let config = TrailConfig {
         durability: Durability::Write,
-        metrics: AuditMetrics::default(),
+        ..TrailConfig::default()
     };
     let metrics = config.metrics.clone();
     let (trail, writer) = Trail::open(&folder.audit(), config, clock()).unwrap();
@@ -367,13 +363,10 @@ async fn a_full_disk_refuses_and_a_disk_with_space_again_records() {
     let Some(_disk) = SmallDisk::mount(dir.path()) else {
         return;
     };
-    let (filler, segment) = (
-        dir.path().join("filler"),
-        dir.path().join("audit/00000001.jsonl"),
-    );
+    let (filler, audit) = (dir.path().join("filler"), dir.path().join("audit"));
     fs::write(&filler, [0; 32 * 1024]).unwrap();
-    let (trail, mut writer) = open(&dir.path().join("audit")).unwrap();
-    writer.probe_interval = SOON;
+    let (trail, mut writer) = open(&audit).unwrap();
+    writer.trail.probe_interval = SOON;
     let running = Running::run(trail, writer);
     let mut recorded = 0;
     let refusal = loop {
@@ -386,14 +379,14 @@ async fn a_full_disk_refuses_and_a_disk_with_space_again_records() {
     assert!(
         matches!(&refusal, AuditError::Unwritable(error) if error.kind() == ErrorKind::StorageFull)
     );
-    assert!(!verified(&segment).is_empty());
+    assert!(!verified(&audit, Chain::Trail).is_empty());
 
     // A small event of the trail's own may still have fitted; no space at all is left.
     fs::remove_file(&filler).unwrap();
     recording(&running.trail, true).await;
     running.record("y".repeat(1000)).await.unwrap();
     running.stop();
-    let lines = verified(&segment);
+    let lines = verified(&audit, Chain::Trail);
     let repaired = lines
         .iter()
         .rfind(|line| line["event"] == "repaired")
@@ -415,7 +408,7 @@ const CHILD: &str = "SYMBOLON_TEST_AUDIT_FOLDER";
 
 /// Records from eight sides at once until it is killed, and says what is durable.
 async fn record_for_ever(dir: &Path) {
-    let running = Running::start(dir);
+    let running = Running::in_pieces(dir, 10_000);
     let side = async |side: u32| {
         for n in 0_u64.. {
             let reason = format!("{side}-{n}-{}", std::process::id());
@@ -457,6 +450,7 @@ fn a_killed_agent_loses_no_confirmed_record() {
     drop(open(&folder.audit()).unwrap());
     let recorded = reasons(&folder);
     assert!(confirmed.len() >= 384);
+    assert!(folder.segments(Chain::Trail).len() > 5);
     for reason in confirmed {
         assert!(
             recorded.iter().any(|line| line.starts_with(&reason)),
@@ -469,7 +463,7 @@ fn a_killed_agent_loses_no_confirmed_record() {
 async fn what_announces_another_record_shares_its_sync() {
     let folder = Folder::new();
     let (trail, mut writer, faults) = faulty(&folder, None);
-    writer.linger = Duration::from_secs(3600);
+    writer.trail.linger = Duration::from_secs(3600);
     let running = Running::run(trail, writer);
     let first = running.trail.enqueue(event("first")).await.unwrap();
     running.record("second").await.unwrap();
