@@ -18,10 +18,14 @@
 //! segments and checkpoints. `agent/doc/audit.md` describes every event and field.
 
 mod batch;
+mod begin;
 mod chain;
+mod checkpoint;
 mod error;
 mod event;
 mod folder;
+mod keeper;
+mod ledger;
 mod read;
 mod retention;
 mod segment;
@@ -34,11 +38,16 @@ mod writer;
 
 pub use chain::{Chain, Digest, Head, Link, Position};
 
+pub use checkpoint::{
+    CHECKPOINTS_FILE, Checkpoint, CheckpointConfig, CheckpointKey, CheckpointKeyError, Jwk,
+    OLDER_CHECKPOINTS_FILE, PUBLIC_KEY_FILE, ReadHead,
+};
 pub use error::AuditError;
 pub use event::{
     AcceptedWeaknesses, Authority, Credential, CredentialKind, Event, Kind, Outcome, Process,
     Summary,
 };
+pub use ledger::{Cause, Origin};
 pub use read::{Line, Lines, Reader, SegmentFile};
 pub use tail::MAX_TAIL_LINES;
 pub use threads::TrailWriter;

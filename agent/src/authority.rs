@@ -34,6 +34,7 @@ mod vault;
 pub use bundle::{BundleContents, TrustBundle, X509Authority};
 pub use embedded::EmbeddedCa;
 pub use error::AuthorityError;
+pub(crate) use key_directory::KeyDirectory;
 pub use key_directory::KeyDirectoryError;
 pub use operator::OperatorCaError;
 pub use pem::PemError;

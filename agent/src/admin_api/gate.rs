@@ -8,12 +8,8 @@
 
 use super::roles;
 use crate::{
-    audit::{self, Event, Kind, Trail},
-    operators::{Identified, Person, Roles, Roster},
-    server::{self, Admit, Caller as _, Refused},
-    supervisor::Supervisor,
-    transport::Question,
-    workloads::{Caller, ConnectionPlace, Quota, QuotaLimits, WorkloadGate, Workloads},
+    audit::{Cause, Event, Kind, Origin, Trail},
+    server::{self, Admit, Refused},
 };
 use parking_lot::Mutex;
 use refusals::{REFUSED_PAUSE, Refusals};
@@ -501,7 +497,18 @@ impl Admit for OperatorGate {
 
     fn refused(&self, why: &Refused) -> impl Future<Output = ()> + Send {
         tracing::warn!(%why, "connection to the admin socket refused");
-        std::future::ready(())
+        let event = Event::new(Kind::Refused)
+            .operation("connect")
+            .reason(why.to_string());
+        let cause = Cause {
+            origin: Origin::default(),
+            kind: Kind::Refused,
+            word: "connect",
+            process: None,
+        };
+        // In the trail's queue before the next connection is looked at, or counted: a
+        // flood of refusals neither grows in memory nor is lost.
+        drop(self.trail.of_caller(cause, || event));
     }
 }
 

@@ -3,7 +3,10 @@
 
 use super::{RunError, operators};
 use crate::{
-    audit::{Authority as AuditedAuthority, Event, Kind, Trail, TrailConfig, TrailWriter},
+    audit::{
+        Authority as AuditedAuthority, CallersLimits, CheckpointConfig, Event, Kind, Limits, Trail,
+        TrailConfig, TrailWriter,
+    },
     authority::{
         Authority, AuthorityConfig, AuthorityEvent, AuthorityInfo, EmbeddedCa, OperatorCa,
     },
@@ -160,13 +163,29 @@ fn audit(
     metrics: &Metrics,
     clock: &SharedClock,
 ) -> Result<(Trail, TrailWriter), RunError> {
+    let wanted = &config.audit;
+    let trail = Limits {
+        segment_bytes: wanted.segment_bytes,
+        segment_age: wanted.segment_age,
+        retention: wanted.retention,
+        max_bytes: wanted.max_bytes,
+    };
     let settings = TrailConfig {
-        durability: match config.audit.durability {
+        durability: match wanted.durability {
             config::Durability::Sync => crate::audit::Durability::Sync,
             config::Durability::Write => crate::audit::Durability::Write,
         },
         metrics: metrics.audit.clone(),
-        ..TrailConfig::default()
+        trail,
+        callers: CallersLimits::of(trail, wanted.callers_retention, wanted.callers_max_bytes),
+        min_free_bytes: wanted.min_free_bytes,
+        checkpoints: Some(CheckpointConfig {
+            keys: config.data_dir.join("keys"),
+            file: wanted.checkpoint_file.clone(),
+            records: wanted.checkpoint_records.into(),
+            interval: wanted.checkpoint_interval,
+            key_ttl: wanted.checkpoint_key_ttl,
+        }),
     };
     let directory = config.data_dir.join("audit");
     Ok(Trail::open(&directory, settings, Arc::clone(clock))?)

@@ -1,5 +1,6 @@
 //! Why the trail cannot be opened, written or read.
 
+use super::checkpoint::CheckpointKeyError;
 use crate::canonical::CanonicalError;
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -51,6 +52,10 @@ pub enum AuditError {
         problem: &'static str,
     },
 
+    /// The key that signs checkpoints cannot be used.
+    #[error("{0}")]
+    Key(Arc<CheckpointKeyError>),
+
     // The machine's.
     /// A system call failed while the trail was opened or read.
     #[error("cannot {step} {path}: {source}")]
@@ -79,6 +84,11 @@ pub enum AuditError {
 }
 
 impl AuditError {
+    /// For `map_err`.
+    pub(super) fn key(error: CheckpointKeyError) -> Self {
+        Self::Key(Arc::new(error))
+    }
+
     /// For `map_err`: a failed `step` on `path`.
     pub(super) fn io<E: Into<io::Error>>(
         step: &'static str,

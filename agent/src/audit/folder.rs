@@ -12,7 +12,7 @@ use rustix::{
 use std::{
     collections::BTreeMap,
     fs::{DirBuilder, File, TryLockError},
-    io,
+    io::{self, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::Path,
     sync::Arc,
@@ -137,6 +137,27 @@ impl Folder {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// Gives a file another name, in place of what has that.
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.handle, from, &self.handle, to)?)
+    }
+
+    /// Writes a small file whole or not at all.
+    pub(super) fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let temporary = format!(".tmp-{name}");
+        let mut file = self.open_file(&temporary, OFlags::TRUNC)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        self.rename(&temporary, name)?;
+        self.sync()
+    }
+
+    /// Bytes that the agent may still write to its file system.
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
+        let space = rustix::fs::fstatvfs(&self.handle)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
 
     /// Makes the names of its files survive a loss of power.

@@ -12,13 +12,23 @@ use super::{
     trail::Limits,
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, os::unix::fs::FileExt as _, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::FileExt as _,
+    time::{Duration, SystemTime},
+};
+use tokio::time::Instant;
+
+/// How long after one segment the next may go by its age.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// The segments of a chain that are not written any more.
 #[derive(Debug)]
 pub(super) struct Shelf {
     chain: Chain,
     segments: BTreeMap<u32, Closed>,
+    /// When the next one may go by its age.
+    next_by_age: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +62,7 @@ impl Shelf {
         let closed = |(number, bytes)| (number, Closed { bytes, ended: None });
         Self {
             chain,
+            next_by_age: Instant::now(),
             segments: found.into_iter().map(closed).collect(),
         }
     }
@@ -71,7 +82,7 @@ impl Shelf {
 
     /// What has to go now, with `open` bytes in the segment that is being written.
     ///
-    /// By its age one segment goes at a time: a clock that is set wrong must not
+    /// By its age one segment goes in a while: a clock that is set wrong must not
     /// cost the whole trail before somebody notices.
     pub(super) fn doomed(
         &mut self,
@@ -92,6 +103,9 @@ impl Shelf {
             let reason = "the segments had more bytes than are kept";
             return self.describe(folder, numbers, reason).map(Some);
         }
+        if Instant::now() < self.next_by_age {
+            return Ok(None);
+        }
         let Some((number, ended)) = self.oldest(folder)? else {
             return Ok(None);
         };
@@ -99,6 +113,7 @@ impl Shelf {
         if age <= limits.retention {
             return Ok(None);
         }
+        self.next_by_age = Instant::now() + PAUSE;
         let reason = "the segment was older than segments are kept";
         self.describe(folder, vec![number], reason).map(Some)
     }

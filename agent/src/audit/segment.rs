@@ -285,7 +285,7 @@ fn head(
                 .seq,
             digest: Digest::of(&line),
         }),
-        None => before()?.or((number == 1).then_some(Head::GENESIS)),
+        None => before()?.or_else(|| (number == 1).then_some(Head::GENESIS)),
     };
     // What stood before the oldest segment that is left was removed by its age.
     if let Some(before) = before {

@@ -4,33 +4,9 @@
 //! before what the agent issues. A third thread keeps house: what may take its
 //! time, and what nobody waits for.
 
-use super::{
-    AuditError,
-    chain::Chain,
-    folder::Folder,
-    trail::Health,
-    writer::{ChainWriter, Message},
-};
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError},
-    },
-    thread,
-    time::Duration,
-};
-use tokio::sync::{mpsc, watch};
-
-/// How often the writers are told that time goes by.
-const TICK: Duration = Duration::from_secs(1);
-
-/// What a writer leaves to the thread that keeps house.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chore {
-    /// This segment goes; the chain tells so.
-    Remove(Chain, u32),
-}
+use super::{AuditError, keeper::Keeper, trail::Health, writer::ChainWriter};
+use std::{fmt, sync::Arc, thread};
+use tokio::sync::watch;
 
 /// Writes the trail until it is closed; run it on a thread of its own.
 pub struct TrailWriter {
@@ -73,60 +49,10 @@ impl TrailWriter {
                 .spawn_scoped(scope, || keeper.run())
                 .map_err(failed())?;
             let written = trail.run();
-            written.and(callers.join().unwrap_or(Err(AuditError::Closed)))
+            let callers = callers.join().unwrap_or(Err(AuditError::Closed));
+            written.and(callers)
         });
         drop(health);
         written
-    }
-}
-
-/// Keeps house.
-pub(super) struct Keeper {
-    pub(super) folder: Arc<Folder>,
-    pub(super) chores: Receiver<Chore>,
-    pub(super) queues: [mpsc::WeakSender<Message>; 2],
-}
-
-impl Keeper {
-    /// Works until both writers are gone.
-    fn run(self) {
-        loop {
-            match self.chores.recv_timeout(TICK) {
-                Ok(chore) => self.see_to(chore),
-                Err(RecvTimeoutError::Timeout) => self.tick(),
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    }
-
-    /// What was left to do until now.
-    #[cfg(test)]
-    pub(super) fn tidy(&self) {
-        while let Ok(chore) = self.chores.try_recv() {
-            self.see_to(chore);
-        }
-    }
-
-    fn see_to(&self, chore: Chore) {
-        match chore {
-            Chore::Remove(chain, number) => self.remove(chain, number),
-        }
-    }
-
-    fn tick(&self) {
-        for queue in self.queues.iter().filter_map(mpsc::WeakSender::upgrade) {
-            // A writer that has too much to do is told the next time.
-            if queue.try_send(Message::Tend).is_err() {
-                tracing::trace!("an audit writer is busy");
-            }
-        }
-    }
-
-    fn remove(&self, chain: Chain, number: u32) {
-        let removed = self.folder.remove_segment(chain, number);
-        if let Err(error) = removed.and_then(|()| self.folder.sync()) {
-            tracing::error!(%error, chain = chain.as_str(), number,
-                "an old audit segment cannot be removed");
-        }
     }
 }

@@ -1,19 +1,20 @@
 //! The handle by which everybody else records and reads.
 
 use super::{
-    AuditError, Event, Reader, TrailWriter,
-    chain::Chain,
-    folder::Folder,
+    AuditError, Cause, CheckpointConfig, Event, Reader, TrailWriter, begin,
+    ledger::Ledger,
     tail::{self, Source},
-    threads::Keeper,
-    writer::{ChainWriter, Message, Pace, Parts, Reply},
+    writer::{ChainWriter, Message, Pace, Reply},
 };
 use crate::{clock::SharedClock, telemetry::AuditMetrics};
-use futures_util::Stream;
+use futures_util::{
+    FutureExt as _, Stream,
+    future::{self, BoxFuture},
+};
 use std::{
     io,
     path::Path,
-    sync::{Arc, mpsc as std_mpsc},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -43,6 +44,10 @@ pub struct TrailConfig {
     pub trail: Limits,
     /// How much is kept of what callers without an identity cause.
     pub callers: CallersLimits,
+    /// Where less space than this is left, what callers cause is not recorded any more.
+    pub min_free_bytes: u64,
+    /// How checkpoints are made; without, there are none.
+    pub checkpoints: Option<CheckpointConfig>,
 }
 
 /// How much of a chain is kept, and in which pieces.
@@ -72,6 +77,24 @@ impl Default for Limits {
 /// As [`Limits`], with other defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallersLimits(pub Limits);
+
+impl CallersLimits {
+    /// These, in segments small enough that one less is no great loss.
+    #[must_use]
+    pub const fn of(trail: Limits, retention: Duration, max_bytes: u64) -> Self {
+        let eighth = max_bytes / 8;
+        Self(Limits {
+            segment_bytes: if eighth < trail.segment_bytes {
+                eighth
+            } else {
+                trail.segment_bytes
+            },
+            segment_age: trail.segment_age,
+            retention,
+            max_bytes,
+        })
+    }
+}
 
 impl Default for CallersLimits {
     fn default() -> Self {
@@ -114,6 +137,7 @@ pub struct Trail {
     records: mpsc::Sender<Message>,
     health: watch::Receiver<Health>,
     callers: mpsc::Sender<Message>,
+    ledger: Arc<Ledger>,
     sources: [Source; 2],
 }
 
@@ -130,40 +154,25 @@ impl Trail {
         config: TrailConfig,
         clock: SharedClock,
     ) -> Result<(Self, TrailWriter), AuditError> {
-        let folder = Arc::new(Folder::open(dir)?);
         let (records, queue) = mpsc::channel(QUEUE);
         let (callers, callers_queue) = mpsc::channel(QUEUE);
-        let (keeper, chores) = std_mpsc::channel();
-        let health = watch::Sender::default();
-        let parts = |queue, limits| Parts {
-            queue,
-            limits,
-            durability: config.durability,
-            metrics: config.metrics.clone(),
-            clock: Arc::clone(&clock),
-            health: health.clone(),
-            keeper: keeper.clone(),
+        let counter = config.metrics.summarized.clone();
+        let ledger = Arc::new(Ledger::new(Arc::clone(&clock), counter));
+        let ends = begin::Ends {
+            senders: [records.clone(), callers.clone()],
+            queues: [queue, callers_queue],
+            ledger: Arc::clone(&ledger),
         };
-        let trail_parts = parts(queue, config.trail);
-        let caller_parts = parts(callers_queue, config.callers.0);
-        let writer = TrailWriter {
-            trail: ChainWriter::open(&folder, Chain::Trail, trail_parts)?,
-            callers: ChainWriter::open(&folder, Chain::Callers, caller_parts)?,
-            keeper: Keeper {
-                queues: [records.downgrade(), callers.downgrade()],
-                folder: Arc::clone(&folder),
-                chores,
-            },
-            health,
-        };
+        let writer = begin::writer(dir, config, clock, ends)?;
         let source = |chain: &ChainWriter| Source {
-            dir: Arc::clone(folder.path()),
+            dir: Arc::clone(writer.keeper.folder.path()),
             chain: chain.chain(),
             durable: chain.durable(),
         };
         let trail = Self {
             records,
             callers,
+            ledger,
             health: writer.health.subscribe(),
             sources: [source(&writer.trail), source(&writer.callers)],
         };
@@ -252,6 +261,42 @@ impl Trail {
             reply,
         });
         Ok(())
+    }
+
+    /// Records what a caller without an identity caused: one by one up to a rate, and
+    /// durable when the future resolves; beyond that it is counted, and nobody waits.
+    /// Either way it has its place before what comes later.
+    ///
+    /// # Errors
+    /// As [`Self::record`], but what cannot be written now is counted.
+    pub fn of_caller(
+        &self,
+        cause: Cause,
+        event: impl FnOnce() -> Event,
+    ) -> BoxFuture<'static, Result<(), AuditError>> {
+        if !self.ledger.admit(&cause) {
+            return future::ready(Ok(())).boxed();
+        }
+        let Ok(place) = self.callers.try_reserve() else {
+            self.ledger.count(&cause);
+            return future::ready(Ok(())).boxed();
+        };
+        let (reply, durable) = oneshot::channel::<Reply>();
+        place.send(Message::Record {
+            events: vec![event()],
+            pace: Pace::WithTheNext,
+            reply,
+        });
+        let ledger = Arc::clone(&self.ledger);
+        async move {
+            let recorded = durable.await.unwrap_or(Err(AuditError::Closed));
+            if let Err(AuditError::Unwritable(_)) = recorded {
+                ledger.count(&cause);
+                return Ok(());
+            }
+            recorded
+        }
+        .boxed()
     }
 
     /// Lets the writer finish once everything recorded so far is durable; records

@@ -12,9 +12,10 @@ use super::{
     chain::{Chain, Head, Position},
     event::rfc3339,
     folder::Folder,
+    keeper::Chore,
+    ledger::Ledger,
     retention::{Doomed, Shelf},
     segment::{Cut, Opened, Segment},
-    threads::Chore,
     trail::{Durability, Health, Limits},
 };
 use crate::{clock::SharedClock, telemetry::AuditMetrics};
@@ -96,6 +97,10 @@ pub(super) struct ChainWriter {
     health: watch::Sender<Health>,
     durable: watch::Sender<Durable>,
     keeper: std_mpsc::Sender<Chore>,
+    /// What is counted and not recorded one by one, where this chain tells of it.
+    ledger: Option<Arc<Ledger>>,
+    /// Records between checkpoints, and the number of the last one that asked for one.
+    checkpoint: (u64, u64),
     pub(super) probe_interval: Duration,
     linger: Duration,
     /// What was cut away at the start and is not yet told.
@@ -132,6 +137,8 @@ pub(super) struct Parts {
     pub(super) clock: SharedClock,
     pub(super) health: watch::Sender<Health>,
     pub(super) keeper: std_mpsc::Sender<Chore>,
+    pub(super) ledger: Option<Arc<Ledger>>,
+    pub(super) checkpoint_records: u64,
 }
 
 impl ChainWriter {
@@ -165,6 +172,8 @@ impl ChainWriter {
             clock: parts.clock,
             health: parts.health,
             keeper: parts.keeper,
+            ledger: parts.ledger,
+            checkpoint: (parts.checkpoint_records, head.seq),
             probe_interval: PROBE_INTERVAL,
             linger: LINGER,
             cut,
@@ -196,6 +205,7 @@ impl ChainWriter {
         while self.wait(&runtime, &mut messages) {
             self.handle(&mut messages);
         }
+        self.summarize(true);
         Ok(())
     }
 
@@ -320,6 +330,11 @@ impl ChainWriter {
             self.metrics.commit_duration.observe(took);
             self.metrics.batch.observe(batch.kinds.len() as f64);
         }
+        let (every, last) = self.checkpoint;
+        if self.head.seq - last >= every {
+            self.checkpoint.1 = self.head.seq;
+            self.leave(Chore::Checkpoint);
+        }
         for kind in batch.kinds {
             let records = &self.metrics.records;
             records.get_or_create(&kind.as_str().into()).inc();
@@ -350,6 +365,7 @@ impl ChainWriter {
         if self.outage.is_some() {
             return;
         }
+        self.summarize(false);
         let now = self.clock.now();
         let age = |begun| now.duration_since(begun).unwrap_or_default();
         let is_old = self
@@ -402,10 +418,29 @@ impl ChainWriter {
         }
         self.shelf.forget(&doomed.numbers);
         for number in doomed.numbers {
-            let chore = Chore::Remove(self.chain, number);
-            if self.keeper.send(chore).is_err() {
-                tracing::debug!("an audit segment is removed after the next start");
-            }
+            self.leave(Chore::Remove(self.chain, number));
+        }
+    }
+
+    fn leave(&self, chore: Chore) {
+        if self.keeper.send(chore).is_err() {
+            tracing::debug!(?chore, "nobody keeps house for the audit trail any more");
+        }
+    }
+
+    /// Records what was counted, as far as that is due.
+    fn summarize(&mut self, all: bool) {
+        let Some(ledger) = self.ledger.clone() else {
+            return;
+        };
+        let due = ledger.take_due(all);
+        if due.is_empty() {
+            return;
+        }
+        let mut batch = self.batch();
+        let added = batch.add(due.events(), &self.clock);
+        if added.is_err() || !self.commit(batch) {
+            ledger.give_back(due);
         }
     }
 
@@ -416,8 +451,12 @@ impl ChainWriter {
         if let Some(outage) = &mut self.outage {
             outage.next_probe = next_probe;
         } else {
+            let consequence = match self.chain {
+                Chain::Trail => "whatever must be recorded is refused",
+                Chain::Callers => "what callers cause is counted",
+            };
             tracing::error!(%error, path = %self.segment.path().display(),
-                "the audit trail cannot be written; whatever must be recorded is refused");
+                "the audit trail cannot be written; {consequence}");
             let since = self.clock.now();
             if self.chain == Chain::Trail {
                 self.health.send_replace(Health::Refusing {
@@ -452,7 +491,9 @@ impl ChainWriter {
 
     fn count_refused(&mut self, events: usize) {
         let events = u64::try_from(events).unwrap_or(u64::MAX);
-        self.metrics.refused.inc_by(events);
+        if self.chain == Chain::Trail {
+            self.metrics.refused.inc_by(events);
+        }
         if let Some(outage) = &mut self.outage {
             outage.refused += events;
         }

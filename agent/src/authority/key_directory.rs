@@ -60,14 +60,14 @@ pub enum KeyDirectoryError {
 
 /// An opened directory of secrets.
 #[derive(Debug)]
-pub(super) struct KeyDirectory {
+pub(crate) struct KeyDirectory {
     path: PathBuf,
     handle: OwnedFd,
 }
 
 impl KeyDirectory {
     /// Opens `path`, which is made if it is not there; its parent has to be.
-    pub(super) fn open(path: &Path) -> Result<Self, KeyDirectoryError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, KeyDirectoryError> {
         let error = |errno: Errno| KeyDirectoryError::Io {
             path: path.to_owned(),
             source: errno.into(),
@@ -86,12 +86,12 @@ impl KeyDirectory {
     }
 
     /// The path of one of its files, for messages.
-    pub(super) fn path_of(&self, name: &str) -> PathBuf {
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// The content of a file, or nothing if there is no such file.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         name: &str,
         limit: usize,
@@ -115,7 +115,7 @@ impl KeyDirectory {
     }
 
     /// Writes a file whole: after it returns the content is durable, whatever it was before.
-    pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<(), KeyDirectoryError> {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), KeyDirectoryError> {
         let temporary = format!("{TEMPORARY}{name}");
         self.replace(&temporary, name, content).map_err(|source| {
             // What is left of it is in the way of the next try. The first error is the one to tell.
@@ -137,7 +137,7 @@ impl KeyDirectory {
     }
 
     /// Removes a file; that it is not there is no error.
-    pub(super) fn remove(&self, name: &str) -> Result<(), KeyDirectoryError> {
+    pub(crate) fn remove(&self, name: &str) -> Result<(), KeyDirectoryError> {
         match fs::unlinkat(&self.handle, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(self.error(name, errno.into())),
@@ -145,7 +145,7 @@ impl KeyDirectory {
     }
 
     /// The names of its files. Temporary ones, which a crash has left, are removed first.
-    pub(super) fn names(&self) -> Result<Vec<String>, KeyDirectoryError> {
+    pub(crate) fn names(&self) -> Result<Vec<String>, KeyDirectoryError> {
         let listing = |errno: Errno| self.error("", errno.into());
         let mut names = Vec::new();
         for entry in fs::Dir::read_from(&self.handle).map_err(listing)? {

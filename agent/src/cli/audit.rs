@@ -1,17 +1,23 @@
-//! `symbolon audit tail`: the last events, and those that follow.
+//! `symbolon audit tail`: the last events, and those that follow; `audit key`: what
+//! verifies the checkpoints.
 //!
 //! Lines are shown in the form of the trail itself: `-o json` prints them byte
 //! for byte (but for a terminal), since their hashes chain. A table is a summary of them.
 
 use super::{
     console::Console,
-    failure::Failure,
+    failure::{Exit, Failure},
     output::{Format, Look, View, printable, visible_json},
     socket::AdminArgs,
 };
+use crate::audit::{CheckpointKey, Jwk, PUBLIC_KEY_FILE};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 use symbolon_proto::admin::TailAuditRequest;
 
 /// More lines the agent does not send at once.
@@ -29,6 +35,7 @@ pub(super) struct AuditArgs {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     Tail(TailArgs),
+    Key(KeyArgs),
 }
 
 /// Print the last events of the audit trail
@@ -47,9 +54,65 @@ struct TailArgs {
     follow: bool,
 }
 
+/// Print the public key that verifies the trail's checkpoints
+///
+/// Reads the data directory; the agent need not run. `-o json` prints a JWK, else PEM.
+/// Keep a copy where the trail's writer cannot reach it: what it verifies, nobody can
+/// have made without the agent's private key.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  symbolon audit key > checkpoint.pub
+  symbolon audit key --data-dir /mnt/copy -o json")]
+struct KeyArgs {
+    /// The agent's data directory
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    fn run(self, console: &mut Console) -> Result<(), Failure> {
+        let dir = self
+            .data_dir
+            .or_else(|| console.directories.data().map(Path::to_owned))
+            .ok_or_else(|| {
+                Failure::new(Exit::Usage, "say where the data directory is (--data-dir)")
+            })?;
+        let path = dir.join("audit").join(PUBLIC_KEY_FILE);
+        let pem = fs::read_to_string(&path).map_err(|error| {
+            let exit = match error.kind() {
+                io::ErrorKind::NotFound => Exit::NotFound,
+                io::ErrorKind::PermissionDenied => Exit::Denied,
+                _ => Exit::Failed,
+            };
+            Failure::new(exit, format!("{}: {error}", path.display()))
+        })?;
+        let public = CheckpointKey::from_pem(&pem)
+            .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;
+        match console.format {
+            None | Some(Format::Table) => console.write(CheckpointKey::pem(&public).as_bytes()),
+            Some(_) => console.show(&PublicKeyView(CheckpointKey::jwk(&public))),
+        }
+    }
+}
+
+/// The key as a JWK.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct PublicKeyView(Jwk);
+
+impl View for PublicKeyView {
+    fn table(&self, _: &Look) -> String {
+        String::new()
+    }
+}
+
 impl AuditArgs {
     pub(super) async fn run(self, console: &mut Console) -> Result<(), Failure> {
-        let AuditCommand::Tail(TailArgs { last, follow }) = self.command;
+        let TailArgs { last, follow } = match self.command {
+            AuditCommand::Tail(args) => args,
+            AuditCommand::Key(args) => return args.run(console),
+        };
         let link = self.admin.link(console);
         let mut admin = link.admin().await?;
         let request = TailAuditRequest { last, follow };
@@ -87,7 +150,7 @@ fn print(line: &str, console: &mut Console) -> Result<(), Failure> {
 }
 
 /// What a table shows of an event beside time and kind, where the event has it.
-const SUMMARY: [(&str, &str); 12] = [
+const SUMMARY: [(&str, &str); 16] = [
     ("", "/client"),
     ("by ", "/operator"),
     ("", "/operation"),
@@ -99,6 +162,10 @@ const SUMMARY: [(&str, &str); 12] = [
     ("", "/authority/kind"),
     ("", "/authority/slot"),
     ("", "/outcome"),
+    ("", "/summary/count"),
+    ("", "/summary/event"),
+    ("", "/summary/reason"),
+    ("of uid ", "/summary/uid"),
     ("", "/reason"),
 ];
 

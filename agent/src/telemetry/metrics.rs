@@ -123,6 +123,16 @@ pub struct AuditMetrics {
     pub commit_duration: Histogram,
     /// Records made durable together.
     pub batch: Histogram,
+    /// Events of callers that were counted and not recorded one by one.
+    pub summarized: Counter,
+    /// Bytes that are left for the trail.
+    pub free_bytes: Gauge,
+    /// Whether too little space is left: 1 or 0.
+    pub alarm: Gauge,
+    /// Whether checkpoints cannot be written beside the trail: 1 or 0.
+    pub checkpoint_failing: Gauge,
+    /// Whether checkpoints cannot be written to their second place: 1 or 0.
+    pub second_place_failing: Gauge,
 }
 
 /// The admin socket.
@@ -232,6 +242,11 @@ impl Default for AuditMetrics {
             refusing: Gauge::default(),
             commit_duration: durations(),
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            summarized: Counter::default(),
+            free_bytes: Gauge::default(),
+            alarm: Gauge::default(),
+            checkpoint_failing: Gauge::default(),
+            second_place_failing: Gauge::default(),
         }
     }
 }
@@ -464,6 +479,31 @@ impl AuditMetrics {
             "audit_batch_records",
             "Audit records made durable together",
             self.batch.clone(),
+        );
+        to.register(
+            "audit_events_summarized",
+            "Events of callers that were counted in the audit trail and not recorded one by one",
+            self.summarized.clone(),
+        );
+        to.register(
+            "audit_free_bytes",
+            "Bytes that are left for the audit trail on its file system",
+            self.free_bytes.clone(),
+        );
+        to.register(
+            "audit_alarm",
+            "Whether less space than audit.min_free_bytes is left for the audit trail: 1 or 0",
+            self.alarm.clone(),
+        );
+        to.register(
+            "audit_checkpoint_failing",
+            "Whether audit checkpoints cannot be written: 1 or 0",
+            self.checkpoint_failing.clone(),
+        );
+        to.register(
+            "audit_second_checkpoint_failing",
+            "Whether audit checkpoints cannot be written to audit.checkpoint_file: 1 or 0",
+            self.second_place_failing.clone(),
         );
     }
 }

@@ -3,12 +3,11 @@
 use super::{
     Process, Workloads, audit_peer,
     binding::Binding,
-    quota::{ConnectionPlace, Payer, Quota, QuotaLimits},
-    rate::Rate,
+    quota::{ConnectionPlace, Quota, QuotaLimits},
     turns::{Turn, Turns},
 };
 use crate::{
-    audit::{Event, Kind, Process as AuditProcess},
+    audit::{Cause, Event, Kind, Origin, Process as AuditProcess},
     server::{self, Admit, Refused},
     transport::{Course, Question},
 };
@@ -16,21 +15,16 @@ use std::{
     future::pending,
     os::fd::{AsFd as _, BorrowedFd},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
-use symbolon_attestors::{Changed, Image, PinnedPeer, ROOT_CGROUP};
-use symbolon_syscalls::{peer_credentials, peer_pidfd, pidfd_info};
-use tokio::{net::UnixStream, sync::watch, time::Instant};
+use symbolon_attestors::{Changed, Image, PinnedPeer};
+use tokio::net::UnixStream;
+
+/// The root of the unified hierarchy has this ID: whoever was never put into a
+/// cgroup is there, together with everybody else.
+const ROOT_CGROUP: u64 = 1;
 
 /// The word for a caller whose process is gone, or cannot be told from others.
 const UNPINNED: &str = "unpinned";
-
-/// Records of such callers, in the long run: whoever connects and exits in a loop
-/// must not fill the disk.
-const UNPINNED_PER_SECOND: u32 = 10;
-
-/// And as many at once as come together in this time.
-const UNPINNED_SAVED: Duration = Duration::from_secs(10);
 
 /// Who calls: a connection of a pinned process. Cheap to clone; the connection
 /// counts until the last clone is dropped.
@@ -67,8 +61,6 @@ struct GateState {
     workloads: Arc<Workloads>,
     quota: Arc<Quota>,
     turns: Turns,
-    /// Records of refused connections: they are at nobody's expense yet.
-    unpinned: Rate,
 }
 
 /// The place of an open call, until dropped.
@@ -135,7 +127,6 @@ impl WorkloadGate {
             workloads,
             quota: Quota::new(limits),
             turns: Turns::default(),
-            unpinned: Rate::new(UNPINNED_PER_SECOND, UNPINNED_SAVED),
         }))
     }
 
@@ -172,22 +163,28 @@ impl WorkloadGate {
 
 impl WorkloadGate {
     /// Records that a connection is refused because its process is gone, or cannot be
-    /// told from others. Never waits: of more than the trail should have of these, or
-    /// can take now, only the counter knows.
+    /// told from others. Never waits.
     fn note_unpinned(&self, process: Option<AuditProcess>, why: &Refused) {
         let services = &self.0.workloads.services;
         let denied = &services.metrics.issuance.denied;
         denied.get_or_create(&UNPINNED.into()).inc();
-        if !self.0.unpinned.allow(Instant::now()) {
-            return;
-        }
-        let mut event = Event::new(Kind::Denied).reason(format!("{UNPINNED}: {why}"));
-        if let Some(process) = process {
-            event = event.process(process);
-        }
-        if services.trail.offer(event).is_err() {
-            tracing::warn!(%why, "a refused connection could not be recorded");
-        }
+        let cause = Cause {
+            origin: Origin {
+                uid: process.map(|process| process.uid),
+                cgroup: None,
+            },
+            kind: Kind::Denied,
+            word: UNPINNED,
+            process,
+        };
+        let event = || {
+            let event = Event::new(Kind::Denied).reason(format!("{UNPINNED}: {why}"));
+            match process {
+                Some(process) => event.process(process),
+                None => event,
+            }
+        };
+        drop(services.trail.of_caller(cause, event));
     }
 }
 

@@ -39,6 +39,8 @@ struct Decision {
     presence: Presence,
     candidates: Candidates,
     granted: Vec<Entitlement>,
+    /// The recording of the attestation beside what is issued, once somebody is granted.
+    vouched: Option<Recorded>,
 }
 
 /// The SVIDs of one kind, in the registry's stable order; never empty.
@@ -173,7 +175,10 @@ impl Workloads {
         recorded: Recorded,
         answer: impl Future<Output = Result<(R, Decision), Denial>>,
     ) -> Result<R, Denial> {
-        let (answer, decision) = self.announce(recorded, answer).await?;
+        let (answer, mut decision) = self.announce(recorded, answer).await?;
+        if let Some(vouched) = decision.vouched.take() {
+            vouched.await?;
+        }
         self.confirm(caller, &decision).await?;
         self.keep_watch(caller.process());
         Ok(answer)
@@ -205,6 +210,8 @@ impl Workloads {
             decision = self.wait_for_registration(caller, presence, only).await?;
         }
         if !decision.granted.is_empty() {
+            let vouched = self.vouch(caller.process(), &decision.presence).await?;
+            decision.vouched = Some(vouched);
             return Ok(decision);
         }
         if asked == Asked::ByCall {
@@ -234,6 +241,7 @@ impl Workloads {
             presence: presence.clone(),
             candidates,
             granted,
+            vouched: None,
         })
     }
 
@@ -411,7 +419,8 @@ impl Workloads {
         reason: &str,
     ) -> Result<(), Denial> {
         let event = self.denied(process, presence, why, reason);
-        Ok(self.services.trail.record(event).await?)
+        let cause = process.cause(Kind::Denied, why);
+        Ok(self.services.trail.of_caller(cause, || event).await?)
     }
 
     /// Counts and logs a denial; the event to be recorded.

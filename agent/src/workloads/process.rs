@@ -11,7 +11,7 @@ use super::{
     shelf::{Kept, Shelf},
 };
 use crate::{
-    audit::AuditError,
+    audit::{AuditError, Cause, Chain, Kind, Origin},
     issuance::{WitSvid, X509Svid},
     registry::Client,
 };
@@ -56,6 +56,8 @@ pub(super) struct Attested {
 #[derive(Debug)]
 struct Record {
     proofs: Option<Proofs>,
+    /// In which chain.
+    chain: Chain,
     attestation: Arc<Attestation>,
     recorded: Recorded,
 }
@@ -79,17 +81,22 @@ impl Attested {
         *self.looked.lock() = Instant::now();
     }
 
-    /// The record with these proofs, unless that failed.
-    pub(super) fn recorded(&self, proofs: Option<Proofs>) -> Option<(Arc<Attestation>, Recorded)> {
+    /// The record with these proofs, unless that failed: in this chain, or in the trail itself.
+    pub(super) fn recorded(
+        &self,
+        proofs: Option<Proofs>,
+        chain: Chain,
+    ) -> Option<(Arc<Attestation>, Recorded)> {
         let records = self.records.lock();
-        let record = records.iter().find(|record| record.proofs == proofs)?;
+        let fits = |record: &&Record| record.proofs == proofs && record.chain <= chain;
+        let record = records.iter().find(fits)?;
         let failed = matches!(record.recorded.peek(), Some(Err(_)));
         (!failed).then(|| (Arc::clone(&record.attestation), record.recorded.clone()))
     }
 
     pub(super) fn note_recorded(
         &self,
-        proofs: Option<Proofs>,
+        (proofs, chain): (Option<Proofs>, Chain),
         attestation: &Arc<Attestation>,
         recorded: &Recorded,
     ) {
@@ -97,6 +104,7 @@ impl Attested {
         records.retain(|record| record.proofs != proofs);
         records.push(Record {
             proofs,
+            chain,
             attestation: Arc::clone(attestation),
             recorded: recorded.clone(),
         });
@@ -108,7 +116,7 @@ impl Attested {
 pub struct Process {
     peer: Arc<PinnedPeer>,
     image: Image,
-    _place: ProcessPlace,
+    place: ProcessPlace,
     attested: ArcSwapOption<Attested>,
     holding: Mutex<Holding>,
     pulse: watch::Sender<Pulse>,
@@ -180,13 +188,26 @@ impl Process {
         Self {
             peer: Arc::new(peer),
             image,
-            _place: place,
+            place,
             attested: ArcSwapOption::empty(),
             holding: Mutex::default(),
             pulse: watch::Sender::new(Pulse::default()),
             open: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             rescheduled: Notify::new(),
+        }
+    }
+
+    /// Why something is recorded that needs no identity.
+    pub(super) fn cause(&self, kind: Kind, word: &'static str) -> Cause {
+        Cause {
+            origin: Origin {
+                uid: Some(self.place.whose.uid),
+                cgroup: self.place.whose.cgroup,
+            },
+            kind,
+            word,
+            process: Some(super::audit_process(self)),
         }
     }
 
@@ -245,7 +266,9 @@ impl Process {
 
     /// Whether the attestation without proofs is in the trail.
     pub(super) fn is_recorded(&self) -> bool {
-        let recorded = self.attested().and_then(|known| known.recorded(None));
+        let recorded = self
+            .attested()
+            .and_then(|known| known.recorded(None, Chain::Callers));
         recorded.is_some_and(|(_, recorded)| matches!(recorded.peek(), Some(Ok(()))))
     }
 

@@ -17,8 +17,8 @@ use super::{
     process::{Attested, Recorded},
 };
 use crate::{
-    audit::{self, Event},
-    issuance::Presence,
+    audit::{self, Chain, Event},
+    issuance::{Candidates, Presence},
 };
 use futures_util::FutureExt as _;
 use std::{sync::Arc, time::Duration};
@@ -233,11 +233,12 @@ impl Workloads {
         attested: &Attested,
         proofs: Option<Proofs>,
     ) -> Result<(Arc<Attestation>, Recorded), Denial> {
-        if let Some(known) = attested.recorded(proofs) {
+        if let Some(known) = attested.recorded(proofs, Chain::Trail) {
             return Ok(known);
         }
+        let chain = self.chain_of(attested, proofs);
         let _turn = process.turn.lock().await;
-        if let Some(known) = attested.recorded(proofs) {
+        if let Some(known) = attested.recorded(proofs, chain) {
             return Ok(known);
         }
         let attestation = match proofs {
@@ -248,14 +249,75 @@ impl Workloads {
                 Arc::new(proven?)
             }
         };
+        let recorded = self.record_in(chain, process, &attestation).await?;
+        attested.note_recorded((proofs, chain), &attestation, &recorded);
+        Ok((attestation, recorded))
+    }
+
+    async fn record_in(
+        &self,
+        chain: Chain,
+        process: &Process,
+        attestation: &Attestation,
+    ) -> Result<Recorded, Denial> {
         let event = Event::new(audit::Kind::Attested)
             .attestation(attestation.id())
             .process(audit_process(process))
             .evidence(attestation.evidence())?;
-        let recorded = self.services.trail.enqueue(event).await?;
-        let recorded = recorded.boxed().shared();
-        attested.note_recorded(proofs, &attestation, &recorded);
-        Ok((attestation, recorded))
+        let trail = &self.services.trail;
+        let recorded = match chain {
+            Chain::Trail => trail.enqueue(event).await?.boxed(),
+            Chain::Callers => {
+                let cause = process.cause(audit::Kind::Attested, "attested");
+                trail.of_caller(cause, || event)
+            }
+        };
+        Ok(recorded.shared())
+    }
+
+    /// Where an attestation belongs: beside what is issued, or what needs no identity.
+    fn chain_of(&self, attested: &Attested, proofs: Option<Proofs>) -> Chain {
+        let snapshot = self.services.registry.snapshot();
+        let fits = || {
+            let candidates = Candidates::find(&attested.attestation, &snapshot);
+            !candidates.clients().is_empty()
+        };
+        if proofs.is_some() && fits() {
+            Chain::Trail
+        } else {
+            Chain::Callers
+        }
+    }
+
+    /// The recording of this attestation in the trail itself, where it stands before
+    /// what is issued: the registration may have come after the process was attested.
+    pub(super) async fn vouch(
+        &self,
+        process: &Process,
+        presence: &Presence,
+    ) -> Result<Recorded, Denial> {
+        let attestation = &presence.attestation;
+        let proofs = attestation.evidence().proofs;
+        let known = process.attested();
+        let recorded = |chain| {
+            let found = known.as_ref()?.recorded(proofs, chain);
+            found.filter(|(found, _)| found.id() == attestation.id())
+        };
+        if let Some((_, recorded)) = recorded(Chain::Trail) {
+            return Ok(recorded);
+        }
+        let _turn = process.turn.lock().await;
+        if let Some((_, recorded)) = recorded(Chain::Trail) {
+            return Ok(recorded);
+        }
+        let anew = self.record_in(Chain::Trail, process, attestation).await?;
+        if let Some(attested) = known
+            .as_ref()
+            .filter(|_| recorded(Chain::Callers).is_some())
+        {
+            attested.note_recorded((proofs, Chain::Trail), attestation, &anew);
+        }
+        Ok(anew)
     }
 
     pub(super) fn unchanged(&self, process: &Process) -> Result<(), Changed> {

@@ -104,7 +104,11 @@ pub(crate) struct ConnectionPlace {
 
 /// The place of one process, which may hold SVIDs without a connection; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct ProcessPlace([Option<Arc<Account>>; 2]);
+pub(super) struct ProcessPlace {
+    accounts: [Option<Arc<Account>>; 2],
+    /// Who answers for the process.
+    pub(super) whose: Whose,
+}
 
 impl Quota {
     pub(crate) fn new(limits: QuotaLimits) -> Arc<Self> {
@@ -245,10 +249,13 @@ impl ConnectionPlace {
     ///
     /// # Errors
     /// Where that cap is reached.
-    pub(crate) fn process(&self) -> Result<ProcessPlace, Refused> {
-        let place = ProcessPlace(self.accounts.clone());
+    pub(super) fn process(&self) -> Result<ProcessPlace, Refused> {
+        let place = ProcessPlace {
+            accounts: self.accounts.clone(),
+            whose: self.whose,
+        };
         let mut fits = true;
-        for account in place.0.iter().flatten() {
+        for account in place.accounts.iter().flatten() {
             fits &= account.processes.fetch_add(1, Ordering::Relaxed) < account.max_connections;
         }
         if fits {
@@ -307,7 +314,7 @@ impl ConnectionPlace {
 
 impl Drop for ProcessPlace {
     fn drop(&mut self) {
-        for account in self.0.iter().flatten() {
+        for account in self.accounts.iter().flatten() {
             account.processes.fetch_sub(1, Ordering::Relaxed);
         }
     }

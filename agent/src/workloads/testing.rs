@@ -8,7 +8,7 @@ use super::{
     binding::{Binding, Far},
 };
 use crate::{
-    audit::{Trail, TrailConfig, TrailWriter},
+    audit::{Chain, Reader, Trail, TrailConfig, TrailWriter},
     authority::{
         Authority, AuthorityConfig, AuthorityError, BundleContents, EmbeddedCa, JwtRequest,
         SignedToken, SignedX509, TrustBundle, WitRequest, X509Request,
@@ -241,11 +241,18 @@ impl Scene {
     }
 
     pub(crate) fn lines(&self) -> Vec<Value> {
-        let segment = self.folder.path().join("audit/00000001.jsonl");
-        let text = fs::read_to_string(segment).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        let reader = Reader::open(&self.folder.path().join("audit")).unwrap();
+        let mut values: Vec<Value> = Vec::new();
+        for chain in Chain::ALL {
+            let mut lines = reader.lines(chain);
+            while let Some(line) = lines.next_line().unwrap() {
+                if line.is_whole {
+                    values.push(serde_json::from_slice(line.bytes).unwrap());
+                }
+            }
+        }
+        values.sort_by_key(|line| line["time"].as_str().unwrap().to_owned());
+        values
     }
 }
 

@@ -7,6 +7,7 @@
 use super::{Caller, Denial, Process, Workloads, audit_process};
 use crate::{
     audit::{Credential, Event, Kind, Outcome},
+    issuance::Presence,
     registry::ClientState,
     svid::jwt::{self, JwtError, JwtSvid},
 };
@@ -52,10 +53,10 @@ impl Workloads {
         token: &str,
     ) -> Result<Validated, ValidationError> {
         let process = caller.process();
-        let (_presence, recorded) = self.presence(caller).await?;
+        let (presence, recorded) = self.presence(caller).await?;
         let answer = async {
             let verdict = self.judge(audience, token);
-            self.record_validation(process, audience, &verdict).await?;
+            self.record_validation(process, &presence, audience, &verdict);
             Ok(verdict)
         };
         let verdict = self.announce(recorded, answer).await?;
@@ -79,15 +80,17 @@ impl Workloads {
         }
     }
 
-    /// Nothing is issued, so the caller does not wait for the disk, unless the
-    /// trail's queue is full: then it waits its turn like everybody else.
-    async fn record_validation(
+    /// Nothing is issued, so the caller does not wait for the disk.
+    fn record_validation(
         &self,
         process: &Process,
+        presence: &Presence,
         audience: &str,
         verdict: &Result<JwtSvid, ValidationError>,
-    ) -> Result<(), Denial> {
-        let event = Event::new(Kind::Validated).process(audit_process(process));
+    ) {
+        let event = Event::new(Kind::Validated)
+            .process(audit_process(process))
+            .attestation(presence.attestation.id());
         let event = match verdict {
             Ok(token) => describe(event, token)
                 .outcome(Outcome::Accepted)
@@ -101,9 +104,7 @@ impl Workloads {
         };
         let metrics = &self.services.metrics.issuance;
         metrics.validations.get_or_create(&outcome.into()).inc();
-        match self.services.trail.offer(event) {
-            Ok(()) => Ok(()),
-            Err(event) => Ok(self.services.trail.record(*event).await?),
-        }
+        let cause = process.cause(Kind::Validated, outcome);
+        drop(self.services.trail.of_caller(cause, || event));
     }
 }

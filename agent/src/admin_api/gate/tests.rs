@@ -325,16 +325,15 @@ async fn strangers_are_recorded_one_by_one_up_to_a_rate_and_then_counted() {
 }
 
 #[tokio::test]
-async fn refusal_is_in_the_trail_before_what_comes_later() {
+async fn refusal_is_in_the_trail() {
     let scene = Scene::new().await;
-    let door = Door::of(&scene, named("a", Whose::User(4711), Roles::ALL));
-    let refused = Refused::Forbidden("uid 7 (pid 8) is no operator".to_owned());
-    door.gate.0.strangers.note(&scene.trail, None, &refused);
-    scene.register("a").await;
-    let caller = scene.own();
-    let asked = crate::workloads::Asked::ByCall;
-    scene.workloads.x509(&caller, asked).await.unwrap();
-    assert_eq!(scene.events()[0], "refused");
+    let gate = OperatorGate::new(policy(), scene.trail.clone());
+    gate.refused(&Refused::Forbidden(
+        "uid 7 (pid 8) is no operator".to_owned(),
+    ))
+    .await;
+    scene.close_trail().await;
+    assert_eq!(scene.events(), ["refused"]);
 }
 
 #[test]

@@ -1,3 +1,5 @@
+mod schema;
+
 use super::{AcceptedWeaknesses, Authority, Credential, Event, Kind, Outcome, Process, Summary};
 use crate::{
     audit::{
@@ -87,10 +89,14 @@ fn full(kind: Kind, credential: Credential) -> Event {
 }
 
 fn line(event: Event) -> String {
+    line_in(Chain::Trail, event)
+}
+
+fn line_in(chain: Chain, event: Event) -> String {
     let mut out = Vec::new();
     event
         .write_line(
-            Chain::Trail,
+            chain,
             Head {
                 seq: 6,
                 digest: Digest::of(b"before"),
@@ -175,7 +181,7 @@ fn every_event_and_field_is_documented() {
     let mut value: Value = serde_json::from_str(&full).unwrap();
     value.as_object_mut().unwrap().remove("evidence");
     let mut names: Vec<String> = KINDS.iter().map(|kind| kind.as_str().into()).collect();
-    names.extend(["audiences".into(), "jti".into(), "evidence".into()]);
+    names.extend(["audiences", "jti", "evidence", "chain"].map(Into::into));
     for (name, inner) in value.as_object().unwrap() {
         names.push(name.clone());
         if let Some(inner) = inner.as_object() {

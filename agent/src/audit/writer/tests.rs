@@ -1,7 +1,7 @@
 use crate::audit::{
-    AuditError, Chain, Durability, Trail, TrailConfig, TrailWriter,
+    AuditError, Cause, Chain, Durability, Kind, Origin, Trail, TrailConfig, TrailWriter,
     segment::{MAX_LINE_BYTES, Medium},
-    testing::{Folder, Running, clock, event, open, root_may, verified},
+    testing::{Folder, Running, clock, event, open, pieces, root_may, verified},
 };
 use futures_util::{FutureExt as _, future::join_all};
 use parking_lot::Mutex;
@@ -365,8 +365,9 @@ async fn a_full_disk_refuses_and_a_disk_with_space_again_records() {
     };
     let (filler, audit) = (dir.path().join("filler"), dir.path().join("audit"));
     fs::write(&filler, [0; 32 * 1024]).unwrap();
-    let (trail, mut writer) = open(&audit).unwrap();
+    let (trail, mut writer) = Trail::open(&audit, pieces(6_000), clock()).unwrap();
     writer.trail.probe_interval = SOON;
+    writer.callers.probe_interval = SOON;
     let running = Running::run(trail, writer);
     let mut recorded = 0;
     let refusal = loop {
@@ -381,11 +382,24 @@ async fn a_full_disk_refuses_and_a_disk_with_space_again_records() {
     );
     assert!(!verified(&audit, Chain::Trail).is_empty());
 
+    // What callers cause is counted.
+    let cause = Cause {
+        origin: Origin::default(),
+        kind: Kind::Denied,
+        word: "no-match",
+        process: None,
+    };
+    let denied = running.trail.of_caller(cause, || event("z".repeat(5_000)));
+    denied.await.unwrap();
+
     // A small event of the trail's own may still have fitted; no space at all is left.
     fs::remove_file(&filler).unwrap();
     recording(&running.trail, true).await;
     running.record("y".repeat(1000)).await.unwrap();
     running.stop();
+    let callers = verified(&audit, Chain::Callers);
+    let counts = callers.iter().map(|line| line["summary"]["count"].as_u64());
+    assert_eq!(counts.flatten().sum::<u64>(), 1);
     let lines = verified(&audit, Chain::Trail);
     let repaired = lines
         .iter()

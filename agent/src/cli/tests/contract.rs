@@ -48,6 +48,7 @@ fn the_documented_forms_parse() {
         "bundle show --format pem",
         "attest --pid 1 --client N",
         "audit tail",
+        "audit key --data-dir D",
         "health",
         "whoami",
         "demo --keep",

@@ -188,3 +188,33 @@ fn every_subcommand_gets_a_manual_page() {
     }
     assert!(symbolon(&["man"]).done().contains(".TH symbolon 1"));
 }
+
+#[test]
+fn the_key_of_the_checkpoints_is_printed_from_the_data_directory() {
+    let agent = agent();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    agent
+        .admin(&["audit", "key", "--data-dir", path])
+        .refused(4);
+    std::fs::create_dir(dir.path().join("audit")).unwrap();
+    let pem = "-----BEGIN PUBLIC KEY-----\n\
+        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEMKBCTNIcKUSDii11ySs3526iDZ8A\n\
+        iTo7Tu6KPAqv7D7gS2XpJFbZiItSs3m9+9Ue6GnvHw/GW2ZZaVtszggXIw==\n\
+        -----END PUBLIC KEY-----\n";
+    let file = dir.path().join("audit/checkpoint.pub");
+    std::fs::write(&file, pem).unwrap();
+    let key = |format| {
+        agent
+            .admin(&["audit", "key", "--data-dir", path, "-o", format])
+            .done()
+    };
+    assert_eq!(key("table"), pem);
+    let jwk: serde_json::Value = serde_json::from_str(&key("json")).unwrap();
+    assert_eq!((&jwk["kty"], &jwk["crv"]), (&"EC".into(), &"P-256".into()));
+    assert_eq!(jwk["x"], "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4");
+    std::fs::write(&file, "no key").unwrap();
+    agent
+        .admin(&["audit", "key", "--data-dir", path])
+        .refused(1);
+}

@@ -1,6 +1,5 @@
 //! Who is not let in, and what the trail has of it.
 
-use super::{UNPINNED_PER_SECOND, UNPINNED_SAVED};
 use crate::{
     server::Refused,
     workloads::testing::{Actress, Scene},
@@ -39,8 +38,7 @@ async fn whoever_is_gone_before_it_is_looked_at_is_in_the_trail() {
 async fn of_a_flood_the_trail_has_the_first_and_nobody_waits() {
     let scene = Scene::new().await;
     tokio::time::pause();
-    let saved = u64::from(UNPINNED_PER_SECOND) * UNPINNED_SAVED.as_secs();
-    let flood = 3 * saved;
+    let (saved, flood) = (100, 300);
     for _ in 0..flood {
         scene
             .gate
@@ -51,6 +49,11 @@ async fn of_a_flood_the_trail_has_the_first_and_nobody_waits() {
     let denied = denials(&scene);
     assert_eq!(denied.len() as u64, saved);
     assert!(denied.iter().all(|line| line.get("process").is_none()));
+    let mut summaries = scene.lines();
+    summaries.retain(|line| line["event"] == "summarized");
+    assert_eq!(summaries.len(), 1);
+    assert_eq!(summaries[0]["summary"]["count"], flood - saved);
+    assert_eq!(summaries[0]["summary"]["reason"], "unpinned");
     let counted = &scene.workloads.services.metrics.issuance.denied;
     assert_eq!(counted.get_or_create(&"unpinned".into()).get(), flood);
 }

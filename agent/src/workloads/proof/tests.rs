@@ -112,9 +112,10 @@ async fn socket_that_is_not_held_gets_nothing_and_the_connection_ends() {
     caller.left().await;
     assert_eq!(reasons(&scene), ["not-held", "not-held"]);
     let denied = &events(&scene, "denied")[0];
-    let attested = &events(&scene, "attested")[0];
-    assert_eq!(denied["attestation_id"], attested["attestation_id"]);
-    assert_eq!(attested["evidence"]["proofs"], Value::Null);
+    let mut attested = events(&scene, "attested");
+    attested.retain(|line| line["evidence"]["proofs"].is_null());
+    assert_eq!(attested.len(), 1);
+    assert_eq!(denied["attestation_id"], attested[0]["attestation_id"]);
 }
 
 #[tokio::test]
