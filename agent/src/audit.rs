@@ -26,6 +26,7 @@ mod event;
 mod folder;
 mod keeper;
 mod ledger;
+mod query;
 mod read;
 mod retention;
 mod segment;
@@ -34,6 +35,7 @@ mod tail;
 mod testing;
 mod threads;
 mod trail;
+mod verify;
 mod writer;
 
 pub use chain::{Chain, Digest, Head, Link, Position};
@@ -48,7 +50,9 @@ pub use event::{
     Summary,
 };
 pub use ledger::{Cause, Origin};
+pub use query::{Filter, Related, query};
 pub use read::{Line, Lines, Reader, SegmentFile};
 pub use tail::MAX_TAIL_LINES;
 pub use threads::TrailWriter;
 pub use trail::{CallersLimits, Durability, Health, Limits, Trail, TrailConfig};
+pub use verify::{ChainSummary, Finding, Place, Problem, Verification, VerifyOptions, verify};

@@ -59,7 +59,7 @@ impl Chain {
 }
 
 /// SHA-256 of a line without its line feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest([u8; digest::SHA256_OUTPUT_LEN]);
 
 impl Digest {

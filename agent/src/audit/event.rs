@@ -533,8 +533,16 @@ fn canonical_text(document: &impl Serialize) -> Result<Box<RawValue>, CanonicalE
 /// Times that RFC 3339 cannot write, which a hostile token may carry, become the
 /// last one that it can.
 pub(super) fn rfc3339<S: Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
-    let text = at
-        .duration_since(UNIX_EPOCH)
+    to.serialize_str(&text_of(*at).map_err(S::Error::custom)?)
+}
+
+/// The same as a text, by which lines are compared.
+pub(super) fn time_text(at: SystemTime) -> String {
+    text_of(at).unwrap_or_default()
+}
+
+fn text_of(at: SystemTime) -> Result<String, time::error::Format> {
+    at.duration_since(UNIX_EPOCH)
         .ok()
         .and_then(|since| i128::try_from(since.as_nanos()).ok())
         .map_or(
@@ -543,8 +551,6 @@ pub(super) fn rfc3339<S: Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S:
         )
         .unwrap_or(LAST_TIME)
         .format(TIME_FORMAT)
-        .map_err(S::Error::custom)?;
-    to.serialize_str(&text)
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! Lines are shown in the form of the trail itself: `-o json` prints them byte
 //! for byte (but for a terminal), since their hashes chain. A table is a summary of them.
 
+mod place;
+mod verify;
+
 use super::{
     console::Console,
     failure::{Exit, Failure},
@@ -35,6 +38,7 @@ pub(super) struct AuditArgs {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     Tail(TailArgs),
+    Verify(verify::VerifyArgs),
     Key(KeyArgs),
 }
 
@@ -111,6 +115,7 @@ impl AuditArgs {
     pub(super) async fn run(self, console: &mut Console) -> Result<(), Failure> {
         let TailArgs { last, follow } = match self.command {
             AuditCommand::Tail(args) => args,
+            AuditCommand::Verify(args) => return args.run(console),
             AuditCommand::Key(args) => return args.run(console),
         };
         let link = self.admin.link(console);

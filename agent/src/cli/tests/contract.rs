@@ -49,6 +49,7 @@ fn the_documented_forms_parse() {
         "attest --pid 1 --client N",
         "audit tail",
         "audit key --data-dir D",
+        "audit verify --data-dir D --public-key F --checkpoint F",
         "health",
         "whoami",
         "demo --keep",

@@ -1,0 +1,206 @@
+//! Finding lines: by client, credential, process, time.
+//!
+//! Reads every line of both chains in the order of their times and keeps what fits a
+//! [`Filter`]. There is no index: the trail is evidence and nothing stands beside it that
+//! could say otherwise; a million lines take seconds. Memory is bounded by the longest
+//! line, by [`MAX_KEPT_BYTES`] of what is kept, and by the number of clients where one asks for
+//! an owner. It blocks: not for an async thread. Lines that are no records are passed
+//! over; [`super::verify()`] tells them.
+
+mod fields;
+mod filter;
+#[cfg(test)]
+mod tests;
+
+pub use filter::{Filter, Related};
+
+use super::{AuditError, Chain, Lines, Reader};
+use fields::{Fields, start_time};
+use filter::Judge;
+use std::collections::VecDeque;
+
+/// Bytes of lines that are kept while the newest of them are looked for.
+const MAX_KEPT_BYTES: usize = 256 << 20;
+
+/// Processes with one number that are told apart.
+const MAX_LIVES: usize = 10_000;
+
+/// Calls `each` with the lines that fit, oldest first: all of them or, with `limit`,
+/// the newest so many. Stops where `each` says false.
+///
+/// # Errors
+/// Where the trail cannot be read.
+pub fn query(
+    reader: &Reader,
+    filter: &Filter,
+    limit: Option<usize>,
+    mut each: impl FnMut(&str) -> bool,
+) -> Result<(), AuditError> {
+    let mut judge = Judge::new(filter);
+    if let (Some(pid), Some(at)) = (filter.pid, &filter.at) {
+        judge.only_life(life_at(reader, pid, at)?);
+    }
+    let mut newest = Newest::default();
+    let mut lines = Merged::new(reader)?;
+    while let Some(line) = lines.next_line()? {
+        let Ok(text) = std::str::from_utf8(line) else {
+            continue;
+        };
+        if !judge.fits(text) {
+            continue;
+        }
+        match limit {
+            Some(limit) => newest.push(text, limit),
+            None if !each(text) => return Ok(()),
+            None => {}
+        }
+    }
+    for line in &newest.lines {
+        if !each(line) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The last lines of those that were pushed.
+#[derive(Debug, Default)]
+struct Newest {
+    lines: VecDeque<String>,
+    bytes: usize,
+}
+
+impl Newest {
+    fn push(&mut self, line: &str, limit: usize) {
+        self.bytes += line.len();
+        self.lines.push_back(line.to_owned());
+        while self.lines.len() > limit || self.bytes > MAX_KEPT_BYTES {
+            match self.lines.pop_front() {
+                Some(oldest) => self.bytes -= oldest.len(),
+                None => break,
+            }
+        }
+    }
+}
+
+/// The lines of both chains in the order of their times; each chain keeps its own order.
+#[derive(Debug)]
+struct Merged {
+    sources: [Source; 2],
+    current: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Source {
+    lines: Lines,
+    time: String,
+    line: Vec<u8>,
+    has_line: bool,
+}
+
+impl Merged {
+    fn new(reader: &Reader) -> Result<Self, AuditError> {
+        let [trail, callers] = Chain::ALL.map(|chain| Source {
+            lines: reader.lines(chain),
+            time: String::new(),
+            line: Vec::new(),
+            has_line: false,
+        });
+        let mut sources = [trail, callers];
+        for source in &mut sources {
+            source.advance()?;
+        }
+        Ok(Self {
+            sources,
+            current: Vec::new(),
+        })
+    }
+
+    fn next_line(&mut self) -> Result<Option<&[u8]>, AuditError> {
+        let [trail, callers] = &mut self.sources;
+        let first = match (trail.has_line, callers.has_line) {
+            (false, false) => return Ok(None),
+            (true, false) => trail,
+            (false, true) => callers,
+            (true, true) if trail.time <= callers.time => trail,
+            (true, true) => callers,
+        };
+        std::mem::swap(&mut self.current, &mut first.line);
+        first.advance()?;
+        Ok(Some(&self.current))
+    }
+}
+
+impl Source {
+    /// Goes to the next line that is a record.
+    fn advance(&mut self) -> Result<(), AuditError> {
+        self.has_line = false;
+        while let Some(line) = self.lines.next_line()? {
+            let Some(link) = line.link().filter(|_| line.is_whole) else {
+                continue;
+            };
+            link.time.clone_into(&mut self.time);
+            self.line.clear();
+            self.line.extend_from_slice(line.bytes);
+            self.has_line = true;
+            return Ok(());
+        }
+        Ok(())
+    }
+}
+
+/// A process that had a number for some time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Life {
+    /// Ticks since boot.
+    start: Option<u64>,
+    /// When it was first attested.
+    first: String,
+    /// When another process was first attested under its number.
+    end: Option<String>,
+    attestations: Vec<String>,
+}
+
+/// The process that had this number at a time: the one that was attested last before
+/// it or, if none was, first after it.
+fn life_at(reader: &Reader, pid: u32, at: &str) -> Result<Life, AuditError> {
+    let lives = lives(reader, pid)?;
+    let before = lives.iter().rposition(|life| life.first.as_str() <= at);
+    Ok(lives
+        .into_iter()
+        .nth(before.unwrap_or(0))
+        .unwrap_or_default())
+}
+
+fn lives(reader: &Reader, pid: u32) -> Result<Vec<Life>, AuditError> {
+    let mut lives: Vec<Life> = Vec::new();
+    let mut lines = Merged::new(reader)?;
+    while let Some(line) = lines.next_line()? {
+        let Some(fields) = Fields::of(line) else {
+            continue;
+        };
+        if fields.event != "attested" || fields.process.pid != Some(pid) {
+            continue;
+        }
+        let start = start_time(line);
+        let id = fields.attestation_id.into_owned();
+        let time = fields.time.to_owned();
+        if let Some(life) = lives.iter_mut().rfind(|life| life.start == start) {
+            life.attestations.push(id);
+            continue;
+        }
+        if let Some(before) = lives.last_mut() {
+            before.end = Some(time.clone());
+        }
+        if lives.len() == MAX_LIVES {
+            lives.remove(0);
+        }
+        lives.push(Life {
+            start,
+            first: time,
+            end: None,
+            attestations: vec![id],
+        });
+    }
+    Ok(lives)
+}

@@ -1,0 +1,156 @@
+//! What is asked for.
+
+use super::{Life, fields::Fields};
+use crate::audit::event::time_text;
+use std::{
+    collections::{HashMap, HashSet},
+    time::SystemTime,
+};
+
+/// Conditions that all have to hold; those that are not set do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The client's name.
+    pub client: Option<String>,
+    /// Who owned the client at that time, as registrations in the trail say.
+    pub owner: Option<String>,
+    /// The SPIFFE ID.
+    pub spiffe_id: Option<String>,
+    /// The serial number of an X.509-SVID, in lower-case hexadecimal.
+    pub serial: Option<String>,
+    /// The identifier of a JWT-SVID or WIT-SVID.
+    pub jti: Option<String>,
+    /// The SHA-256 of the workload's key.
+    pub key_thumbprint: Option<String>,
+    /// The attestation.
+    pub attestation_id: Option<String>,
+    /// The process's number.
+    pub pid: Option<u32>,
+    /// Only the process that had this number at a time.
+    pub at: Option<String>,
+    /// The process's user; of summaries the user who answers for them.
+    pub uid: Option<u32>,
+    /// What happened; of summaries what was counted, too.
+    pub event: Option<String>,
+    /// How it ended.
+    pub outcome: Option<String>,
+    /// Not before.
+    pub since: Option<String>,
+    /// Not after.
+    pub until: Option<String>,
+    /// One of these.
+    pub related: Option<Related>,
+}
+
+/// Lines that belong together; one of the conditions has to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Related {
+    /// Everything that rests on one of these attestations.
+    pub attestations: HashSet<String>,
+    /// What operators did with one of these clients.
+    pub clients: HashSet<String>,
+    /// Validations of one of these SPIFFE IDs.
+    pub spiffe_ids: HashSet<String>,
+    /// What became of one of these signing keys.
+    pub keys: HashSet<String>,
+    /// Attestations of processes with one of these numbers.
+    pub pids: HashSet<u32>,
+}
+
+impl Filter {
+    /// A time as lines write it, by which they are compared.
+    #[must_use]
+    pub fn time(at: SystemTime) -> String {
+        time_text(at)
+    }
+}
+
+impl Related {
+    fn fits(&self, line: &Fields<'_>) -> bool {
+        self.attestations.contains(line.attestation_id.as_ref())
+            || (!line.operator.is_empty() && self.clients.contains(line.client.as_ref()))
+            || match line.event.as_ref() {
+                "validated" => self.spiffe_ids.contains(line.spiffe_id.as_ref()),
+                "rotated" => self.keys.contains(line.authority.key_id.as_ref()),
+                "attested" => line.process.pid.is_some_and(|pid| self.pids.contains(&pid)),
+                _ => false,
+            }
+    }
+}
+
+/// A filter on its way along the lines.
+#[derive(Debug)]
+pub(super) struct Judge<'a> {
+    filter: &'a Filter,
+    life: Option<Life>,
+    /// Whose the clients are, as far as that was read.
+    owners: HashMap<String, String>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(filter: &'a Filter) -> Self {
+        Self {
+            filter,
+            life: None,
+            owners: HashMap::new(),
+        }
+    }
+
+    /// Of the lines with this number only those of this process.
+    pub(super) fn only_life(&mut self, life: Life) {
+        self.life = Some(life);
+    }
+
+    pub(super) fn fits(&mut self, line: &str) -> bool {
+        let Some(fields) = Fields::of(line.as_bytes()) else {
+            return false;
+        };
+        if self.filter.owner.is_some() && !fields.owner.is_empty() {
+            self.owners
+                .insert(fields.client.to_string(), fields.owner.to_string());
+        }
+        let filter = self.filter;
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
+        let credential = &fields.credential;
+        is(&filter.client, &fields.client)
+            && is(&filter.spiffe_id, &fields.spiffe_id)
+            && is(&filter.serial, &credential.serial)
+            && is(&filter.jti, &credential.jti)
+            && is(&filter.key_thumbprint, &credential.key_thumbprint)
+            && is(&filter.attestation_id, &fields.attestation_id)
+            && is(&filter.outcome, &fields.outcome)
+            && (is(&filter.event, &fields.event) || is(&filter.event, &fields.summary.event))
+            && filter.since.as_deref().is_none_or(|since| since <= fields.time)
+            && filter.until.as_deref().is_none_or(|until| fields.time <= until)
+            && filter.pid.is_none_or(|pid| fields.process.pid == Some(pid))
+            && filter.uid.is_none_or(|uid| {
+                fields.process.uid == Some(uid) || fields.summary.uid == Some(uid)
+            })
+            && self.is_owned(&fields)
+            && self.life.as_ref().is_none_or(|life| life.has(&fields))
+            && filter.related.as_ref().is_none_or(|related| related.fits(&fields))
+    }
+
+    fn is_owned(&self, fields: &Fields<'_>) -> bool {
+        let Some(wanted) = &self.filter.owner else {
+            return true;
+        };
+        let owner = self.owners.get(fields.client.as_ref());
+        fields.owner == wanted.as_str() || owner == Some(wanted)
+    }
+}
+
+impl Life {
+    fn has(&self, fields: &Fields<'_>) -> bool {
+        let id = fields.attestation_id.as_ref();
+        if !id.is_empty() {
+            return self.attestations.iter().any(|known| known == id);
+        }
+        // Refused before it was attested.
+        !self.attestations.is_empty()
+            && self.first.as_str() <= fields.time
+            && self.end.as_deref().is_none_or(|end| fields.time < end)
+    }
+}
