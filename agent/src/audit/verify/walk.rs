@@ -306,11 +306,13 @@ impl<'a> Walk<'a> {
         let missing = std::mem::take(&mut self.missing);
         let strays = std::mem::take(&mut self.strays);
         for stray in &strays {
-            self.tell(
-                Problem::Changed,
-                stray,
-                "it does not belong here: its number was changed, or the line was inserted",
-            );
+            // Something else is missing where it stands.
+            let is_in_its_place = missing.iter().any(|(_, before)| stray.at() == before.at());
+            if is_in_its_place {
+                self.tell(Problem::Changed, stray, "this is not the number that it has to have");
+            } else {
+                self.tell(Problem::Inserted, stray, "the chain fits without it");
+            }
         }
         for (range, before) in &missing {
             let is_told = strays.iter().any(|stray| stray.at() == before.at());
