@@ -29,6 +29,10 @@ use tokio::{
 /// How often the writers are told that time goes by.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long after a checkpoint the next is written at the earliest: each costs a sync, and
+/// under load there are thousands of records in that time.
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
+
 /// How often the space is looked at.
 const SPACE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -63,6 +67,8 @@ pub(super) struct Checkpoints {
     clock: SharedClock,
     written: Option<Heads>,
     written_at: Instant,
+    /// Whether there are many records since the last one.
+    is_asked: bool,
     is_failing: bool,
 }
 
@@ -79,11 +85,15 @@ impl Keeper {
         self.export_key();
         let (mut looked, mut ticked) = (Instant::now(), Instant::now());
         loop {
-            match self.chores.recv_timeout(TICK) {
+            let is_asked = |checkpoints: &Checkpoints| checkpoints.is_asked;
+            let is_asked = self.checkpoints.as_ref().is_some_and(is_asked);
+            let wait = if is_asked { CHECKPOINT_PAUSE } else { TICK };
+            match self.chores.recv_timeout(wait) {
                 Ok(chore) => self.see_to(chore),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.checkpoint_if_asked();
             // Also where chores come all the time.
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
@@ -111,7 +121,20 @@ impl Keeper {
     fn see_to(&mut self, chore: Chore) {
         match chore {
             Chore::Remove(chain, number) => self.remove(chain, number),
-            Chore::Checkpoint => self.checkpoint(),
+            Chore::Checkpoint => {
+                if let Some(checkpoints) = &mut self.checkpoints {
+                    checkpoints.is_asked = true;
+                }
+            }
+        }
+    }
+
+    fn checkpoint_if_asked(&mut self) {
+        let is_due = |checkpoints: &Checkpoints| {
+            checkpoints.is_asked && checkpoints.written_at.elapsed() >= CHECKPOINT_PAUSE
+        };
+        if self.checkpoints.as_ref().is_some_and(is_due) {
+            self.checkpoint();
         }
     }
 
@@ -239,6 +262,7 @@ impl Checkpoints {
             clock,
             written: None,
             written_at: Instant::now(),
+            is_asked: false,
             is_failing: false,
         }
     }
@@ -249,6 +273,7 @@ impl Checkpoints {
             trail: self.trail.borrow().head,
         };
         self.written_at = Instant::now();
+        self.is_asked = false;
         if self.written == Some(heads) || heads.is_empty() {
             return Ok(());
         }

@@ -84,9 +84,11 @@ fn digest_of(folder: &Folder, seq: u64) -> Digest {
 #[tokio::test]
 async fn checkpoints_are_signed_and_lie_in_two_places() {
     let stage = Stage::new();
-    stage.record(45).await;
+    for _ in 0..3 {
+        stage.record(15).await;
+    }
     let checkpoints = stage.checkpoints();
-    assert!(checkpoints.len() >= 2);
+    assert!(checkpoints.len() >= 3);
     for checkpoint in &checkpoints {
         assert!(checkpoint.is_signed_by(&stage.public()));
         assert_eq!(checkpoint.key_id, stage.public().thumbprint());

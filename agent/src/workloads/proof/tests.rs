@@ -118,6 +118,35 @@ async fn socket_that_is_not_held_gets_nothing_and_the_connection_ends() {
     assert_eq!(denied["attestation_id"], attested[0]["attestation_id"]);
 }
 
+/// The chain and the event of each line.
+fn recorded(scene: &Scene) -> Vec<(String, String)> {
+    let text = |value: &Value, absent: &str| value.as_str().unwrap_or(absent).to_owned();
+    let line = |line: &Value| (text(&line["chain"], "trail"), text(&line["event"], ""));
+    scene.lines().iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn attestation_stands_beside_what_rests_on_it_in_both_chains() {
+    let scene = Scene::new().await;
+    let caller = scene.own();
+    x509(&scene, &caller).await.unwrap_err();
+    let of_callers = |event: &str| ("callers".to_owned(), event.to_owned());
+    let of_trail = |event: &str| ("trail".to_owned(), event.to_owned());
+    let denied = [of_callers("attested"), of_callers("denied")];
+    assert_eq!(recorded(&scene), denied);
+    // The same attestation serves, and has to be in the trail now.
+    scene.register("a").await;
+    for _ in 0..2 {
+        assert_eq!(x509(&scene, &caller).await.unwrap(), 1);
+    }
+    let [attested, denied] = denied;
+    let issued = [of_trail("attested"), of_trail("issued"), attested, denied];
+    assert_eq!(recorded(&scene), issued);
+    let ids = events(&scene, "attested");
+    let issued = &events(&scene, "issued")[0];
+    assert_eq!(issued["attestation_id"], ids[0]["attestation_id"]);
+}
+
 #[tokio::test]
 async fn loss_of_the_socket_ends_what_was_proved_before() {
     for lost in [Held::Not("gone".into()), Held::Inheritable] {
