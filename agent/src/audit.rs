@@ -14,8 +14,7 @@
 //! crash left half-written is cut away at the next start, which an event tells
 //! too; a complete line that does not fit the chain stops the start.
 //!
-//! Left out on purpose: what to record (the caller decides), and queries,
-//! segments and checkpoints. `agent/doc/audit.md` describes every event and field.
+//! Left out on purpose: what to record (the caller decides). `agent/doc/audit.md` describes every event and field.
 
 mod batch;
 mod begin;
@@ -26,6 +25,7 @@ mod event;
 mod folder;
 mod keeper;
 mod ledger;
+mod ocsf;
 mod query;
 mod read;
 mod retention;
@@ -34,6 +34,7 @@ mod tail;
 #[cfg(test)]
 mod testing;
 mod threads;
+mod trace;
 mod trail;
 mod verify;
 mod writer;
@@ -50,9 +51,11 @@ pub use event::{
     Summary,
 };
 pub use ledger::{Cause, Origin};
-pub use query::{Filter, Related, query};
+pub use ocsf::to_ocsf;
+pub use query::{Filter, Judge, Related, query};
 pub use read::{Line, Lines, Reader, SegmentFile};
 pub use tail::MAX_TAIL_LINES;
 pub use threads::TrailWriter;
+pub use trace::{ClientStory, CredentialStory, ProcessStory, Story, Subject, Trace, VersionStory};
 pub use trail::{CallersLimits, Durability, Health, Limits, Trail, TrailConfig};
 pub use verify::{ChainSummary, Finding, Place, Problem, Verification, VerifyOptions, verify};

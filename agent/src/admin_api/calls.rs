@@ -189,6 +189,8 @@ impl AdminApi {
                 .client(name.as_str(), client.version().number)
                 .client_digest(client.version().digest.to_string())
                 .spiffe_id(client.spec().spiffe_id().to_string())
+                .owner(client.spec().owner().to_string())
+                .operator(operator)
                 .accepted_weaknesses(match kind {
                     Kind::Registered | Kind::Updated => accepted(client),
                     _ => None,

@@ -122,6 +122,8 @@ pub struct Event {
     operator: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
     prev: Digest,
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Process>,
@@ -299,6 +301,7 @@ impl Event {
             operation: None,
             operator: None,
             outcome: None,
+            owner: None,
             prev: Digest::GENESIS,
             process: None,
             reason: None,
@@ -348,6 +351,13 @@ impl Event {
     #[must_use]
     pub fn spiffe_id(mut self, id: impl Into<String>) -> Self {
         self.spiffe_id = Some(id.into());
+        self
+    }
+
+    /// Who owns the client, by the version that the event puts in force.
+    #[must_use]
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
         self
     }
 

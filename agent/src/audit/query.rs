@@ -12,11 +12,10 @@ mod filter;
 #[cfg(test)]
 mod tests;
 
-pub use filter::{Filter, Related};
+pub use filter::{Filter, Judge, Related};
 
 use super::{AuditError, Chain, Lines, Reader};
 use fields::{Fields, start_time};
-use filter::Judge;
 use std::collections::VecDeque;
 
 /// Bytes of lines that are kept while the newest of them are looked for.

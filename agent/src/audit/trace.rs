@@ -116,11 +116,17 @@ pub struct CredentialStory {
 }
 
 fn text<'a>(event: &'a Value, pointer: &str) -> &'a str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    event
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
+    event
+        .pointer(pointer)
+        .and_then(Value::as_u64)
+        .unwrap_or_default()
 }
 
 fn is_issue(event: &Value) -> bool {
@@ -195,7 +201,9 @@ impl Trace {
     pub fn third(&mut self, attested: &[Value]) -> Filter {
         // A process has an attestation for each set of proofs: its start is in all of them.
         let life = |event: &Value| {
-            let start = event.pointer("/evidence/start_time").and_then(Value::as_u64)?;
+            let start = event
+                .pointer("/evidence/start_time")
+                .and_then(Value::as_u64)?;
             Some((number(event, "/process/pid"), start))
         };
         let is_ours = |event: &&Value| self.attestations.contains(text(event, "/attestation_id"));
@@ -207,9 +215,14 @@ impl Trace {
         let siblings: Vec<_> = siblings.collect();
         self.attestations.extend(siblings);
         let all = |pointer: &str| {
-            let issued = self.seeds.iter().filter(|seed| is_issue(seed) || text(seed, "/event") == "validated");
+            let issued = self
+                .seeds
+                .iter()
+                .filter(|seed| is_issue(seed) || text(seed, "/event") == "validated");
             let values = issued.map(|seed| text(seed, pointer).to_owned());
-            values.filter(|value| !value.is_empty()).collect::<HashSet<_>>()
+            values
+                .filter(|value| !value.is_empty())
+                .collect::<HashSet<_>>()
         };
         Filter {
             related: Some(Related {
@@ -232,17 +245,21 @@ impl Trace {
             .chain(related)
             .filter(|event| seen.insert((text(event, "/chain").to_owned(), number(event, "/seq"))))
             .collect();
-        let ours: HashSet<_> = events.iter().filter(|e| is_issue(e)).map(credential_key).collect();
+        let ours: HashSet<_> = events
+            .iter()
+            .filter(|e| is_issue(e))
+            .map(credential_key)
+            .collect();
         events.retain(|event| self.belongs(event, &ours));
-        // In one chain, times that were set back do not change the order.
-        events.sort_by(|a, b| {
-            let same_chain = text(a, "/chain") == text(b, "/chain");
-            if same_chain {
-                number(a, "/seq").cmp(&number(b, "/seq"))
-            } else {
-                text(a, "/time").cmp(text(b, "/time"))
-            }
-        });
+        let place = |event: &Value| {
+            let time = text(event, "/time").to_owned();
+            (
+                time,
+                text(event, "/chain").to_owned(),
+                number(event, "/seq"),
+            )
+        };
+        events.sort_by_cached_key(place);
         Story {
             subject: self.subject.describe(),
             clients: self.clients(&events),
@@ -280,11 +297,15 @@ impl Trace {
             let mut versions: BTreeMap<u64, VersionStory> = BTreeMap::new();
             for event in of_client {
                 let kind = text(event, "/event");
-                let version = versions.entry(number(event, "/client_version")).or_default();
+                let version = versions
+                    .entry(number(event, "/client_version"))
+                    .or_default();
                 version.version = number(event, "/client_version");
                 match kind {
                     "registered" | "updated" | "proposed" => version.written(event),
-                    "approved" => version.approved_by.push(text(event, "/operator").to_owned()),
+                    "approved" => version
+                        .approved_by
+                        .push(text(event, "/operator").to_owned()),
                     "suspended" | "resumed" | "revoked" => kind.clone_into(&mut story.state),
                     "issued" | "renewed" => version.is_concerned = true,
                     _ => {}
@@ -299,17 +320,27 @@ impl Trace {
 
     fn credentials(&self, events: &[Value]) -> Vec<CredentialStory> {
         let mut validations: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for event in events.iter().filter(|event| text(event, "/event") == "validated") {
+        for event in events
+            .iter()
+            .filter(|event| text(event, "/event") == "validated")
+        {
             *validations.entry(credential_key(event)).or_default() += 1;
         }
         let story = |event: &Value| CredentialStory {
             issued: text(event, "/time").to_owned(),
             spiffe_id: text(event, "/spiffe_id").to_owned(),
             credential: event.get("credential").cloned().unwrap_or_default(),
-            validations: validations.get(&credential_key(event)).copied().unwrap_or(0),
+            validations: validations
+                .get(&credential_key(event))
+                .copied()
+                .unwrap_or(0),
             is_subject: self.is_subject(event),
         };
-        events.iter().filter(|event| is_issue(event)).map(story).collect()
+        events
+            .iter()
+            .filter(|event| is_issue(event))
+            .map(story)
+            .collect()
     }
 }
 
@@ -341,10 +372,15 @@ impl Subject {
 
 fn processes(events: &[Value]) -> Vec<ProcessStory> {
     let mut lives: Vec<(Option<u64>, ProcessStory)> = Vec::new();
-    for event in events.iter().filter(|event| text(event, "/event") == "attested") {
+    for event in events
+        .iter()
+        .filter(|event| text(event, "/event") == "attested")
+    {
         let id = text(event, "/attestation_id").to_owned();
         let pid = number(event, "/process/pid");
-        let start = event.pointer("/evidence/start_time").and_then(Value::as_u64);
+        let start = event
+            .pointer("/evidence/start_time")
+            .and_then(Value::as_u64);
         let known = lives
             .iter_mut()
             .find(|(known, life)| *known == start && life.pid == pid);

@@ -20,9 +20,7 @@ mod walk;
 
 pub use report::{Finding, Place, Problem};
 
-use super::{
-    AuditError, CHECKPOINTS_FILE, Chain, OLDER_CHECKPOINTS_FILE, PUBLIC_KEY_FILE, Reader,
-};
+use super::{AuditError, CHECKPOINTS_FILE, Chain, OLDER_CHECKPOINTS_FILE, PUBLIC_KEY_FILE, Reader};
 use crate::{audit::CheckpointKey, svid::PublicKey};
 use report::Report;
 use serde::Serialize;
@@ -142,7 +140,9 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Verification, Audit
 /// The public key in a file as `symbolon audit key` prints it.
 fn read_key(path: &Path) -> Result<PublicKey, AuditError> {
     let text = fs::read(path).map_err(AuditError::io("read", path))?;
-    let text = text.get(..text.len().min(MAX_KEY_BYTES)).unwrap_or_default();
+    let text = text
+        .get(..text.len().min(MAX_KEY_BYTES))
+        .unwrap_or_default();
     CheckpointKey::from_pem(&String::from_utf8_lossy(text)).map_err(AuditError::key)
 }
 

@@ -4,7 +4,10 @@
 //! Lines are shown in the form of the trail itself: `-o json` prints them byte
 //! for byte (but for a terminal), since their hashes chain. A table is a summary of them.
 
+mod filter;
 mod place;
+mod query;
+mod trace;
 mod verify;
 
 use super::{
@@ -13,8 +16,9 @@ use super::{
     output::{Format, Look, View, printable, visible_json},
     socket::AdminArgs,
 };
-use crate::audit::{CheckpointKey, Jwk, PUBLIC_KEY_FILE};
+use crate::audit::{CheckpointKey, Filter, Judge, Jwk, PUBLIC_KEY_FILE};
 use clap::{Args, Subcommand};
+use filter::FilterArgs;
 use serde::Serialize;
 use serde_json::Value;
 use std::{
@@ -38,6 +42,9 @@ pub(super) struct AuditArgs {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     Tail(TailArgs),
+    Query(query::QueryArgs),
+    Trace(trace::TraceArgs),
+    Export(query::ExportArgs),
     Verify(verify::VerifyArgs),
     Key(KeyArgs),
 }
@@ -47,15 +54,18 @@ enum AuditCommand {
 #[command(after_long_help = "\
 Examples:
   symbolon audit tail -f
+  symbolon audit tail -f -n 0 --client payments --event denied
   symbolon audit tail -n 1000 -o json | jq 'select(.event == \"denied\")'")]
 struct TailArgs {
-    /// How many
+    /// How many, of which those are printed that fit
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=MAX_LAST))]
     last: u32,
     /// Go on with new ones as they happen
     #[arg(short, long)]
     follow: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 /// Print the public key that verifies the trail's checkpoints
@@ -113,11 +123,25 @@ impl View for PublicKeyView {
 
 impl AuditArgs {
     pub(super) async fn run(self, console: &mut Console) -> Result<(), Failure> {
-        let TailArgs { last, follow } = match self.command {
+        let TailArgs {
+            last,
+            follow,
+            filter,
+        } = match self.command {
             AuditCommand::Tail(args) => args,
+            AuditCommand::Query(args) => return args.run(console),
+            AuditCommand::Trace(args) => return args.run(console),
+            AuditCommand::Export(args) => return args.run(console),
             AuditCommand::Verify(args) => return args.run(console),
             AuditCommand::Key(args) => return args.run(console),
         };
+        let filter = filter.filter(console)?;
+        if filter.at.is_some() {
+            let failure =
+                Failure::new(Exit::Usage, "the tail is of now: --at is for `audit query`");
+            return Err(failure);
+        }
+        let mut judge = Judge::new(&filter);
         let link = self.admin.link(console);
         let mut admin = link.admin().await?;
         let request = TailAuditRequest { last, follow };
@@ -133,7 +157,10 @@ impl AuditArgs {
                 link.within(lines.message()).await?
             };
             match next {
-                Some(next) => print(&next.line, console)?,
+                Some(next) if filter == Filter::default() || judge.fits(&next.line) => {
+                    print(&next.line, console)?;
+                }
+                Some(_) => {}
                 None => return Ok(()),
             }
         }

@@ -48,6 +48,7 @@ fn full(kind: Kind, credential: Credential) -> Event {
         .client_digest("d".repeat(64))
         .spiffe_id("spiffe://example.org/mcp/client/billing-tools")
         .operator("uid:0")
+        .owner("alice")
         .accepted_weaknesses(Some(AcceptedWeaknesses {
             findings: vec!["interpreter".into()],
             reason: "a test".into(),

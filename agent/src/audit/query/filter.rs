@@ -78,9 +78,9 @@ impl Related {
     }
 }
 
-/// A filter on its way along the lines.
+/// A filter on its way along the lines, which have to come in their order.
 #[derive(Debug)]
-pub(super) struct Judge<'a> {
+pub struct Judge<'a> {
     filter: &'a Filter,
     life: Option<Life>,
     /// Whose the clients are, as far as that was read.
@@ -88,7 +88,9 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(filter: &'a Filter) -> Self {
+    /// Before the first line. Which process had a number at a time is not known here.
+    #[must_use]
+    pub fn new(filter: &'a Filter) -> Self {
         Self {
             filter,
             life: None,
@@ -101,7 +103,8 @@ impl<'a> Judge<'a> {
         self.life = Some(life);
     }
 
-    pub(super) fn fits(&mut self, line: &str) -> bool {
+    /// Whether the next line fits.
+    pub fn fits(&mut self, line: &str) -> bool {
         let Some(fields) = Fields::of(line.as_bytes()) else {
             return false;
         };
@@ -122,15 +125,24 @@ impl<'a> Judge<'a> {
             && is(&filter.attestation_id, &fields.attestation_id)
             && is(&filter.outcome, &fields.outcome)
             && (is(&filter.event, &fields.event) || is(&filter.event, &fields.summary.event))
-            && filter.since.as_deref().is_none_or(|since| since <= fields.time)
-            && filter.until.as_deref().is_none_or(|until| fields.time <= until)
+            && filter
+                .since
+                .as_deref()
+                .is_none_or(|since| since <= fields.time)
+            && filter
+                .until
+                .as_deref()
+                .is_none_or(|until| fields.time <= until)
             && filter.pid.is_none_or(|pid| fields.process.pid == Some(pid))
             && filter.uid.is_none_or(|uid| {
                 fields.process.uid == Some(uid) || fields.summary.uid == Some(uid)
             })
             && self.is_owned(&fields)
             && self.life.as_ref().is_none_or(|life| life.has(&fields))
-            && filter.related.as_ref().is_none_or(|related| related.fits(&fields))
+            && filter
+                .related
+                .as_ref()
+                .is_none_or(|related| related.fits(&fields))
     }
 
     fn is_owned(&self, fields: &Fields<'_>) -> bool {

@@ -171,7 +171,10 @@ mod tests {
         for (text, expected) in [
             (r"{}", true),
             (r#"{"a":[],"b":{},"c":[1,-1,0,true,false,null]}"#, true),
-            (r#"{"a":18446744073709551615,"b":-9223372036854775808}"#, true),
+            (
+                r#"{"a":18446744073709551615,"b":-9223372036854775808}"#,
+                true,
+            ),
             (r#"{"a":"\b\t\n\f\r\"\\\u0000\u001f/é"}"#, true),
             (r#"{"a":1,"a":1}"#, false),
             (r#"{"b":1,"a":1}"#, false),
@@ -221,8 +224,7 @@ mod tests {
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map("[a-z_]{1,4}", inner, 0..4)
-                    .prop_map(|map| json!(map)),
+                prop::collection::btree_map("[a-z_]{1,4}", inner, 0..4).prop_map(|map| json!(map)),
             ]
         })
     }

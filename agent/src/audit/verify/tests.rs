@@ -156,7 +156,10 @@ async fn what_cannot_be_told_is_told() {
     let stage = Stage::new();
     stage.record(3).await;
     let notes = stage.verify().notes.join("\n");
-    assert!(notes.contains("older copy") && notes.contains("--public-key"), "{notes}");
+    assert!(
+        notes.contains("older copy") && notes.contains("--public-key"),
+        "{notes}"
+    );
     let options = VerifyOptions {
         public_key: Some(stage.folder.audit().join(PUBLIC_KEY_FILE)),
         checkpoints: vec![stage.beside("second")],
@@ -171,7 +174,11 @@ async fn any_changed_byte_is_found() {
     let stage = Stage::new();
     stage.record(4).await;
     let segments = [Chain::Trail, Chain::Callers].map(|chain| chain.file_name(1));
-    for name in segments.iter().map(String::as_str).chain([CHECKPOINTS_FILE]) {
+    for name in segments
+        .iter()
+        .map(String::as_str)
+        .chain([CHECKPOINTS_FILE])
+    {
         let path = stage.folder.audit().join(name);
         let text = fs::read(&path).unwrap();
         for at in (0..text.len()).step_by(3) {
@@ -180,7 +187,10 @@ async fn any_changed_byte_is_found() {
             fs::write(&path, &changed).unwrap();
             let verification = stage.verify();
             // A checkpoint that is none any more may have been left by a crash.
-            let is_noted = verification.notes.iter().any(|note| note.contains("no checkpoints"));
+            let is_noted = verification
+                .notes
+                .iter()
+                .any(|note| note.contains("no checkpoints"));
             assert!(!verification.whole || is_noted, "{name}: byte {at}");
         }
         fs::write(&path, &text).unwrap();
@@ -205,7 +215,10 @@ async fn a_changed_line_is_named() {
     let mut changed = lines.clone();
     let last = changed.len() - 1;
     changed[last] = changed[last].replace("denied", "issued");
-    assert_eq!(problems(&stage.verify_lines(&changed)), [Problem::Rewritten]);
+    assert_eq!(
+        problems(&stage.verify_lines(&changed)),
+        [Problem::Rewritten]
+    );
 }
 
 #[tokio::test]
@@ -216,11 +229,15 @@ async fn a_changed_number_is_named() {
     for at in 1..lines.len() - 2 {
         for number in [at + 100, at.saturating_sub(1)] {
             let mut changed = lines.clone();
-            changed[at] = changed[at].replace(&format!("\"seq\":{}", at + 1), &format!("\"seq\":{number}"));
+            changed[at] =
+                changed[at].replace(&format!("\"seq\":{}", at + 1), &format!("\"seq\":{number}"));
             assert_ne!(changed[at], lines[at]);
             let verification = stage.verify_lines(&changed);
             let places: Vec<_> = found(&verification).iter().map(|f| f.1).collect();
-            assert!(places.contains(&(at as u64 + 1)), "{at} {number}: {verification:?}");
+            assert!(
+                places.contains(&(at as u64 + 1)),
+                "{at} {number}: {verification:?}"
+            );
         }
     }
 }
@@ -299,7 +316,11 @@ async fn lines_that_changed_places_are_found() {
             changed.swap(first, second);
             let verification = stage.verify_lines(&changed);
             let problems = problems(&verification);
-            assert_eq!(problems, [Problem::Reordered], "{first} {second}: {verification:?}");
+            assert_eq!(
+                problems,
+                [Problem::Reordered],
+                "{first} {second}: {verification:?}"
+            );
         }
     }
     let mut moved = lines.clone();
@@ -315,7 +336,10 @@ async fn an_end_that_was_cut_off_is_found() {
     let lines = stage.lines();
     for kept in 0..lines.len() {
         let verification = stage.verify_lines(&lines[..kept]);
-        assert!(problems(&verification).contains(&Problem::Cut), "{verification:?}");
+        assert!(
+            problems(&verification).contains(&Problem::Cut),
+            "{verification:?}"
+        );
     }
     assert!(stage.verify_lines(&lines).whole);
     fs::remove_file(stage.folder.audit().join(Chain::Callers.file_name(1))).unwrap();
@@ -404,7 +428,9 @@ async fn a_removal_by_age_is_no_finding() {
     stage.limits.max_bytes = 3_000;
     stage.record(30).await;
     stage.record(1).await;
-    let reader_starts = verified(&stage.folder.audit(), Chain::Trail)[0]["seq"].as_u64().unwrap();
+    let reader_starts = verified(&stage.folder.audit(), Chain::Trail)[0]["seq"]
+        .as_u64()
+        .unwrap();
     assert!(reader_starts > 1);
     let verification = stage.verify_with_second();
     assert!(verification.whole, "{verification:?}");
@@ -424,7 +450,12 @@ async fn a_half_written_end_is_a_note() {
     fs::write(stage.folder.segment(), text).unwrap();
     let verification = stage.verify();
     assert!(verification.whole, "{verification:?}");
-    assert!(verification.notes.iter().any(|note| note.contains("half-written")));
+    assert!(
+        verification
+            .notes
+            .iter()
+            .any(|note| note.contains("half-written"))
+    );
 }
 
 #[tokio::test]
@@ -434,7 +465,10 @@ async fn what_is_no_line_at_all_is_found() {
     let text = fs::read(stage.folder.segment()).unwrap();
     fs::write(stage.folder.segment(), vec![b'x'; 300_000]).unwrap();
     let verification = stage.verify();
-    assert!(problems(&verification).contains(&Problem::Unreadable), "{verification:?}");
+    assert!(
+        problems(&verification).contains(&Problem::Unreadable),
+        "{verification:?}"
+    );
     fs::write(stage.folder.segment(), [b"\n".repeat(3), text].concat()).unwrap();
     assert_eq!(problems(&stage.verify()), [Problem::Changed]);
 }
@@ -476,6 +510,9 @@ async fn one_key_leads_to_those_before_and_after_it() {
         };
         let verification = verify(&stage.folder.audit(), &options).unwrap();
         assert_eq!(problems(&verification), []);
-        assert_eq!(verification.chains[0].signed_seq, verification.chains[0].last_seq);
+        assert_eq!(
+            verification.chains[0].signed_seq,
+            verification.chains[0].last_seq
+        );
     }
 }

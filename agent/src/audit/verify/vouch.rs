@@ -175,7 +175,8 @@ impl Vouchers {
                     vouched.cover(voucher, fits);
                 }
                 Verdict::Forged => {
-                    let what = "the signature does not fit: it was changed, or the agent did not make it";
+                    let what =
+                        "the signature does not fit: it was changed, or the agent did not make it";
                     report.add(finding(Problem::Checkpoint, None, place(), what));
                 }
                 Verdict::Unknown if knows_all => {
@@ -212,7 +213,9 @@ impl Vouchers {
             .collect();
         for (index, end) in ends.iter().enumerate() {
             for (checkpoint, fit) in &end.reached {
-                let found = fits.get_mut(*checkpoint).and_then(|fits| fits.get_mut(index));
+                let found = fits
+                    .get_mut(*checkpoint)
+                    .and_then(|fits| fits.get_mut(index));
                 if let Some(found) = found {
                     *found = Some(*fit);
                 }
@@ -327,13 +330,20 @@ impl Vouchers {
             "the chain ends with seq {end}, and had {seq} lines at {}: {why}",
             voucher.checkpoint.time
         );
-        report.add(finding(problem, Some(chain), Some(self.place(voucher)), what));
+        report.add(finding(
+            problem,
+            Some(chain),
+            Some(self.place(voucher)),
+            what,
+        ));
     }
 
     fn place(&self, voucher: &Voucher) -> Place {
         let file = self.files.get(voucher.file);
         Place {
-            file: file.map(|path| path.display().to_string()).unwrap_or_default(),
+            file: file
+                .map(|path| path.display().to_string())
+                .unwrap_or_default(),
             line: voucher.line,
             seq: None,
         }

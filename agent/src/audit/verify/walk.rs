@@ -163,7 +163,11 @@ impl<'a> Walk<'a> {
         } else if seen.seq <= top.seq {
             self.behind(top, seen);
         } else if let Some(stray) = self.stray_before(&seen, prev) {
-            self.tell(Problem::Reordered, &stray, "it stands in another place than its own");
+            self.tell(
+                Problem::Reordered,
+                &stray,
+                "it stands in another place than its own",
+            );
             self.accept(seen);
         } else {
             self.leap = Some(seen);
@@ -182,10 +186,18 @@ impl<'a> Walk<'a> {
         let twin = self.twin.take();
         if top.digest.is_hex(prev) {
             if let Some(twin) = twin {
-                self.tell(Problem::Inserted, &twin, "another line has this number, and fits");
+                self.tell(
+                    Problem::Inserted,
+                    &twin,
+                    "another line has this number, and fits",
+                );
             }
         } else if twin.is_some_and(|twin| twin.digest.is_hex(prev)) {
-            self.tell(Problem::Inserted, &top, "another line has this number, and fits");
+            self.tell(
+                Problem::Inserted,
+                &top,
+                "another line has this number, and fits",
+            );
         } else {
             let what = format!(
                 "it is not the line that the one after it (seq {}) was written after: one of both \
@@ -207,7 +219,11 @@ impl<'a> Walk<'a> {
         } else if self.strays.iter().any(|stray| stray.digest == seen.digest) {
             self.tell(Problem::Inserted, &seen, "it stands in the trail twice");
         } else {
-            self.tell(Problem::Inserted, &seen, "there is a line with this number before it");
+            self.tell(
+                Problem::Inserted,
+                &seen,
+                "there is a line with this number before it",
+            );
         }
     }
 
@@ -250,24 +266,36 @@ impl<'a> Walk<'a> {
         if self.strays.len() < MAX_REMEMBERED {
             self.strays.push(stray);
         } else {
-            self.tell(Problem::Reordered, &stray, "it stands in another place than its own");
+            self.tell(
+                Problem::Reordered,
+                &stray,
+                "it stands in another place than its own",
+            );
         }
     }
 
     /// The line that has to stand before this one, if it was seen in a wrong place.
     fn stray_before(&mut self, seen: &Seen, prev: &str) -> Option<Seen> {
-        let fits = |stray: &Seen| stray.seq.checked_add(1) == Some(seen.seq) && stray.digest.is_hex(prev);
+        let fits =
+            |stray: &Seen| stray.seq.checked_add(1) == Some(seen.seq) && stray.digest.is_hex(prev);
         let at = self.strays.iter().position(fits)?;
         Some(self.strays.swap_remove(at))
     }
 
     /// Takes the number from those that are missing.
     fn find_missing(&mut self, seq: u64) -> bool {
-        let Some(at) = self.missing.iter().position(|(range, _)| range.contains(&seq)) else {
+        let Some(at) = self
+            .missing
+            .iter()
+            .position(|(range, _)| range.contains(&seq))
+        else {
             return false;
         };
         let (range, before) = self.missing.swap_remove(at);
-        for rest in [*range.start()..=seq.saturating_sub(1), seq.saturating_add(1)..=*range.end()] {
+        for rest in [
+            *range.start()..=seq.saturating_sub(1),
+            seq.saturating_add(1)..=*range.end(),
+        ] {
             if !rest.is_empty() && seq > 0 {
                 self.miss(rest, before);
             }
@@ -277,7 +305,11 @@ impl<'a> Walk<'a> {
 
     fn accept(&mut self, seen: Seen) {
         if let Some(twin) = self.twin.take() {
-            self.tell(Problem::Inserted, &twin, "there is a line with this number before it");
+            self.tell(
+                Problem::Inserted,
+                &twin,
+                "there is a line with this number before it",
+            );
         }
         self.broken = 0;
         self.top = Some(seen);
@@ -309,7 +341,11 @@ impl<'a> Walk<'a> {
             // Something else is missing where it stands.
             let is_in_its_place = missing.iter().any(|(_, before)| stray.at() == before.at());
             if is_in_its_place {
-                self.tell(Problem::Changed, stray, "this is not the number that it has to have");
+                self.tell(
+                    Problem::Changed,
+                    stray,
+                    "this is not the number that it has to have",
+                );
             } else {
                 self.tell(Problem::Inserted, stray, "the chain fits without it");
             }
@@ -330,7 +366,11 @@ impl<'a> Walk<'a> {
         };
         if start.seq <= 1 {
             if start.seq == 0 || !Digest::GENESIS.is_hex(&self.start_prev) {
-                self.tell(Problem::Changed, &start, "it is no first line: it has another before it");
+                self.tell(
+                    Problem::Changed,
+                    &start,
+                    "it is no first line: it has another before it",
+                );
             }
             return;
         }
@@ -352,7 +392,10 @@ impl<'a> Walk<'a> {
 
     fn tell_missing(&mut self, range: &RangeInclusive<u64>, before: &Seen) {
         let what = if range.start() == range.end() {
-            format!("the line with seq {} that belongs before it is missing", range.start())
+            format!(
+                "the line with seq {} that belongs before it is missing",
+                range.start()
+            )
         } else {
             format!(
                 "the lines with seq {} to {} that belong before it are missing",

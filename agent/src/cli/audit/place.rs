@@ -36,7 +36,9 @@ pub(super) fn failed(error: &AuditError) -> Failure {
     };
     let failure = Failure::new(exit, error.to_string());
     match exit {
-        Exit::Denied => failure.advise("The trail belongs to the agent's user: run this as that user or root."),
+        Exit::Denied => {
+            failure.advise("The trail belongs to the agent's user: run this as that user or root.")
+        }
         Exit::NotFound => failure.advise("Name the agent's data directory with --data-dir."),
         Exit::Failed | Exit::Usage | Exit::Unreachable => failure,
     }

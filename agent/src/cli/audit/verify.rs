@@ -52,10 +52,11 @@ impl VerifyArgs {
             return Ok(());
         }
         let found = count(findings, "finding", "findings");
-        Err(
-            Failure::new(Exit::Failed, format!("the audit trail is not whole: {found}"))
-                .advise("Keep the folder as it is, as evidence."),
+        Err(Failure::new(
+            Exit::Failed,
+            format!("the audit trail is not whole: {found}"),
         )
+        .advise("Keep the folder as it is, as evidence."))
     }
 }
 
@@ -66,7 +67,15 @@ struct VerificationView(Verification);
 
 impl View for VerificationView {
     fn table(&self, look: &Look) -> String {
-        let mut table = Table::new(["CHAIN", "SEGMENTS", "LINES", "FIRST", "LAST", "SIGNED UP TO", "RECORDED"]);
+        let mut table = Table::new([
+            "CHAIN",
+            "SEGMENTS",
+            "LINES",
+            "FIRST",
+            "LAST",
+            "SIGNED UP TO",
+            "RECORDED",
+        ]);
         for chain in &self.0.chains {
             table.row([
                 chain.chain.to_owned(),
@@ -100,7 +109,9 @@ impl View for VerificationView {
 fn line(finding: &Finding) -> String {
     let place = match &finding.place {
         Some(place) => {
-            let seq = place.seq.map_or_else(String::new, |seq| format!(" (seq {seq})"));
+            let seq = place
+                .seq
+                .map_or_else(String::new, |seq| format!(" (seq {seq})"));
             format!("{}:{}{seq}: ", place.file, place.line)
         }
         None => String::new(),

@@ -49,6 +49,16 @@ fn the_documented_forms_parse() {
         "attest --pid 1 --client N",
         "audit tail",
         "audit key --data-dir D",
+        "audit tail --client N --event denied",
+        "audit query --client N --owner O --spiffe-id I --serial 0A:1B --jti J --key-thumbprint ab \
+         --attestation-id ab --pid 1 --at 2027-01-01 --uid 1 --event issued --outcome accepted \
+         --since 2h --until 2027-01-01 --limit 5 --data-dir D",
+        "audit trace --serial 0a",
+        "audit trace --jti J",
+        "audit trace --pid 1 --at 2027-01-01T00:00:00Z",
+        "audit trace --client N",
+        "audit export --format jsonl",
+        "audit export --format ocsf",
         "audit verify --data-dir D --public-key F --checkpoint F",
         "health",
         "whoami",

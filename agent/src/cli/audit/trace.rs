@@ -1,0 +1,200 @@
+//! `symbolon audit trace`: the whole story of a credential, a process or a client.
+
+use super::{
+    super::{
+        console::Console,
+        failure::{Exit, Failure},
+        moment::{Moment, parse_moment},
+        output::{Fields, Look, View},
+    },
+    Event,
+    filter::{parse_hex, time},
+    place,
+};
+use crate::audit::{CredentialStory, Filter, Reader, Story, Subject, Trace, VersionStory, query};
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// Lines of one story; of more the newest are told.
+const MAX_EVENTS: usize = 10_000;
+
+/// Credentials in the head of a table; all of them are in the timeline.
+const MAX_SHOWN: usize = 5;
+
+/// Tell the whole story of a credential, a process or a client
+///
+/// Who got it, on what evidence, by which registration, written and approved by whom, what
+/// was renewed and validated, and how it ended. Reads the data directory; the agent need not
+/// run, the process need not live and the credential need not be valid.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+Examples:
+  symbolon audit trace --serial 0a1b2c
+  symbolon audit trace --jti 0Zk1
+  symbolon audit trace --pid 4711 --at 2026-07-28T12:00:00Z
+  symbolon audit trace --client payments -o json")]
+pub(super) struct TraceArgs {
+    /// The agent's data directory, or a copy of its audit folder
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    subject: SubjectArgs,
+    /// When the process had that number
+    #[arg(long, value_name = "TIME", requires = "pid", value_parser = parse_moment)]
+    at: Option<Moment>,
+}
+
+/// What is traced.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct SubjectArgs {
+    /// The serial number of an X.509-SVID
+    #[arg(long, value_parser = parse_hex)]
+    serial: Option<String>,
+    /// The identifier of a JWT-SVID or WIT-SVID
+    #[arg(long)]
+    jti: Option<String>,
+    /// The number of a process
+    #[arg(long)]
+    pid: Option<u32>,
+    /// A client's name
+    #[arg(long, value_name = "NAME")]
+    client: Option<String>,
+}
+
+impl TraceArgs {
+    pub(super) fn run(self, console: &mut Console) -> Result<(), Failure> {
+        let at = self.at.map(|at| time(at, console)).transpose()?;
+        let subject = match self.subject {
+            SubjectArgs {
+                serial: Some(serial),
+                ..
+            } => Subject::Serial(serial),
+            SubjectArgs { jti: Some(jti), .. } => Subject::Jti(jti),
+            SubjectArgs { pid: Some(pid), .. } => Subject::Process(pid, at),
+            SubjectArgs { client, .. } => Subject::Client(client.unwrap_or_default()),
+        };
+        let dir = place::folder(self.data_dir.as_deref(), console)?;
+        let reader = Reader::open(&dir).map_err(|error| place::failed(&error))?;
+        let mut trace = Trace::of(subject);
+        let seeds = fetch(&reader, &trace.first())?;
+        if seeds.is_empty() {
+            return Err(Failure::new(
+                Exit::NotFound,
+                "the audit trail has nothing about that",
+            ));
+        }
+        let filter = trace.second(seeds);
+        let attested = fetch(&reader, &filter)?;
+        let filter = trace.third(&attested);
+        let related = fetch(&reader, &filter)?;
+        if related.len() == MAX_EVENTS {
+            console.tell("the story is long: only its newest events are told");
+        }
+        console.show(&StoryView(trace.story(related)))
+    }
+}
+
+fn fetch(reader: &Reader, filter: &Filter) -> Result<Vec<Value>, Failure> {
+    let mut events = Vec::new();
+    query(reader, filter, Some(MAX_EVENTS), |line| {
+        events.extend(serde_json::from_str::<Value>(line));
+        true
+    })
+    .map_err(|error| place::failed(&error))?;
+    Ok(events)
+}
+
+/// The story.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct StoryView(Story);
+
+impl View for StoryView {
+    fn table(&self, look: &Look) -> String {
+        let Story {
+            clients,
+            processes,
+            credentials,
+            events,
+            ..
+        } = &self.0;
+        let mut fields = Fields::new();
+        let asked: Vec<_> = credentials.iter().filter(|c| c.is_subject).collect();
+        let shown = if asked.is_empty() {
+            credentials.iter().rev().take(MAX_SHOWN).collect()
+        } else {
+            asked
+        };
+        for credential in shown {
+            fields.add("Credential", describe(credential));
+        }
+        for client in clients {
+            let state = if client.state.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", client.state)
+            };
+            fields.add("Client", format!("{}{state}", client.name));
+            let all = client.versions.iter().all(|version| !version.is_concerned);
+            for version in client.versions.iter().filter(|v| all || v.is_concerned) {
+                fields.add("Version", responsible(version));
+            }
+        }
+        for process in processes.iter().take(MAX_SHOWN) {
+            fields.add(
+                "Process",
+                format!(
+                    "pid {}  uid {}  {}  attested {}",
+                    process.pid, process.uid, process.executable, process.attested
+                ),
+            );
+            fields.list("Attestation", &process.attestation_ids);
+        }
+        let mut out = fields.render();
+        out.push('\n');
+        for event in events {
+            out.push_str(&Event(event.clone()).table(look));
+        }
+        out
+    }
+}
+
+/// `x509-svid 0a1b, issued 2026-...Z, until 2026-...Z, validated 3 times`
+fn describe(story: &CredentialStory) -> String {
+    let text = |name: &str| {
+        let value = story.credential.get(name).and_then(Value::as_str);
+        value.unwrap_or_default().to_owned()
+    };
+    let mut out = format!(
+        "{} {}{}, {}, issued {}, until {}",
+        text("kind"),
+        text("serial"),
+        text("jti"),
+        story.spiffe_id,
+        story.issued,
+        text("not_after"),
+    );
+    if story.validations > 0 {
+        out.push_str(&format!(", validations {}", story.validations));
+    }
+    out
+}
+
+/// `3 by uid:0 at 2026-...Z: the reason; approved by alice`
+fn responsible(version: &VersionStory) -> String {
+    let mut out = version.version.to_string();
+    if version.author.is_empty() {
+        return out + ", which the trail does not have any more";
+    }
+    out.push_str(&format!(" by {} at {}", version.author, version.time));
+    if !version.reason.is_empty() {
+        out.push_str(&format!(": {}", version.reason));
+    }
+    if !version.approved_by.is_empty() {
+        out.push_str(&format!("; approved by {}", version.approved_by.join(", ")));
+    }
+    out
+}
