@@ -67,8 +67,7 @@ pub fn to_ocsf(line: &str) -> Option<Value> {
     if !text("reason").is_empty() {
         fields.insert("status_detail".to_owned(), text("reason").into());
     }
-    let operator = Some(text("operator")).filter(|operator| !operator.is_empty());
-    fields.insert("actor".to_owned(), actor(operator, record.get("process")));
+    fields.insert("actor".to_owned(), actor(&record));
     match class {
         AUTHENTICATION => {
             fields.insert("user".to_owned(), user(&record));
@@ -96,12 +95,12 @@ pub fn to_ocsf(line: &str) -> Option<Value> {
 }
 
 /// Who acted: an operator, or a process.
-fn actor(operator: Option<&str>, process: Option<&Value>) -> Value {
+fn actor(record: &Map<String, Value>) -> Value {
     let mut actor = Map::new();
-    if let Some(operator) = operator {
+    if let Some(operator) = record.get("operator") {
         actor.insert("user".to_owned(), json!({ "name": operator }));
     }
-    if let Some(process) = process {
+    if let Some(process) = record.get("process") {
         let uid = process.get("uid").map(ToString::to_string);
         let process = json!({ "pid": process.get("pid"), "user": { "uid": uid } });
         actor.insert("process".to_owned(), process);

@@ -1,12 +1,15 @@
 //! A trail in a folder of its own, and a second reader of its lines.
 
-use super::{AuditError, Chain, Event, Kind, Limits, Reader, Trail, TrailConfig, TrailWriter};
+use super::{
+    AuditError, Authority, Cause, Chain, Credential, Event, Kind, Limits, Origin, Outcome, Process,
+    Reader, Trail, TrailConfig, TrailWriter,
+};
 use crate::{
     canonical,
     clock::{ManualClock, SharedClock},
     testing,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -142,6 +145,124 @@ pub(super) fn verified(dir: &Path, chain: Chain) -> Vec<Value> {
         values.push(value);
     }
     values
+}
+
+pub(super) const PAYMENTS: &str = "spiffe://example.org/payments";
+
+/// A trail with a registration, a process and its credentials, a restart, a revocation,
+/// and another process that gets the first one's number.
+pub(super) struct Story {
+    pub(super) folder: Folder,
+    clock: Arc<ManualClock>,
+}
+
+impl Story {
+    pub(super) async fn told() -> Self {
+        let story = Self {
+            folder: Folder::new(),
+            clock: manual_clock(),
+        };
+        story.run(Self::first_day(), true).await;
+        story.clock.advance(Duration::from_secs(60 * 60));
+        let end = vec![
+            by_operator(Kind::Updated, 2).owner("bob"),
+            by_operator(Kind::Revoked, 2),
+            of_process(Kind::Withdrawn, "a1")
+                .client("payments", 1)
+                .spiffe_id(PAYMENTS),
+        ];
+        story.run(end, false).await;
+        story.clock.advance(Duration::from_secs(24 * 60 * 60));
+        let other = vec![
+            attested("b1", 900, "/usr/bin/other"),
+            of_process(Kind::Issued, "b1")
+                .client("other", 1)
+                .credential(Credential::x509_svid("0c", "t2", UNIX_EPOCH)),
+            Event::new(Kind::Denied)
+                .process(process(4711, 1000))
+                .reason("not-held: gone"),
+        ];
+        story.run(other, false).await;
+        story
+    }
+
+    fn first_day() -> Vec<Event> {
+        let issued = |kind, id| {
+            of_process(kind, id)
+                .client("payments", 1)
+                .spiffe_id(PAYMENTS)
+        };
+        let jwt = Credential::jwt_svid("j-1", vec!["api".into()], UNIX_EPOCH).signed_by("k1");
+        vec![
+            by_operator(Kind::Registered, 1)
+                .owner("alice")
+                .reason("ticket 7"),
+            Event::new(Kind::Rotated).authority(Authority {
+                key_id: "k1".into(),
+                kind: "jwt",
+                not_after: UNIX_EPOCH,
+                slot: "active",
+            }),
+            attested("a1", 100, "/usr/bin/payments"),
+            issued(Kind::Issued, "a1").credential(Credential::x509_svid("0a", "t1", UNIX_EPOCH)),
+            attested("a2", 100, "/usr/bin/payments"),
+            issued(Kind::Renewed, "a1").credential(Credential::x509_svid("0b", "t1", UNIX_EPOCH)),
+            issued(Kind::Issued, "a1").credential(jwt),
+        ]
+    }
+
+    async fn run(&self, events: Vec<Event>, validates: bool) {
+        let clock: SharedClock = Arc::<ManualClock>::clone(&self.clock);
+        let opened = Trail::open(&self.folder.audit(), TrailConfig::default(), clock);
+        let (trail, writer) = opened.unwrap();
+        let running = Running::run(trail, writer);
+        running.trail.record_all(events).await.unwrap();
+        if validates {
+            self.clock.advance(Duration::from_secs(1));
+            let cause = Cause {
+                origin: Origin::default(),
+                kind: Kind::Validated,
+                word: "accepted",
+                process: None,
+            };
+            let jwt = Credential::jwt_svid("j-1", vec!["api".into()], UNIX_EPOCH);
+            let validated = || {
+                let of_verifier = Event::new(Kind::Validated).process(process(5000, 1001));
+                let of_verifier = of_verifier.attestation("v1").spiffe_id(PAYMENTS);
+                of_verifier.credential(jwt).outcome(Outcome::Accepted)
+            };
+            running.trail.of_caller(cause, validated).await.unwrap();
+            let verifier = Event::new(Kind::Attested).attestation("v1");
+            running
+                .trail
+                .record(verifier.process(process(5000, 1001)))
+                .await
+                .unwrap();
+        }
+        running.stop();
+    }
+}
+
+const fn process(pid: u32, uid: u32) -> Process {
+    Process { gid: 100, pid, uid }
+}
+
+fn of_process(kind: Kind, attestation: &str) -> Event {
+    Event::new(kind)
+        .attestation(attestation)
+        .process(process(4711, 1000))
+}
+
+fn attested(id: &str, start: u64, path: &str) -> Event {
+    let evidence = json!({"executable": {"path": path}, "start_time": start});
+    of_process(Kind::Attested, id).evidence(&evidence).unwrap()
+}
+
+fn by_operator(kind: Kind, version: u64) -> Event {
+    Event::new(kind)
+        .client("payments", version)
+        .spiffe_id(PAYMENTS)
+        .operator("uid:0")
 }
 
 /// Whether a test that only root can do may go on; says so where not.

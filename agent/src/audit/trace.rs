@@ -401,6 +401,3 @@ fn processes(events: &[Value]) -> Vec<ProcessStory> {
     }
     lives.into_iter().map(|(_, life)| life).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod apply;
+mod audit;
 mod client;
 mod contract;
 mod failures;

@@ -1,1 +1,182 @@
+use super::{Filter, query};
+use crate::audit::{
+    Reader, Subject, Trace,
+    testing::{PAYMENTS, Story},
+};
+use serde_json::Value;
 
+fn found(story: &Story, filter: &Filter, limit: Option<usize>) -> Vec<String> {
+    let reader = Reader::open(&story.folder.audit()).unwrap();
+    let mut found = Vec::new();
+    query(&reader, filter, limit, |line| {
+        let value: Value = serde_json::from_str(line).unwrap();
+        found.push(value["event"].as_str().unwrap().to_owned());
+        true
+    })
+    .unwrap();
+    found
+}
+
+fn values(story: &Story, filter: &Filter) -> Vec<Value> {
+    let reader = Reader::open(&story.folder.audit()).unwrap();
+    let mut values = Vec::new();
+    query(&reader, filter, None, |line| {
+        values.push(serde_json::from_str(line).unwrap());
+        true
+    })
+    .unwrap();
+    values
+}
+
+fn text(value: &str) -> Option<String> {
+    Some(value.to_owned())
+}
+
+type Condition = fn(&mut Filter);
+
+const CASES: [(Condition, usize); 14] = [
+    (|f| f.client = text("payments"), 7),
+    (|f| f.owner = text("alice"), 4),
+    (|f| f.owner = text("bob"), 3),
+    (|f| f.spiffe_id = text(PAYMENTS), 8),
+    (|f| f.serial = text("0a"), 1),
+    (|f| f.jti = text("j-1"), 2),
+    (|f| f.key_thumbprint = text("t1"), 2),
+    (|f| f.attestation_id = text("a1"), 5),
+    (|f| f.pid = Some(4711), 9),
+    (|f| f.uid = Some(1001), 2),
+    (|f| f.event = text("issued"), 3),
+    (|f| f.outcome = text("accepted"), 1),
+    (|f| (f.pid, f.jti) = (Some(4711), text("j-1")), 1),
+    (|f| f.client = text("nobody"), 0),
+];
+
+#[tokio::test]
+async fn each_filter_finds_what_it_names() {
+    let story = Story::told().await;
+    for (case, (condition, count)) in CASES.iter().enumerate() {
+        let mut filter = Filter::default();
+        condition(&mut filter);
+        let found = found(&story, &filter, None);
+        assert_eq!(found.len(), *count, "case {case}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn times_and_limits_bound_what_is_found() {
+    let story = Story::told().await;
+    let all = found(&story, &Filter::default(), None);
+    assert_eq!(
+        found(&story, &Filter::default(), Some(3)),
+        all[all.len() - 3..]
+    );
+    let since = Filter {
+        since: text("2026-07-28T13:00:00.000Z"),
+        ..Filter::default()
+    };
+    let until = Filter {
+        until: text("2026-07-28T12:59:59.999Z"),
+        ..Filter::default()
+    };
+    let (after, before) = (found(&story, &since, None), found(&story, &until, None));
+    assert!(!after.is_empty() && !before.is_empty());
+    assert_eq!([before, after].concat(), all);
+}
+
+#[tokio::test]
+async fn a_number_that_was_used_again_names_the_process_of_the_time() {
+    let story = Story::told().await;
+    let at = |time: &str| Filter {
+        pid: Some(4711),
+        at: text(time),
+        ..Filter::default()
+    };
+    let first = found(&story, &at("2026-07-28T12:30:00.000Z"), None);
+    assert_eq!(
+        first,
+        [
+            "attested",
+            "issued",
+            "attested",
+            "renewed",
+            "issued",
+            "withdrawn"
+        ]
+    );
+    let second = found(&story, &at("2026-07-29T12:30:00.000Z"), None);
+    assert_eq!(second, ["attested", "issued", "denied"]);
+    // Before the first of them: that one.
+    assert_eq!(found(&story, &at("2026-01-01T00:00:00.000Z"), None), first);
+}
+
+fn trace(story: &Story, subject: Subject) -> crate::audit::Story {
+    let mut trace = Trace::of(subject);
+    let filter = trace.second(values(story, &trace.first()));
+    let filter = trace.third(&values(story, &filter));
+    trace.story(values(story, &filter))
+}
+
+#[tokio::test]
+async fn a_credential_leads_to_the_whole_story_after_rotation_restart_and_revocation() {
+    let stage = Story::told().await;
+    let expected = [
+        "registered",
+        "rotated",
+        "attested",
+        "issued",
+        "attested",
+        "renewed",
+        "issued",
+        "validated",
+        "updated",
+        "revoked",
+        "withdrawn",
+    ];
+    for subject in [
+        Subject::Serial("0a".into()),
+        Subject::Serial("0b".into()),
+        Subject::Jti("j-1".into()),
+        Subject::Process(4711, text("2026-07-28T12:30:00.000Z")),
+    ] {
+        let story = trace(&stage, subject.clone());
+        let mut events: Vec<_> = story
+            .events
+            .iter()
+            .map(|e| e["event"].as_str().unwrap())
+            .collect();
+        let mut wanted = expected.to_vec();
+        if !matches!(subject, Subject::Jti(_)) {
+            // Only credentials that were asked for name their authority's key first.
+            events.retain(|event| *event != "rotated");
+            wanted.retain(|event| *event != "rotated");
+        }
+        assert_eq!(events, wanted, "{subject:?}");
+        assert_eq!(story.processes.len(), 1);
+        assert_eq!(story.processes[0].attestation_ids, ["a1", "a2"]);
+        assert_eq!(story.processes[0].executable, "/usr/bin/payments");
+        assert_eq!(story.credentials.len(), 3);
+        assert_eq!(story.credentials[2].validations, 1);
+        let client = &story.clients[0];
+        assert_eq!(
+            (client.name.as_str(), client.state.as_str()),
+            ("payments", "revoked")
+        );
+        let version = &client.versions[0];
+        assert_eq!(
+            (version.author.as_str(), version.owner.as_str()),
+            ("uid:0", "alice")
+        );
+        assert!(version.is_concerned && !client.versions[1].is_concerned);
+    }
+}
+
+#[tokio::test]
+async fn a_client_leads_to_its_processes() {
+    let stage = Story::told().await;
+    let story = trace(&stage, Subject::Client("payments".into()));
+    assert_eq!(story.processes.len(), 1);
+    assert_eq!(story.credentials.len(), 3);
+    assert_eq!(story.subject["client"], "payments");
+    let nothing = trace(&stage, Subject::Jti("j-9".into()));
+    assert!(nothing.events.is_empty() && nothing.clients.is_empty());
+}

@@ -49,7 +49,7 @@ impl Stage {
         checkpoints.file = Some(self.beside("second"));
         checkpoints.records = 5;
         let config = TrailConfig {
-            trail: self.limits.clone(),
+            trail: self.limits,
             checkpoints: Some(checkpoints),
             ..TrailConfig::default()
         };
@@ -212,7 +212,7 @@ async fn a_changed_line_is_named() {
         assert_eq!(found(&verification), [(Problem::Changed, seq, seq)]);
     }
     // The last line has none after it, but a checkpoint.
-    let mut changed = lines.clone();
+    let mut changed = lines;
     let last = changed.len() - 1;
     changed[last] = changed[last].replace("denied", "issued");
     assert_eq!(
@@ -286,8 +286,8 @@ async fn an_inserted_line_is_found() {
             let verification = stage.verify_lines(&changed);
             let places = found(&verification);
             let is_named = places.iter().any(|(problem, line, _)| {
-                *problem == Problem::Inserted
-                    && (*line == at as u64 + 1 || lines[from] == changed[*line as usize - 1])
+                let named = changed.iter().nth(usize::try_from(*line).unwrap() - 1);
+                *problem == Problem::Inserted && named == Some(&lines[from])
             });
             assert!(is_named, "{from} at {at}: {verification:?}");
         }
@@ -323,7 +323,7 @@ async fn lines_that_changed_places_are_found() {
             );
         }
     }
-    let mut moved = lines.clone();
+    let mut moved = lines;
     let block: Vec<_> = moved.drain(2..5).collect();
     moved.splice(7..7, block);
     assert_eq!(problems(&stage.verify_lines(&moved)), [Problem::Reordered]);
