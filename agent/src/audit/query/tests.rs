@@ -103,7 +103,7 @@ async fn a_number_that_was_used_again_names_the_process_of_the_time() {
             "withdrawn"
         ]
     );
-    let second = found(&story, &at("2026-07-29T12:30:00.000Z"), None);
+    let second = found(&story, &at("2026-07-29T14:00:00.000Z"), None);
     assert_eq!(second, ["attested", "issued", "denied"]);
     // Before the first of them: that one.
     assert_eq!(found(&story, &at("2026-01-01T00:00:00.000Z"), None), first);

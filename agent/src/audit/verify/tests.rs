@@ -141,7 +141,7 @@ async fn a_trail_that_nobody_touched_is_whole() {
     let verification = stage.verify_with_second();
     assert_eq!(found(&verification), []);
     assert_eq!(problems(&verification), []);
-    assert!(verification.whole && verification.checkpoints >= 5);
+    assert!(verification.whole && verification.checkpoints >= 2);
     let [trail, callers] = &verification.chains[..] else {
         panic!("{verification:?}")
     };
@@ -349,7 +349,8 @@ async fn an_end_that_was_cut_off_is_found() {
 #[tokio::test]
 async fn a_chain_that_was_written_anew_is_found() {
     let stage = Stage::new();
-    stage.record(12).await;
+    stage.record(4).await;
+    stage.record(8).await;
     let mut lines = stage.lines();
     lines[7] = lines[7].replace("denied", "issued");
     relink(&mut lines, 8);
