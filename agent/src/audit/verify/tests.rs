@@ -286,7 +286,7 @@ async fn an_inserted_line_is_found() {
             let verification = stage.verify_lines(&changed);
             let places = found(&verification);
             let is_named = places.iter().any(|(problem, line, _)| {
-                let named = changed.iter().nth(usize::try_from(*line).unwrap() - 1);
+                let named = changed.get(usize::try_from(*line).unwrap() - 1);
                 *problem == Problem::Inserted && named == Some(&lines[from])
             });
             assert!(is_named, "{from} at {at}: {verification:?}");
