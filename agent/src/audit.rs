@@ -14,7 +14,15 @@
 //! crash left half-written is cut away at the next start, which an event tells
 //! too; a complete line that does not fit the chain stops the start.
 //!
-//! Left out on purpose: what to record (the caller decides). `agent/doc/audit.md` describes every event and field.
+//! What callers without an identity can cause has a chain, a thread and a
+//! budget of its own ([`Trail::of_caller`]): up to a rate it is recorded, beyond
+//! that it is counted, and never does it delay or evict what else is recorded.
+//! Both chains lie in segments that are removed by age and size, and signed
+//! checkpoints of where they end lie beside them and in a second place.
+//!
+//! Left out on purpose: what to record (the caller decides), and queries;
+//! [`Reader`] reads both chains from a folder. `agent/doc/audit.md` describes
+//! every event and field.
 
 mod batch;
 mod begin;

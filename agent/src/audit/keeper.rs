@@ -26,14 +26,14 @@ use tokio::{
     time::Instant,
 };
 
-/// How often the writers are told that time goes by.
+/// How often summaries and checkpoints are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How long after a checkpoint the next is written at the earliest: each costs a sync, and
 /// under load there are thousands of records in that time.
 const CHECKPOINT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often the space is looked at.
+/// How often the space and the age of segments are looked at.
 const SPACE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a writer leaves to the thread that keeps house.
@@ -102,6 +102,7 @@ impl Keeper {
             if looked.elapsed() >= SPACE_INTERVAL {
                 looked = Instant::now();
                 self.look_at_space();
+                self.tell(&self.queues);
             }
         }
         self.checkpoint();
@@ -138,12 +139,20 @@ impl Keeper {
         }
     }
 
-    fn tick(&mut self) {
-        for queue in self.queues.iter().filter_map(mpsc::WeakSender::upgrade) {
+    /// Tells writers that time goes by.
+    fn tell(&self, queues: &[mpsc::WeakSender<Message>]) {
+        for queue in queues.iter().filter_map(mpsc::WeakSender::upgrade) {
             // A writer that has too much to do is told the next time.
             if queue.try_send(Message::Tend).is_err() {
                 tracing::trace!("an audit writer is busy");
             }
+        }
+    }
+
+    fn tick(&mut self) {
+        let [_, callers] = &self.queues;
+        if self.ledger.is_counting() {
+            self.tell(std::slice::from_ref(callers));
         }
         let is_due = |checkpoints: &Checkpoints| {
             checkpoints.written_at.elapsed() >= checkpoints.config.interval

@@ -130,6 +130,8 @@ struct Causes {
     entries: HashMap<Key, Entry>,
     users: HashMap<Option<u32>, Instant>,
     all: Instant,
+    /// Whether anything is counted that is not summarized yet.
+    is_counting: bool,
 }
 
 impl fmt::Debug for Ledger {
@@ -145,6 +147,7 @@ impl Ledger {
                 entries: HashMap::new(),
                 users: HashMap::new(),
                 all: Instant::now(),
+                is_counting: false,
             }),
             clock,
             is_stopped: AtomicBool::new(false),
@@ -178,7 +181,13 @@ impl Ledger {
             process: cause.process,
         };
         causes.entry(key(cause), now).add(one);
+        causes.is_counting = true;
         self.summarized.inc();
+    }
+
+    /// Whether anything is counted that is not summarized yet.
+    pub(super) fn is_counting(&self) -> bool {
+        self.causes.lock().is_counting
     }
 
     /// Records nothing singly, or does so again.
@@ -208,6 +217,8 @@ impl Ledger {
             entry.counted.take().map(|counted| (key, counted))
         };
         let taken = due.into_iter().filter_map(take).collect();
+        let counts = |entry: &Entry| entry.counted.is_some();
+        causes.is_counting = causes.entries.values().any(counts);
         causes.forget_idle(now);
         Due(taken)
     }
@@ -218,6 +229,7 @@ impl Ledger {
         let mut causes = self.causes.lock();
         for (key, counted) in due.0 {
             causes.entry(key, now).add(counted);
+            causes.is_counting = true;
         }
     }
 }
