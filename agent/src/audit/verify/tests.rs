@@ -406,6 +406,11 @@ async fn checkpoints_that_are_gone_or_forged_are_found() {
     let text = fs::read_to_string(&path).unwrap();
     fs::remove_file(&path).unwrap();
     assert_eq!(problems(&stage.verify()), [Problem::Checkpoint]);
+    let key = stage.folder.audit().join(PUBLIC_KEY_FILE);
+    let pem = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    assert_eq!(problems(&stage.verify()), [Problem::Checkpoint]);
+    fs::write(&key, pem).unwrap();
     fs::write(&path, text.replace("\"time\":\"2026", "\"time\":\"2025")).unwrap();
     assert_eq!(problems(&stage.verify()), [Problem::Checkpoint]);
     // Another agent's, with the key that it has.

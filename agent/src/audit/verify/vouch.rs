@@ -149,10 +149,10 @@ impl Vouchers {
         ends: &[End; 2],
         report: &mut Report,
     ) -> Vouched {
-        let announces = ends.iter().any(|end| !end.keys.is_empty());
         if self.checkpoints.is_empty() {
-            if announces || key.is_some() {
-                let what = "there are no checkpoints, although the agent has a key for them";
+            // An agent makes one for its first lines: without any, nobody vouches for them.
+            if key.is_some() || ends.iter().any(|end| end.lines > 0) {
+                let what = "there are no checkpoints: nothing of the trail is signed";
                 report.add(finding(Problem::Checkpoint, None, None, what));
             }
             return Vouched::default();
