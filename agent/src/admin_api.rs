@@ -12,7 +12,8 @@
 //! agent's own faults in fixed sentences. A registration with serious weaknesses
 //! is put in force only with a reason, which its version and the trail keep.
 //!
-//! Left out on purpose: who is named as an operator, which is `operators`' to say.
+//! What needs approval (`govern`) is decided by the digest that the operator was
+//! shown. Left out on purpose: who is named as an operator, which is `operators`' to say.
 
 mod calls;
 mod convert;

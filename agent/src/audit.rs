@@ -19,10 +19,11 @@
 //! that it is counted, and never does it delay or evict what else is recorded.
 //! Both chains lie in segments that are removed by age and size, and signed
 //! checkpoints of where they end lie beside them and in a second place.
+//! [`Reader`] reads both chains from a folder, [`query()`] finds lines in them,
+//! [`Trace`] tells stories, and [`verify()`] says whether they are as written.
 //!
-//! Left out on purpose: what to record (the caller decides), and queries;
-//! [`Reader`] reads both chains from a folder. `agent/doc/audit.md` describes
-//! every event and field.
+//! Left out on purpose: what to record (the caller decides). `agent/doc/audit.md`
+//! describes every event and field.
 
 mod batch;
 mod begin;
@@ -55,8 +56,8 @@ pub use checkpoint::{
 };
 pub use error::AuditError;
 pub use event::{
-    AcceptedWeaknesses, Authority, Credential, CredentialKind, Event, Kind, Outcome, Process,
-    Summary,
+    AcceptedWeaknesses, Approvals, Authority, Credential, CredentialKind, Event, Kind, Outcome,
+    Process, Summary,
 };
 pub use ledger::{Cause, Origin};
 pub use ocsf::to_ocsf;

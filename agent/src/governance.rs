@@ -159,6 +159,7 @@ fn about(kind: Kind, client: &Client, version: Option<&ClientVersion>) -> Event 
         .client(client.name().as_str(), version.number)
         .client_digest(version.digest.to_string())
         .spiffe_id(version.spec.spiffe_id().to_string())
+        .owner(version.spec.owner().to_string())
 }
 
 fn approvals<T: Proposal>(pending: &Pending<T>) -> Approvals {

@@ -17,7 +17,7 @@ mod role;
 mod roster;
 
 pub use role::{NoRole, Role, Roles};
-pub use roster::{Entry, Identified, Person, Roster, Whose};
+pub use roster::{Entry, Identified, Roster, Whose};
 
 /// Longest name of an operator in bytes.
 const MAX_NAME: usize = 64;

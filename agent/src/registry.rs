@@ -83,6 +83,7 @@ pub struct Registry {
     published: Arc<Published>,
     commands: mpsc::Sender<Command>,
     store: Arc<dyn Store>,
+    approvals_required: u32,
 }
 
 /// What the writer publishes and readers take.
@@ -107,15 +108,23 @@ impl Registry {
         clock: SharedClock,
     ) -> Result<(Self, RegistryWriter), RegistryError> {
         let (commands, received) = mpsc::channel(limits::WAITING_COMMANDS);
+        let approvals_required = config.approvals_required;
         let writer = RegistryWriter::open(Arc::clone(&store), config, clock, received).await?;
         Ok((
             Self {
                 published: writer.published(),
                 commands,
                 store,
+                approvals_required,
             },
             writer,
         ))
+    }
+
+    /// How many others must approve what is proposed from now on; 0: nobody.
+    #[must_use]
+    pub const fn approvals_required(&self) -> u32 {
+        self.approvals_required
     }
 
     /// The registry as of now.

@@ -47,7 +47,6 @@ pub use denial::Denial;
 pub use process::{Process, Pulse};
 pub use quota::QuotaLimits;
 pub(crate) use quota::{ConnectionPlace, Quota};
-pub(crate) use rate::Rate;
 pub use requirements::{HeldRequirement, Requirements};
 pub use turns::Turn;
 pub use validation::{Validated, ValidationError};
@@ -72,7 +71,7 @@ use std::{
     },
     time::Duration,
 };
-use symbolon_attestors::{Attestation, Attestor, Changed, Kinds, PinnedPeer, Proofs};
+use symbolon_attestors::{Attestation, Attestor, Changed, Kinds, PinnedPeer, Proofs, Selector};
 use tokio::sync::watch;
 
 /// Processes whose streams are woken before these get their turn: all at once
@@ -159,10 +158,10 @@ impl Workloads {
         Arc::clone(&self.bundle.borrow())
     }
 
-    /// What has to be known of each process: what the registry wants, and what operators are
-    /// recognised by.
-    fn wanted(&self, snapshot: &Snapshot) -> Kinds {
-        snapshot.kinds().and(self.settings.load().operators)
+    /// What has to be known of a process with these selectors: what the registry wants, and what
+    /// operators are recognised by.
+    fn wanted(&self, snapshot: &Snapshot, known: &[Selector]) -> Kinds {
+        snapshot.wanted(known).and(self.settings.load().operators)
     }
 
     /// How many processes are known and how many calls are open, streams above all.
@@ -274,7 +273,8 @@ impl Workloads {
         attestation: &Attestation,
         snapshot: &Snapshot,
     ) -> Option<Candidates> {
-        if !attestation.kinds().covers(self.wanted(snapshot)) {
+        let wanted = self.wanted(snapshot, attestation.selectors());
+        if !attestation.kinds().covers(wanted) || !process.is_latest(attestation) {
             return None;
         }
         let candidates = Candidates::find(attestation, snapshot);
@@ -349,12 +349,6 @@ impl Workloads {
     fn all(&self) -> Vec<Arc<Process>> {
         self.processes.lock().all()
     }
-}
-
-/// Whether all was asked of a process that the registry wants to know of it.
-fn covers(attestation: &Attestation, snapshot: &Snapshot) -> bool {
-    let wanted = snapshot.wanted(attestation.selectors());
-    attestation.kinds().covers(wanted)
 }
 
 fn audit_process(process: &Process) -> AuditProcess {

@@ -42,6 +42,10 @@ pub(crate) const MAX_STAT_BYTES: usize = 4096;
 /// Most of `loginuid` that is read: one number.
 const MAX_LOGIN_BYTES: usize = 32;
 
+/// The root of the unified hierarchy, by its ID: whoever was never put into a cgroup is there,
+/// together with everybody else.
+pub const ROOT_CGROUP: u64 = 1;
+
 /// `PID_FS_MAGIC`: pidfds with inode numbers of their own (Linux 6.9).
 const PIDFS: u64 = 0x5049_4446;
 

@@ -1,6 +1,6 @@
 //! The calls of the admin service.
 
-use super::{Operator, convert, inspect, lint, roles, status};
+use super::{Operator, convert, govern, inspect, lint, roles, status};
 use crate::{
     audit::{Event, Kind, MAX_TAIL_LINES, Trail},
     authority::{AuthorityInfo, TrustBundle},
@@ -8,7 +8,10 @@ use crate::{
     governance::{self, Act},
     lint::{Judged, Linter, Weak},
     operators::Roster,
-    registry::{Actor, Client, ClientName, Reason, Registry, RegistryError},
+    registry::{
+        Actor, Applied, Change, Client, ClientDraft, ClientName, Reason, Registry, RegistryError,
+        Standing, Verdict,
+    },
     server::until_true,
     supervisor::Supervisor,
     telemetry::{Readiness, RegistryMetrics},
@@ -52,8 +55,6 @@ pub struct AgentFacts {
     pub started_at: SystemTime,
     /// What it can only do in a weaker way.
     pub limitations: Vec<String>,
-    /// How many operators other than its author have to approve a version.
-    pub approvals_required: u32,
 }
 
 /// The services behind the admin socket.
@@ -142,7 +143,7 @@ impl AdminApi {
         if !takes_away && !services.trail.health().borrow().is_recording() {
             return Err(status::of_refusing_trail());
         }
-        let actor = actor(&requested.operator)?;
+        let actor = requested.operator.actor()?;
         let findings = lint::findings(&requested.judged.findings);
         let checked = requested.judged.check();
         let (reply, done) = oneshot::channel();
@@ -183,29 +184,25 @@ impl AdminApi {
         requested: &Requested,
         changed: Result<Applied, Undone>,
     ) -> Result<Arc<Client>, Status> {
-        let Requested { kind, name, .. } = requested;
-        let event = match &changed {
-            Ok(client) => Event::new(*kind)
-                .client(name.as_str(), client.version().number)
-                .client_digest(client.version().digest.to_string())
-                .spiffe_id(client.spec().spiffe_id().to_string())
-                .owner(client.spec().owner().to_string())
-                .operator(operator)
-                .accepted_weaknesses(match kind {
-                    Kind::Registered | Kind::Updated => accepted(client),
-                    _ => None,
-                })
-                .reason(requested.reason.as_str()),
-            Err(error) => Event::new(Kind::Refused)
-                .operation(kind.as_str())
-                .reason(format!("{name}: {error}")),
+        let Requested { act, name, .. } = requested;
+        let label = requested.operator.label();
+        let events = match &changed {
+            Ok(applied) => governance::events(*act, applied, &label, requested.reason.as_str()),
+            Err(error) => vec![
+                Event::new(Kind::Refused)
+                    .operation(act.kind().as_str())
+                    .operator(&*label)
+                    .reason(format!("{name}: {error}")),
+            ],
         };
-        let event = requested.operator.sign(event);
-        let recorded = self.services.trail.record(event).await;
-        let client = changed.map_err(|undone| undone.status())?;
         let changes = &self.services.metrics.changes;
         let mut recorded = Ok(());
         for event in events {
+            // What was approved is its author's, who did it from another process.
+            let event = match event.is_by(&label) {
+                true => requested.operator.sign(event),
+                false => event,
+            };
             if changed.is_ok() {
                 changes.get_or_create(&event.kind().as_str().into()).inc();
             }
@@ -276,13 +273,9 @@ impl Requested {
 }
 
 /// The operator that the gate put there when it let the call through.
-fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
+pub(super) fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
     let operator = request.extensions().get::<Operator>().cloned();
     operator.ok_or_else(|| Status::internal("the call was let through without an operator"))
-}
-
-pub(super) fn actor(operator: &Operator) -> Result<Actor, Status> {
-    Actor::from_str(&operator.label()).map_err(|_bug| Status::internal("the operator has no name"))
 }
 
 #[tonic::async_trait]
@@ -298,6 +291,7 @@ impl admin::admin_server::Admin for AdminApi {
         let operator = operator(&request)?;
         let services = &self.services;
         let snapshot = services.registry.snapshot();
+        let approvals_required = services.registry.approvals_required();
         let active = snapshot
             .iter()
             .filter(|client| snapshot.state_of(client) == crate::registry::ClientState::Active);
@@ -317,9 +311,9 @@ impl admin::admin_server::Admin for AdminApi {
             streams: count(streams),
             limitations: facts.limitations,
             authorities: (services.authorities.0)().iter().map(authority).collect(),
-            operator: Some(introduced(&operator, facts.approvals_required)),
+            operator: Some(introduced(&operator, approvals_required)),
             operators_configured: services.roster.borrow().names_somebody(),
-            approvals_required: facts.approvals_required,
+            approvals_required,
         }))
     }
 
@@ -330,15 +324,10 @@ impl admin::admin_server::Admin for AdminApi {
         let operator = operator(&request)?;
         let request = request.into_inner();
         let act = Act::Change(Kind::Registered);
-        let mut requested = Requested::new(operator, act, &request.name, &request.reason)?;
-        let mut draft = convert::draft(request.spec)?;
-        requested.judged = lint::judge(
-            &self.services,
-            &requested.name,
-            &mut draft,
-            &request.accept_weak,
-        )
-        .await?;
+        let requested = Requested::new(operator, act, &request.name, &request.reason)?;
+        let (requested, draft) = self
+            .judged(requested, request.spec, &request.accept_weak)
+            .await?;
         self.change(requested, Change::Register(Box::new(draft)))
             .await
     }
@@ -350,15 +339,10 @@ impl admin::admin_server::Admin for AdminApi {
         let operator = operator(&request)?;
         let request = request.into_inner();
         let act = Act::Change(Kind::Updated);
-        let mut requested = Requested::new(operator, act, &request.name, &request.reason)?;
-        let mut draft = convert::draft(request.spec)?;
-        requested.judged = lint::judge(
-            &self.services,
-            &requested.name,
-            &mut draft,
-            &request.accept_weak,
-        )
-        .await?;
+        let requested = Requested::new(operator, act, &request.name, &request.reason)?;
+        let (requested, draft) = self
+            .judged(requested, request.spec, &request.accept_weak)
+            .await?;
         let expected = (request.expected_version != 0).then_some(request.expected_version);
         let change = Change::Update(Box::new(draft), expected);
         self.change(requested, change).await

@@ -8,8 +8,13 @@
 
 use super::roles;
 use crate::{
-    audit::{Cause, Event, Kind, Origin, Trail},
-    server::{self, Admit, Refused},
+    audit::{self, Cause, Event, Kind, Origin, Trail},
+    operators::{Identified, Roles, Roster},
+    registry::Actor,
+    server::{self, Admit, Caller as _, Refused},
+    supervisor::Supervisor,
+    transport::Question,
+    workloads::{Caller, ConnectionPlace, Quota, QuotaLimits, WorkloadGate, Workloads},
 };
 use parking_lot::Mutex;
 use refusals::{REFUSED_PAUSE, Refusals};
@@ -18,9 +23,9 @@ use std::{
     fs,
     future::{Future, pending},
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    str::FromStr as _,
     sync::Arc,
 };
-use strangers::Strangers;
 use symbolon_attestors::PinnedPeer;
 use symbolon_proto::admin::admin_server::SERVICE_NAME;
 use symbolon_syscalls::peer_groups;
@@ -32,7 +37,6 @@ use tokio::{
 use tonic::Status;
 
 mod refusals;
-mod strangers;
 
 /// Connections at the same time, in all and of one user; commands have one each.
 const LIMITS: QuotaLimits = QuotaLimits {
@@ -97,13 +101,14 @@ impl Operator {
         self.name.to_string()
     }
 
-    /// Who it is, where people have to be told apart.
-    #[must_use]
-    pub fn person(&self) -> Person {
-        Person {
-            label: Arc::clone(&self.name),
-            login: self.login,
-        }
+    /// Who it is for the registry, which tells people apart.
+    ///
+    /// # Errors
+    /// Where the name cannot be recorded.
+    pub(super) fn actor(&self) -> Result<Actor, Status> {
+        let actor = Actor::from_str(&self.name);
+        let actor = actor.map_err(|_bug| Status::internal("the operator has no name"))?;
+        Ok(actor.with_login(self.login).with_uid(Some(self.uid)))
     }
 
     /// The event with the operator in it.
@@ -277,8 +282,14 @@ impl Visitor {
             match seat.gate.workloads.program(program).await {
                 Ok(attestation) => {
                     let id = attestation.id();
-                    if let Some(known) = roster().program(attestation.selectors()) {
-                        return Ok(self.operator(known, Some(id.into())));
+                    let known = || roster().program(attestation.selectors());
+                    if known().is_some() {
+                        let vouched = seat.gate.workloads.vouch_for(program, &attestation);
+                        vouched.await.map_err(|denial| denial.to_string())?;
+                        // By the roster of now: that took its time.
+                        if let Some(known) = known() {
+                            return Ok(self.operator(known, Some(id.into())));
+                        }
                     }
                     why = format!("attestation {id} is no operator's");
                 }
@@ -358,7 +369,6 @@ struct GateState {
     workloads: Arc<Workloads>,
     programs: WorkloadGate,
     quota: Arc<Quota>,
-    strangers: Strangers,
     /// Of each user who is connected.
     refusals: Mutex<HashMap<u32, Arc<Refusals>>>,
 }
@@ -381,7 +391,6 @@ impl OperatorGate {
             programs: WorkloadGate::new(Arc::clone(&workloads), UNKNOWN_LIMITS),
             workloads,
             quota: Quota::new(LIMITS),
-            strangers: Strangers::default(),
             refusals: Mutex::default(),
         }))
     }
@@ -444,6 +453,31 @@ impl OperatorGate {
 }
 
 impl GateState {
+    /// Records that a connection was refused. Anybody may knock where the socket is open to
+    /// operators of several users: each user's knocks are recorded one by one up to a rate
+    /// and then counted. Nothing here waits: whoever knocks delays nobody.
+    fn note(&self, process: Option<audit::Process>, why: &Refused) {
+        let cause = Cause {
+            origin: Origin {
+                uid: process.map(|process| process.uid),
+                cgroup: None,
+            },
+            kind: Kind::Refused,
+            word: "connect",
+            process,
+        };
+        let event = || {
+            let event = Event::new(Kind::Refused)
+                .operation("connect")
+                .reason(why.to_string());
+            match process {
+                Some(process) => event.process(process),
+                None => event,
+            }
+        };
+        drop(self.trail.of_caller(cause, event));
+    }
+
     fn refusals_of(&self, uid: u32) -> Arc<Refusals> {
         let mut all = self.refusals.lock();
         all.retain(|_, refusals| Arc::strong_count(refusals) > 1 || refusals.is_behind());
@@ -476,7 +510,7 @@ impl Admit for OperatorGate {
             Ok(peer) => peer,
             Err(error) => {
                 let why = Refused::Pin(error);
-                self.0.strangers.note(&self.0.trail, None, &why);
+                self.0.note(None, &why);
                 return Err(why);
             }
         };
@@ -491,24 +525,13 @@ impl Admit for OperatorGate {
                 pid: credentials.pid,
                 uid: credentials.uid,
             };
-            self.0.strangers.note(&self.0.trail, Some(process), why);
+            self.0.note(Some(process), why);
         })
     }
 
     fn refused(&self, why: &Refused) -> impl Future<Output = ()> + Send {
         tracing::warn!(%why, "connection to the admin socket refused");
-        let event = Event::new(Kind::Refused)
-            .operation("connect")
-            .reason(why.to_string());
-        let cause = Cause {
-            origin: Origin::default(),
-            kind: Kind::Refused,
-            word: "connect",
-            process: None,
-        };
-        // In the trail's queue before the next connection is looked at, or counted: a
-        // flood of refusals neither grows in memory nor is lost.
-        drop(self.trail.of_caller(cause, || event));
+        std::future::ready(())
     }
 }
 

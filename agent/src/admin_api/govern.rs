@@ -5,7 +5,7 @@
 //! Who takes away, one client or all of an owner's, waits for nobody.
 
 use super::{
-    calls::{AdminApi, Requested, actor, operator},
+    calls::{AdminApi, Requested, operator},
     convert, lint, status,
 };
 use crate::{
@@ -88,10 +88,11 @@ impl AdminApi {
         let registry = &self.services.registry;
         let version = registry.past_version(requested.name(), request.to_version);
         let version = version.await.map_err(|error| status::of_registry(&error))?;
-        let mut draft = version.spec.draft();
-        requested.judged = self
-            .judge_again(requested.name(), &mut draft, &request.accept_weak)
+        let draft = version.spec.draft();
+        let (draft, judged) = self
+            .judge_again(requested.name(), draft, &request.accept_weak)
             .await?;
+        requested.judged = judged;
         let expected = (request.expected_version != 0).then_some(request.expected_version);
         let change = Change::Update(Box::new(draft), expected);
         self.change(requested, change).await
@@ -101,18 +102,19 @@ impl AdminApi {
     async fn judge_again(
         &self,
         name: &ClientName,
-        draft: &mut ClientDraft,
+        draft: ClientDraft,
         accept_weak: &str,
-    ) -> Result<Judged, Status> {
+    ) -> Result<(ClientDraft, Judged), Status> {
         let before = draft.accepted_weaknesses.clone();
         if let Some(before) = before.filter(|_| accept_weak.is_empty()) {
-            let judged = lint::judge(&self.services, name, draft, &before.reason).await?;
-            let now = draft.accepted_weaknesses.iter();
+            let (again, judged) =
+                lint::judge(&self.services, name, draft.clone(), &before.reason).await?;
+            let now = again.accepted_weaknesses.iter();
             if now
                 .flat_map(|now| &now.findings)
                 .all(|finding| before.findings.contains(finding))
             {
-                return Ok(judged);
+                return Ok((again, judged));
             }
         }
         lint::judge(&self.services, name, draft, accept_weak).await
@@ -126,7 +128,7 @@ impl AdminApi {
         let operator = operator(&request)?;
         let many = Many::parse(request.into_inner())?;
         // Before anything is changed.
-        actor(&operator)?;
+        operator.actor()?;
         let (reply, done) = oneshot::channel();
         let this = self.clone();
         self.services.supervisor.spawn(async move {

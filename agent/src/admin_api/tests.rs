@@ -34,7 +34,6 @@ fn api(scene: &Scene) -> AdminApi {
             admin_socket: String::new(),
             started_at: UNIX_EPOCH,
             limitations: Vec::new(),
-            approvals_required: 0,
         },
         registry: Arc::clone(&scene.registry),
         workloads: Arc::clone(&scene.workloads),

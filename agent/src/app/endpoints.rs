@@ -152,7 +152,7 @@ impl Endpoints<'_> {
         let operators = Arc::new(OperatorGate::new(
             OperatorPolicy {
                 allow_foreign_namespaces: settings.allow_foreign_namespaces,
-                approvals: self.config.registry.approvals_required > 0,
+                approvals: self.subsystems.registry.approvals_required() > 0,
             },
             self.subsystems.roster.subscribe(),
             self.subsystems.trail.clone(),
@@ -221,7 +221,6 @@ fn admin_api(
             admin_socket: config.admin_api.socket.display().to_string(),
             started_at: subsystems.clock.now(),
             limitations: subsystems.limitations(),
-            approvals_required: config.registry.approvals_required,
         },
         registry: Arc::clone(&subsystems.registry),
         workloads: Arc::clone(&subsystems.workloads),

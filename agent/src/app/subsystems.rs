@@ -1,7 +1,7 @@
 //! One function for each subsystem: from its part of the configuration to the
 //! running thing.
 
-use super::{RunError, operators};
+use super::{RunError, deadlines, operators};
 use crate::{
     audit::{
         Authority as AuditedAuthority, CallersLimits, CheckpointConfig, Event, Kind, Limits, Trail,

@@ -368,6 +368,12 @@ impl Event {
         self
     }
 
+    /// Whether it is one of what this operator did.
+    #[must_use]
+    pub fn is_by(&self, operator: &str) -> bool {
+        self.operator.as_deref() == Some(operator)
+    }
+
     /// Who logged in to become the operator, where the kernel knows.
     #[must_use]
     pub const fn login(mut self, login: Option<u32>) -> Self {

@@ -20,11 +20,12 @@ fn class_of(event: &str) -> (u32, u32, &str) {
         "issued" | "renewed" => (AUTHENTICATION, 3, "Authentication Ticket"),
         "denied" => (AUTHENTICATION, 1, "Logon"),
         "withdrawn" => (AUTHENTICATION, 2, "Logoff"),
-        "attested" | "validated" => (AUTHENTICATION, 99, event),
-        "registered" | "proposed" => (ENTITY_MANAGEMENT, 1, "Create"),
+        "attested" | "delivered" | "validated" => (AUTHENTICATION, 99, event),
+        "registered" => (ENTITY_MANAGEMENT, 1, "Create"),
         "updated" => (ENTITY_MANAGEMENT, 3, "Update"),
         "revoked" => (ENTITY_MANAGEMENT, 4, "Delete"),
-        "suspended" | "resumed" | "approved" | "rejected" => (ENTITY_MANAGEMENT, 99, event),
+        "suspended" | "resumed" | "proposed" | "approved" | "rejected" | "withdrawn_version"
+        | "superseded" => (ENTITY_MANAGEMENT, 99, event),
         _ => (API_ACTIVITY, 99, event),
     }
 }
@@ -120,10 +121,12 @@ fn user(record: &Map<String, Value>) -> Value {
 /// What the schema has no field for; the evidence is in the raw line.
 fn unmapped(record: &Map<String, Value>) -> Value {
     let names = [
+        "approvals",
         "attestation_id",
         "authority",
         "client_digest",
         "credential",
+        "login",
         "owner",
         "summary",
     ];

@@ -174,8 +174,10 @@ impl Trace {
         let mut pids = HashSet::new();
         for seed in &seeds {
             let id = text(seed, "/attestation_id");
-            // Who validates a credential is not who holds it.
-            let is_holder = is_process || text(seed, "/event") != "validated";
+            // Who validates a credential is not who holds it, nor is an operator's program.
+            let is_other =
+                text(seed, "/event") == "validated" || !text(seed, "/operator").is_empty();
+            let is_holder = is_process || !is_other;
             if is_holder && !id.is_empty() {
                 self.attestations.insert(id.to_owned());
                 pids.extend(u32::try_from(number(seed, "/process/pid")));
@@ -301,13 +303,16 @@ impl Trace {
                     .entry(number(event, "/client_version"))
                     .or_default();
                 version.version = number(event, "/client_version");
+                // A resumption is proposed and approved like a version.
+                let is_of_state = text(event, "/approvals/of") == "state";
                 match kind {
+                    "proposed" | "approved" if is_of_state => {}
                     "registered" | "updated" | "proposed" => version.written(event),
                     "approved" => version
                         .approved_by
                         .push(text(event, "/operator").to_owned()),
                     "suspended" | "resumed" | "revoked" => kind.clone_into(&mut story.state),
-                    "issued" | "renewed" => version.is_concerned = true,
+                    "issued" | "renewed" | "delivered" => version.is_concerned = true,
                     _ => {}
                 }
             }

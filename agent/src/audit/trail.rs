@@ -215,18 +215,6 @@ impl Trail {
         self.send(vec![event], Pace::WithTheNext).await
     }
 
-    /// Puts `event` into the writer's queue; the future that it gives resolves as
-    /// [`Self::record`] does. From here on it is recorded, whoever waits.
-    ///
-    /// # Errors
-    /// [`AuditError::Closed`].
-    pub async fn begin(
-        &self,
-        event: Event,
-    ) -> Result<impl Future<Output = Result<(), AuditError>> + Send + use<>, AuditError> {
-        self.send(vec![event], Pace::AtOnce).await
-    }
-
     async fn send(
         &self,
         events: Vec<Event>,

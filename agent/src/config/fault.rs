@@ -261,12 +261,6 @@ pub enum Problem {
         /// The number asked for.
         asked: u32,
     },
-    /// Approvals were asked for.
-    #[error("`registry.approvals_required` is {asked}; this version supports 0 only")]
-    ApprovalsUnsupported {
-        /// The number asked for.
-        asked: u32,
-    },
 }
 
 fn instead(nearest: Option<&str>) -> String {

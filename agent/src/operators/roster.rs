@@ -37,24 +37,6 @@ pub struct Identified {
     pub roles: Roles,
 }
 
-/// Who acts, as far as approvals have to tell people apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Person {
-    /// The operator's label.
-    pub label: Arc<str>,
-    /// Who logged in to become that, where the kernel knows.
-    pub login: Option<u32>,
-}
-
-impl Person {
-    /// Whether both count as one: they are called alike, or descend from logins of one user.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        let logins = self.login.zip(other.login);
-        self.label == other.label || logins.is_some_and(|(one, two)| one == two)
-    }
-}
-
 /// All operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roster {

@@ -1,4 +1,4 @@
-use super::{Entry, Person, Role, Roles, Roster, Whose, is_name};
+use super::{Entry, Role, Roles, Roster, Whose, is_name};
 use crate::registry::SelectorSet;
 use symbolon_attestors::Selector;
 
@@ -93,18 +93,6 @@ fn a_program_has_to_have_every_selector() {
     assert_eq!(roster.program(&selectors), None);
     assert_eq!(roster.program(&[]), None);
     assert_eq!(known(&roster, 1500, &[]), None);
-}
-
-#[test]
-fn one_login_is_one_person() {
-    let person = |label: &str, login| Person {
-        label: label.into(),
-        login,
-    };
-    assert!(person("a", Some(7)).is(&person("b", Some(7))));
-    assert!(person("a", Some(7)).is(&person("a", Some(8))));
-    assert!(!person("a", Some(7)).is(&person("b", Some(8))));
-    assert!(!person("a", None).is(&person("b", None)));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
     audit::{Event, Kind, Trail},
     clock::{SharedClock, unix_seconds},
     governance::{self, Act},
-    lint::{Linter, Weak},
+    lint::{Asked, Linter, Weak},
     registry::{
         Actor, Change, ClientDraft, ClientName, Reason, Registry, RegistryError, SpecRules,
         Standing,
@@ -316,21 +316,23 @@ impl ApplierServices {
         Ok(())
     }
 
-    /// Counts and records a change, as those of operators are.
-    async fn note_change(&self, kind: Kind, client: &Client, author: &Actor, reason: &Reason) {
-        self.count(kind);
-        let event = Event::new(kind)
-            .client(client.name().as_str(), client.version().number)
-            .client_digest(client.version().digest.to_string())
-            .spiffe_id(client.spec().spiffe_id().to_string())
-            .owner(client.spec().owner().to_string())
-            .accepted_weaknesses(match kind {
-                Kind::Registered | Kind::Updated => accepted(client),
-                _ => None,
-            })
-            .operator(author.as_str())
-            .reason(reason.as_str());
-        self.record(event).await;
+    /// Makes a change, counts and records it, as those of operators are.
+    async fn make(
+        &self,
+        kind: Kind,
+        name: &ClientName,
+        change: Change,
+        author: &Actor,
+        reason: &Reason,
+    ) -> Result<(), RegistryError> {
+        let (name, actor) = (name.clone(), author.clone());
+        let made = self.registry.change(name, change, actor, reason.clone());
+        let act = Act::Change(kind);
+        for event in governance::events(act, &made.await?, author.as_str(), reason.as_str()) {
+            self.count(event.kind());
+            self.record(event).await;
+        }
+        Ok(())
     }
 
     fn count(&self, kind: Kind) {

@@ -1,8 +1,9 @@
-//! Who makes a change: a name, and the login behind it where the kernel knows one.
+//! Who makes a change: a name, the user, and the login behind it where the kernel knows one.
 //!
-//! The name is what listings and the trail show. The login is the user that
-//! once logged in (`/proc/PID/loginuid`), which `su` and `sudo` leave as it was:
-//! two operators with one login are one person, whatever they are called.
+//! The name is what listings and the trail show; the configuration gives it, and
+//! can give the same user another one, so the user counts beside it. The login is
+//! the user that once logged in (`/proc/PID/loginuid`), which `su` and `sudo` leave
+//! as it was. Two operators with one name, user or login are one person.
 
 use super::{TextError, names::OperatorName};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,14 +14,27 @@ const NO_LOGIN: u32 = u32::MAX;
 
 /// Who made a change: an operator, as the admin socket knows it.
 ///
-/// Stored and shown as its name; records keep the login in a field of its own.
+/// Stored and shown as its name; records keep login and user in fields of their own, the user
+/// only where the name does not say it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Actor {
     name: OperatorName,
     login: Option<u32>,
+    /// Never what the name says anyway, so that one actor is written in one way.
+    uid: Option<u32>,
 }
 
 impl Actor {
+    /// The same operator, whose process is of this user.
+    #[must_use]
+    pub fn with_uid(self, uid: Option<u32>) -> Self {
+        let named = named_user(self.as_str());
+        Self {
+            uid: uid.filter(|_| named.is_none() || named != uid),
+            ..self
+        }
+    }
+
     /// The same operator, who logged in as this user.
     #[must_use]
     pub fn with_login(self, login: Option<u32>) -> Self {
@@ -48,11 +62,33 @@ impl Actor {
         self.login
     }
 
-    /// Whether both count as one person: one name, or one login.
+    /// The user, where the name does not say it.
+    #[must_use]
+    pub const fn uid(&self) -> Option<u32> {
+        self.uid
+    }
+
+    /// Whether both count as one person: one name, one user, or one login.
     #[must_use]
     pub fn is_person_of(&self, other: &Self) -> bool {
-        self.name == other.name || (self.login.is_some() && self.login == other.login)
+        let same = |one: Option<u32>, two: Option<u32>| one.is_some() && one == two;
+        self.name == other.name || same(self.user(), other.user()) || same(self.login, other.login)
     }
+
+    fn user(&self) -> Option<u32> {
+        self.uid.or_else(|| named_user(self.as_str()))
+    }
+}
+
+/// The user of whom the agent made the name: `uid:N`, or `NAME/uid:N` for a member of a group.
+/// Names of the configuration have neither `:` nor `/`, those of files begin with `file:`.
+fn named_user(name: &str) -> Option<u32> {
+    let (group, user) = name.rsplit_once('/').unwrap_or(("", name));
+    let is_group = !group.contains([':', '/']);
+    let number = user.strip_prefix("uid:").filter(|_| is_group)?;
+    // As the agent writes it.
+    let uid: u32 = number.parse().ok()?;
+    (uid.to_string() == number).then_some(uid)
 }
 
 impl FromStr for Actor {
@@ -62,6 +98,7 @@ impl FromStr for Actor {
         Ok(Self {
             name: text.parse()?,
             login: None,
+            uid: None,
         })
     }
 }
@@ -75,6 +112,9 @@ impl fmt::Display for Actor {
 impl fmt::Debug for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.name, f)?;
+        if let Some(uid) = self.uid {
+            write!(f, " (uid {uid})")?;
+        }
         self.login
             .map_or(Ok(()), |login| write!(f, " (login {login})"))
     }
@@ -89,7 +129,11 @@ impl Serialize for Actor {
 impl<'de> Deserialize<'de> for Actor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = OperatorName::deserialize(deserializer)?;
-        Ok(Self { name, login: None })
+        Ok(Self {
+            name,
+            login: None,
+            uid: None,
+        })
     }
 }
 
@@ -116,5 +160,28 @@ mod tests {
         }
         assert!(!actor("a", None).is_person_of(&actor("b", None)));
         assert_eq!(actor("a", Some(u32::MAX)), actor("a", None));
+    }
+
+    #[test]
+    fn one_user_is_one_person_whatever_the_configuration_calls_it() {
+        let user = |name: &str, uid| actor(name, None).with_uid(Some(uid));
+        let alice = user("alice", 1001);
+        for (other, same) in [
+            (actor("uid:1001", None), true),
+            (actor("security/uid:1001", None), true),
+            (user("bob", 1001), true),
+            (user("bob", 1002), false),
+            (actor("uid:1002", None), false),
+            (actor("uid:01001", None), false),
+            (actor("file:uid:1001", None), false),
+            (actor("file:a/uid:1001", None), false),
+            (actor("bob", None), false),
+        ] {
+            assert_eq!(alice.is_person_of(&other), same, "{other:?}");
+            assert_eq!(other.is_person_of(&alice), same, "{other:?}");
+        }
+        assert_eq!(user("uid:7", 7), actor("uid:7", None));
+        assert_eq!(user("ops/uid:7", 7), actor("ops/uid:7", None));
+        assert_eq!(user("ops", 7).uid(), Some(7));
     }
 }

@@ -52,6 +52,7 @@ pub fn draft(draft: &ClientDraft) {
         previous: None,
         author: "uid:0".parse().unwrap(),
         login: None,
+        uid: None,
         approvals_required: 0,
         at: UNIX_EPOCH,
         reason: Reason::default(),

@@ -84,6 +84,8 @@ pub(super) struct VersionDocument {
     pub(super) author: Actor,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) login: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<u32>,
     #[serde(with = "wire::time")]
     pub(super) at: SystemTime,
     pub(super) reason: Reason,
@@ -101,6 +103,8 @@ pub(super) struct StateDocument {
     pub(super) author: Actor,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) login: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<u32>,
     #[serde(with = "wire::time")]
     pub(super) at: SystemTime,
     pub(super) reason: Reason,
@@ -122,29 +126,34 @@ pub(super) struct DecisionDocument {
     pub(super) author: Actor,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) login: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<u32>,
     #[serde(with = "wire::time")]
     pub(super) at: SystemTime,
     pub(super) reason: Reason,
 }
 
 impl VersionDocument {
-    /// Who made it, with the login.
+    /// Who made it, with the login and the user.
     pub(super) fn author(&self) -> Actor {
-        self.author.clone().with_login(self.login)
+        let author = self.author.clone().with_login(self.login);
+        author.with_uid(self.uid)
     }
 }
 
 impl StateDocument {
-    /// Who made it, with the login.
+    /// Who made it, with the login and the user.
     pub(super) fn author(&self) -> Actor {
-        self.author.clone().with_login(self.login)
+        let author = self.author.clone().with_login(self.login);
+        author.with_uid(self.uid)
     }
 }
 
 impl DecisionDocument {
-    /// Whose word it is, with the login.
+    /// Whose word it is, with the login and the user.
     pub(super) fn author(&self) -> Actor {
-        self.author.clone().with_login(self.login)
+        let author = self.author.clone().with_login(self.login);
+        author.with_uid(self.uid)
     }
 }
 

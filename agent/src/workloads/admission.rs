@@ -3,7 +3,7 @@
 use super::{
     Process, Workloads, audit_peer,
     binding::Binding,
-    quota::{ConnectionPlace, Quota, QuotaLimits},
+    quota::{ConnectionPlace, Payer, Quota, QuotaLimits},
     turns::{Turn, Turns},
 };
 use crate::{
@@ -16,12 +16,9 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd},
     sync::{Arc, atomic::Ordering},
 };
-use symbolon_attestors::{Changed, Image, PinnedPeer};
-use tokio::net::UnixStream;
-
-/// The root of the unified hierarchy has this ID: whoever was never put into a
-/// cgroup is there, together with everybody else.
-const ROOT_CGROUP: u64 = 1;
+use symbolon_attestors::{Changed, Image, PinnedPeer, ROOT_CGROUP};
+use symbolon_syscalls::{peer_credentials, peer_pidfd, pidfd_info};
+use tokio::{net::UnixStream, sync::watch};
 
 /// The word for a caller whose process is gone, or cannot be told from others.
 const UNPINNED: &str = "unpinned";

@@ -210,7 +210,9 @@ impl Workloads {
             decision = self.wait_for_registration(caller, presence, only).await?;
         }
         if !decision.granted.is_empty() {
-            let vouched = self.vouch(caller.process(), &decision.presence).await?;
+            let vouched = self
+                .vouch(caller.process(), &decision.presence.attestation)
+                .await?;
             decision.vouched = Some(vouched);
             return Ok(decision);
         }

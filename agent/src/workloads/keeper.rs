@@ -4,7 +4,7 @@
 //! The kernel's events say early that a process may have changed, where the agent
 //! is told of them. They only wake the check that is made anyway.
 
-use super::{Process, WOKEN_AT_ONCE, Workloads};
+use super::{Process, Unproven, WOKEN_AT_ONCE, Workloads};
 use crate::audit::Kind as AuditKind;
 use std::{
     sync::{Arc, Weak},
@@ -60,11 +60,18 @@ impl Workloads {
         let attestor = &self.services.attestor;
         for binding in process.next_open(LOOKED_AT_ONCE) {
             if let Some((why, presence)) = binding.lost(attestor, process.peer(), require) {
-                let reason = why.to_string();
-                let event = self.denied(process, Some(&presence), why.word(), &reason);
-                let cause = process.cause(AuditKind::Denied, why.word());
-                // It has happened already: nobody waits for that.
-                drop(self.services.trail.of_caller(cause, || event));
+                let (workloads, process) = (Arc::clone(self), Arc::clone(process));
+                self.services.supervisor.spawn(async move {
+                    let services = &workloads.services;
+                    let why = binding.settled(&services.attestor, why).await;
+                    if why != Unproven::Closed {
+                        let (word, reason) = (why.word(), why.to_string());
+                        let event = workloads.denied(&process, Some(&presence), word, &reason);
+                        let cause = process.cause(AuditKind::Denied, word);
+                        // It has happened already: nobody waits for that.
+                        drop(services.trail.of_caller(cause, || event));
+                    }
+                });
             }
         }
     }

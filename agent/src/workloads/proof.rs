@@ -71,7 +71,8 @@ impl Workloads {
     }
 
     /// The attestation of the program behind the connection, where both proofs hold in their
-    /// strongest form, whatever is demanded of others, and the trail has it.
+    /// strongest form, whatever is demanded of others. It is nobody's yet: see
+    /// [`Self::vouch_for`].
     ///
     /// # Errors
     /// What is not attested or not proved.
@@ -94,6 +95,26 @@ impl Workloads {
         }
     }
 
+    /// Waits until the trail itself has this attestation of the program behind the connection,
+    /// on which what an operator does rests.
+    ///
+    /// # Errors
+    /// Where it cannot be recorded.
+    pub(crate) async fn vouch_for(
+        &self,
+        caller: &Caller,
+        attestation: &Arc<Attestation>,
+    ) -> Result<(), Denial> {
+        let recorded = self.vouch(caller.process(), attestation).await?;
+        Ok(recorded.await?)
+    }
+
+    /// What has to be said of what is not proved.
+    pub(super) async fn settled(&self, caller: &Caller, unproven: Unproven) -> Unproven {
+        let attestor = &self.services.attestor;
+        caller.binding().settled(attestor, unproven).await
+    }
+
     /// What is proved of the connection at this moment.
     pub(super) fn proofs(&self, caller: &Caller) -> Result<Proofs, Unproven> {
         let require = self.settings.load().require;
@@ -114,8 +135,7 @@ impl Workloads {
         if let Some(known) = self.known(process) {
             return Ok(known);
         }
-        let wanted = self.wanted(&self.services.registry.snapshot());
-        let anew = self.attest(process, wanted).await?;
+        let anew = self.attest(process).await?;
         let before = process.attested();
         let attested = match before.filter(|known| same_facts(&known.attestation, &anew)) {
             Some(known) => {
@@ -135,7 +155,7 @@ impl Workloads {
         let failed = failures(&attested.attestation) != Kinds::NONE;
         let stale = failed && attested.age() >= RETRY_FAILED;
         let kinds = attested.attestation.kinds();
-        let wanted = self.wanted(&attested.attestation);
+        let wanted = self.wanted_now(&attested.attestation);
         // Facts about code that nobody reads again must not be there when somebody asks.
         let dated = kinds.has(Kind::Code) && !wanted.has(Kind::Code);
         (!stale && !dated && kinds.covers(wanted)).then_some(attested)
@@ -170,10 +190,22 @@ impl Workloads {
         Ok(anew)
     }
 
-    /// Whether all was asked that the registry wants to know now.
-    pub(super) fn covers(&self, attestation: &Attestation) -> bool {
-        let wanted = self.wanted(&self.services.registry.snapshot());
-        attestation.kinds().covers(wanted)
+    /// Whether more is to be known by now, or other facts were found since.
+    pub(super) fn is_behind(&self, process: &Process, attestation: &Attestation) -> bool {
+        let wanted = self.wanted_now(attestation);
+        !attestation.kinds().covers(wanted) || !process.is_latest(attestation)
+    }
+
+    /// Whether somebody wants to know what is loaded into a process with these facts: that is
+    /// read again each time.
+    pub(super) fn wants_code(&self, attestation: &Attestation) -> bool {
+        self.wanted_now(attestation).has(Kind::Code)
+    }
+
+    /// What is to be known now of a process with these facts.
+    fn wanted_now(&self, attestation: &Attestation) -> Kinds {
+        let snapshot = self.services.registry.snapshot();
+        self.wanted(&snapshot, attestation.selectors())
     }
 
     /// Attests the process anew where the registry wants to know more, and lets
@@ -199,7 +231,7 @@ impl Workloads {
         let begun = Instant::now();
         let (peer, image) = (process.peer(), process.image());
         let snapshot = self.services.registry.snapshot();
-        let wanted = |known: &[Selector]| snapshot.wanted(known);
+        let wanted = |known: &[Selector]| self.wanted(&snapshot, known);
         let attestor = &self.services.attestor;
         // Once for each image: a stream has no room for it.
         let attested = Box::pin(attestor.attest_as_wanted(peer, image, &wanted, now)).await;
@@ -290,13 +322,13 @@ impl Workloads {
     }
 
     /// The recording of this attestation in the trail itself, where it stands before
-    /// what is issued: the registration may have come after the process was attested.
+    /// what is issued, or done by an operator: the registration may have come after the
+    /// process was attested.
     pub(super) async fn vouch(
         &self,
         process: &Process,
-        presence: &Presence,
+        attestation: &Arc<Attestation>,
     ) -> Result<Recorded, Denial> {
-        let attestation = &presence.attestation;
         let proofs = attestation.evidence().proofs;
         let known = process.attested();
         let recorded = |chain| {
@@ -380,13 +412,11 @@ impl Workloads {
         presence: &Presence,
         why: &Unproven,
     ) -> Result<(), Denial> {
-        let event = self.denied(
-            caller.process(),
-            Some(presence),
-            why.word(),
-            &why.to_string(),
-        );
-        let recorded = self.services.trail.begin(event).await?;
+        let process = caller.process();
+        let event = self.denied(process, Some(presence), why.word(), &why.to_string());
+        let cause = process.cause(audit::Kind::Denied, why.word());
+        // In the writer's queue or counted from here on, whoever waits.
+        let recorded = self.services.trail.of_caller(cause, || event);
         if why.is_final() {
             caller.binding().note_told();
         }

@@ -104,7 +104,7 @@ pub(crate) struct ConnectionPlace {
 
 /// The place of one process, which may hold SVIDs without a connection; given back when dropped.
 #[derive(Debug)]
-pub(super) struct ProcessPlace {
+pub(crate) struct ProcessPlace {
     accounts: [Option<Arc<Account>>; 2],
     /// Who answers for the process.
     pub(super) whose: Whose,
@@ -249,7 +249,7 @@ impl ConnectionPlace {
     ///
     /// # Errors
     /// Where that cap is reached.
-    pub(super) fn process(&self) -> Result<ProcessPlace, Refused> {
+    pub(crate) fn process(&self) -> Result<ProcessPlace, Refused> {
         let place = ProcessPlace {
             accounts: self.accounts.clone(),
             whose: self.whose,

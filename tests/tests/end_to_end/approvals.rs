@@ -1,25 +1,51 @@
 //! Nothing reaches a workload that others than its author have not approved, and one person is
 //! enough to take it away.
 
-use std::fs;
-use std::os::unix::process::CommandExt as _;
-
 use serde_json::Value;
 use symbolon_proto::workload::{X509svidRequest, X509svidResponse};
 use symbolon_tests::{
     Agent, Output, Program, Setup, Workload, WorkloadApi, can_run, is_root, symbolon, within,
     workload_api,
 };
+use toml::{Table, Value as Toml};
 use tonic::{Code, Status, Streaming};
 
 /// Two users besides root, who need no entry anywhere.
 const APPROVERS: [u32; 2] = [64_001, 64_002];
 
-/// An agent with operators of three users: root, and the approvers through a group.
+/// As the trail calls them.
+fn name(user: u32) -> String {
+    format!("approver-{user}")
+}
+
+/// An agent with operators of three users: root, who may do everything, and the approvers.
 struct Stage {
     agent: Agent,
     program: Program,
-    group: u32,
+}
+
+fn operator(name: String, uid: u32, roles: &[&str]) -> Toml {
+    let roles = roles.iter().map(|role| Toml::from(*role));
+    let mut table = Table::new();
+    table.insert("name".to_owned(), name.into());
+    table.insert("uid".to_owned(), i64::from(uid).into());
+    table.insert("roles".to_owned(), Toml::Array(roles.collect()));
+    Toml::Table(table)
+}
+
+fn operators() -> Toml {
+    let every = [
+        "reader",
+        "author",
+        "approver",
+        "responder",
+        "auditor",
+        "administrator",
+    ];
+    let approver = |user| operator(name(user), user, &["approver", "responder"]);
+    let mut all = vec![operator("root".to_owned(), 0, &every)];
+    all.extend(APPROVERS.map(approver));
+    Toml::Array(all)
 }
 
 impl Stage {
@@ -28,31 +54,20 @@ impl Stage {
         if !can_run(test, is_root(), "run the tests as root") {
             return None;
         }
-        let groups = fs::read_to_string("/etc/group").unwrap();
-        let group = groups.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let (name, number) = (fields.next()?, fields.nth(1)?.parse::<u32>().ok()?);
-            (number != 0).then(|| (name.to_owned(), number))
-        });
-        let (name, group) = group.expect("a group beside root's");
         let agent = Setup::new()
             .set("registry", "approvals_required", 2)
-            .set("admin_api", "group", name)
+            .top("operators", operators())
             .start()
             .await;
         let program = Program::at(symbolon()).copy_to(agent.setup().directory(), "operator");
-        Some(Self {
-            agent,
-            program,
-            group,
-        })
+        Some(Self { agent, program })
     }
 
     /// Runs a command as one of the approvers.
     async fn as_user(&self, user: u32, arguments: &[&str]) -> Output {
         let mut command = self.agent.command(self.program.path());
         command.args(arguments);
-        command.as_std_mut().uid(user).gid(self.group);
+        command.uid(user).gid(user);
         Workload::start(&mut command).end().await
     }
 
@@ -158,10 +173,7 @@ async fn a_client_that_its_author_alone_wants_reaches_no_workload() {
     assert_eq!(told, ["proposed", "approved", "approved", "registered"]);
     let registered = events.iter().find(|event| event["event"] == "registered");
     let by = &registered.unwrap()["approvals"]["by"];
-    assert_eq!(
-        *by,
-        serde_json::json!(APPROVERS.map(|user| format!("uid:{user}")))
-    );
+    assert_eq!(*by, serde_json::json!(APPROVERS.map(name)));
 }
 
 #[tokio::test]

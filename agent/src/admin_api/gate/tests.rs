@@ -6,6 +6,7 @@ use crate::{
     supervisor::Supervisor,
     workloads::testing::{Actress, Scene},
 };
+use serde_json::Value;
 use std::{process, sync::Arc};
 use symbolon_attestors::{Held, PinnedPeer};
 use tokio::{net::UnixStream, runtime::Handle, sync::watch};
@@ -286,9 +287,11 @@ async fn another_user_is_let_in_by_name_or_group_alone() {
     assert!(matches!(refused, Err(Refused::Forbidden(_))));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn strangers_are_recorded_one_by_one_up_to_a_rate_and_then_counted() {
     let scene = Scene::new().await;
+    let door = Door::of(&scene, named("a", Whose::User(4711), Roles::ALL));
+    tokio::time::pause();
     let process = |uid| {
         let process = crate::audit::Process {
             gid: 7,
@@ -297,41 +300,37 @@ async fn strangers_are_recorded_one_by_one_up_to_a_rate_and_then_counted() {
         };
         Some(process)
     };
-    let refused = || Refused::Forbidden("uid 7 (pid 8) is no operator".to_owned());
-    let strangers = super::Strangers::default();
+    let refused = Refused::Forbidden("uid 7 (pid 8) is no operator".to_owned());
     for _ in 0..1_000 {
-        strangers.note(&scene.trail, process(7), &refused());
+        door.gate.0.note(process(7), &refused);
     }
     // Another's is there, whatever that one does.
-    strangers.note(&scene.trail, process(9), &refused());
-    tokio::time::advance(std::time::Duration::from_secs(1)).await;
-    strangers.note(&scene.trail, process(7), &refused());
+    door.gate.0.note(process(9), &refused);
+    tokio::time::resume();
     scene.close_trail().await;
     let lines = scene.lines();
-    let of = |uid: u32| {
-        lines
-            .iter()
-            .filter(move |line| line["process"]["uid"] == uid)
+    let of = |event: &str, uid: u32| -> Vec<_> {
+        let is_it = |line: &&Value| line["event"] == event && line["process"]["uid"] == uid;
+        lines.iter().filter(is_it).collect()
     };
-    assert_eq!((of(7).count(), of(9).count()), (101, 1));
-    let last = of(7).next_back().unwrap()["reason"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    assert!(
-        last.ends_with("; 900 more before that were not recorded one by one"),
-        "{last}"
-    );
+    assert_eq!((of("refused", 7).len(), of("refused", 9).len()), (100, 1));
+    let summaries = of("summarized", 7);
+    let counts = summaries
+        .iter()
+        .map(|line| line["summary"]["count"].as_u64());
+    assert_eq!(counts.sum::<Option<u64>>(), Some(900));
+    for line in summaries {
+        assert_eq!(line["summary"]["uid"], 7);
+        assert_eq!(line["summary"]["reason"], "connect");
+    }
 }
 
 #[tokio::test]
-async fn refusal_is_in_the_trail() {
+async fn refused_connection_is_in_the_trail() {
     let scene = Scene::new().await;
-    let gate = OperatorGate::new(policy(), scene.trail.clone());
-    gate.refused(&Refused::Forbidden(
-        "uid 7 (pid 8) is no operator".to_owned(),
-    ))
-    .await;
+    let door = Door::of(&scene, named("a", Whose::User(4711), Roles::ALL));
+    let refused = Refused::Forbidden("uid 7 (pid 8) is no operator".to_owned());
+    door.gate.0.note(None, &refused);
     scene.close_trail().await;
     assert_eq!(scene.events(), ["refused"]);
 }

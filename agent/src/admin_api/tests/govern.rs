@@ -16,8 +16,58 @@ fn by<T>(scene: &Scene, uid: u32, message: T) -> Request<T> {
     let operator = request
         .extensions_mut()
         .get_mut::<crate::admin_api::Operator>();
-    operator.unwrap().uid = uid;
+    let operator = operator.unwrap();
+    operator.uid = uid;
+    operator.name = format!("uid:{uid}").into();
     request
+}
+
+/// A request of a user whom the configuration names, who logged in as `login`.
+fn as_named<T>(
+    scene: &Scene,
+    (name, uid, login): (&str, u32, Option<u32>),
+    message: T,
+) -> Request<T> {
+    let mut request = by(scene, uid, message);
+    let operator = request
+        .extensions_mut()
+        .get_mut::<crate::admin_api::Operator>();
+    let operator = operator.unwrap();
+    operator.name = name.into();
+    operator.login = login;
+    request
+}
+
+#[tokio::test]
+async fn whoever_proposed_does_not_approve_by_another_name_user_or_login() {
+    let scene = Scene::requiring(1).await;
+    let api = api(&scene);
+    let register = as_named(&scene, ("alice", 1001, Some(7)), registration("web"));
+    let client = api.register_client(register).await.unwrap().into_inner();
+    for same in [
+        ("alice", 1002, None),
+        ("uid:1001", 1001, None),
+        ("sec/uid:1001", 1001, None),
+        ("amy", 1001, Some(8)),
+        ("root", 0, Some(7)),
+    ] {
+        let approved = api.approve_client(as_named(&scene, same, shown(&client)));
+        let status = approved.await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "{same:?}");
+    }
+    let other = as_named(&scene, ("bob", 1002, Some(8)), shown(&client));
+    let client = api.approve_client(other).await.unwrap().into_inner();
+    assert_eq!(client.state, "active");
+    let lines = scene.lines();
+    let of = |kind: &str| lines.iter().find(|line| line["event"] == kind).unwrap();
+    let approved = of("approved");
+    assert_eq!(approved["operator"], "bob");
+    assert_eq!(approved["login"], 8);
+    assert_eq!(approved["process"]["uid"], 1002);
+    // It is hers, and was not done by the process that approved it.
+    let registered = of("registered");
+    assert_eq!(registered["operator"], "alice");
+    assert!(registered.get("process").is_none() && registered.get("login").is_none());
 }
 
 fn shown(client: &Client) -> DecisionRequest {

@@ -1,6 +1,8 @@
 mod schema;
 
-use super::{AcceptedWeaknesses, Authority, Credential, Event, Kind, Outcome, Process, Summary};
+use super::{
+    AcceptedWeaknesses, Approvals, Authority, Credential, Event, Kind, Outcome, Process, Summary,
+};
 use crate::{
     audit::{
         AuditError,
@@ -11,7 +13,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 24] = [
     Kind::Started,
     Kind::Stopped,
     Kind::Attested,
@@ -48,6 +50,7 @@ fn full(kind: Kind, credential: Credential) -> Event {
         .client_digest("d".repeat(64))
         .spiffe_id("spiffe://example.org/mcp/client/billing-tools")
         .operator("uid:0")
+        .login(Some(1000))
         .owner("alice")
         .accepted_weaknesses(Some(AcceptedWeaknesses {
             findings: vec!["interpreter".into()],

@@ -108,7 +108,7 @@ impl<'a> Judge<'a> {
         let Some(fields) = Fields::of(line.as_bytes()) else {
             return false;
         };
-        if self.filter.owner.is_some() && !fields.owner.is_empty() {
+        if self.filter.owner.is_some() && !fields.owner.is_empty() && is_in_force(&fields.event) {
             self.owners
                 .insert(fields.client.to_string(), fields.owner.to_string());
         }
@@ -152,6 +152,14 @@ impl<'a> Judge<'a> {
         let owner = self.owners.get(fields.client.as_ref());
         fields.owner == wanted.as_str() || owner == Some(wanted)
     }
+}
+
+/// Whether an event of an operator tells of what is in force, and not of what awaits approval.
+fn is_in_force(event: &str) -> bool {
+    !matches!(
+        event,
+        "proposed" | "approved" | "rejected" | "withdrawn_version"
+    )
 }
 
 impl Life {

@@ -1,9 +1,9 @@
-use super::{Filter, query};
+use super::{Filter, Judge, query};
 use crate::audit::{
     Reader, Subject, Trace,
     testing::{PAYMENTS, Story},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn found(story: &Story, filter: &Filter, limit: Option<usize>) -> Vec<String> {
     let reader = Reader::open(&story.folder.audit()).unwrap();
@@ -179,4 +179,67 @@ async fn a_client_leads_to_its_processes() {
     assert_eq!(story.subject["client"], "payments");
     let nothing = trace(&stage, Subject::Jti("j-9".into()));
     assert!(nothing.events.is_empty() && nothing.clients.is_empty());
+}
+
+#[test]
+fn an_owner_who_awaits_approval_owns_nothing_yet() {
+    let filter = Filter {
+        owner: text("bob"),
+        ..Filter::default()
+    };
+    let mut judge = Judge::new(&filter);
+    for (event, owner, fits) in [
+        ("registered", "alice", false),
+        ("proposed", "bob", true),
+        ("approved", "bob", true),
+        ("issued", "", false),
+        ("updated", "bob", true),
+        ("issued", "", true),
+        ("proposed", "alice", true),
+        ("issued", "", true),
+    ] {
+        let time = "2026-07-28T12:00:00.000Z";
+        let line = json!({"client": "payments", "event": event, "owner": owner, "time": time});
+        assert_eq!(judge.fits(&line.to_string()), fits, "{event} {owner}");
+    }
+}
+
+/// A resumption is proposed and approved like a version, and is none. Programs that act as
+/// operators are attested, and hold nothing by that.
+#[test]
+fn a_version_has_its_author_and_approvers_and_no_others() {
+    let line = |seq: u64, event: &str, operator: &str, of: &str| {
+        json!({
+            "approvals": {"of": of},
+            "attestation_id": "job",
+            "client": "payments",
+            "client_version": 2,
+            "event": event,
+            "operator": operator,
+            "process": {"gid": 0, "pid": 7, "uid": 0},
+            "seq": seq,
+            "time": "2026-07-28T12:00:00.000Z",
+        })
+    };
+    let lines = vec![
+        line(1, "proposed", "alice", "version"),
+        line(2, "approved", "bob", "version"),
+        line(3, "updated", "alice", "version"),
+        line(4, "proposed", "carol", "state"),
+        line(5, "approved", "dave", "state"),
+        line(6, "resumed", "carol", "state"),
+    ];
+    let mut trace = Trace::of(Subject::Client("payments".into()));
+    let attested = trace.second(lines.clone()).related.unwrap();
+    assert!(attested.pids.is_empty());
+    let related = trace.third(&[]).related.unwrap();
+    assert!(related.attestations.is_empty());
+    let story = trace.story(lines);
+    let client = &story.clients[0];
+    assert_eq!(
+        (client.state.as_str(), client.versions.len()),
+        ("resumed", 1)
+    );
+    assert_eq!(client.versions[0].author, "alice");
+    assert_eq!(client.versions[0].approved_by, ["bob"]);
 }

@@ -96,8 +96,25 @@ fn the_same_operator_twice_is_refused_and_so_are_too_few_approvers() {
         fault.contains("fewer `[[operators]]` have the role approver"),
         "{fault}"
     );
-    let fault = fault_of(&format!("[registry]\napprovals_required = 1\n{OPERATORS}"));
-    assert!(!fault.contains("fewer `[[operators]]`"), "{fault}");
+    let two = OPERATORS
+        .replace("group = \"security\"", "uid = 1002")
+        .replace("[\"author\", \"reader\"]", "[\"author\", \"approver\"]");
+    for (asked, operators, enough) in [
+        (1, OPERATORS, true),
+        // A group's members are not counted here.
+        (5, OPERATORS, true),
+        (2, &two, true),
+        (3, &two, false),
+    ] {
+        let text = format!("[registry]\napprovals_required = {asked}\n{operators}");
+        let loaded = Host::new([MINIMAL, &text].concat()).load(&[]);
+        assert_eq!(loaded.is_ok(), enough, "{asked}");
+    }
+    let fault = fault_of(&format!("[registry]\napprovals_required = 6\n{OPERATORS}"));
+    assert!(
+        fault.contains("from 0 to 5") && !fault.contains("fewer"),
+        "{fault}"
+    );
     let fault = fault_of("[registry]\napprovals_required = 1");
     assert!(fault.contains("fewer `[[operators]]`"), "{fault}");
     let group = "[registry]\napprovals_required = 1\n[admin_api]\ngroup = \"g\"";

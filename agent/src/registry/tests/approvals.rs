@@ -44,15 +44,20 @@ async fn decide(
     verdict: Verdict,
     operator: &str,
 ) -> Result<Applied, RegistryError> {
+    decide_as(running, (subject, digest), verdict, who(operator)).await
+}
+
+async fn decide_as(
+    running: &Running,
+    (subject, digest): (Subject, Digest),
+    verdict: Verdict,
+    operator: Actor,
+) -> Result<Applied, RegistryError> {
     let reason: Reason = "seen".parse().unwrap();
-    running
-        .registry
-        .decide(
-            name("web"),
-            (subject, digest, verdict),
-            who(operator),
-            reason,
-        )
+    let decision = (subject, digest, verdict);
+    let registry = &running.registry;
+    registry
+        .decide(name("web"), decision, operator, reason)
         .await
 }
 
@@ -139,6 +144,35 @@ async fn two_operators_with_one_login_are_one_person() {
     assert_eq!(barred(&same), Bar::Again);
     decide(&running, shown, Approve, "dave").await.unwrap();
     assert_eq!(running.state("web").as_str(), "active");
+}
+
+#[tokio::test]
+async fn one_user_is_one_person_also_where_the_configuration_names_him_since() {
+    let alice = || who("alice").with_uid(Some(1001));
+    let names = ["uid:1001", "sec/uid:1001"];
+    let renamed = names.map(|by_number| (alice(), who(by_number)));
+    for (one, two) in renamed {
+        for (author, approver) in [(one.clone(), two.clone()), (two.clone(), one.clone())] {
+            let store = Arc::new(MemoryStore::new());
+            let before = on(Arc::<MemoryStore>::clone(&store), 2).await;
+            let draft = draft(&["unix:uid:1"]);
+            let registered =
+                before
+                    .registry
+                    .register(name("web"), draft, author, Reason::default());
+            let shown = shown(&registered.await.unwrap());
+            before.stop().await;
+
+            let after = on(store, 2).await;
+            let author = decide_as(&after, shown, Approve, approver).await;
+            assert_eq!(barred(&author), Bar::Author);
+            let bob = who("bob").with_uid(Some(1002));
+            decide_as(&after, shown, Approve, bob).await.unwrap();
+            let same = decide(&after, shown, Approve, "uid:1002").await;
+            assert_eq!(barred(&same), Bar::Again);
+            decide(&after, shown, Approve, "uid:1003").await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -10,14 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const CLIENTS: [&str; 2] = ["a", "b"];
 
-/// Names, and the persons that they are.
-const PERSONS: [(&str, Option<u32>, usize); 6] = [
-    ("alice", Some(1), 0),
-    ("root", Some(1), 0),
-    ("bob", Some(2), 1),
-    ("carol", None, 2),
-    ("dave", Some(4), 3),
-    ("erin", Some(5), 4),
+/// Names, logins and users, and the persons that they are.
+const PERSONS: [(&str, Option<u32>, Option<u32>, usize); 7] = [
+    ("alice", Some(1), Some(1), 0),
+    ("root", Some(1), Some(0), 0),
+    ("bob", Some(2), None, 1),
+    ("carol", None, Some(3), 2),
+    ("dave", Some(4), Some(4), 3),
+    ("ops/uid:4", None, None, 3),
+    ("erin", Some(5), None, 4),
 ];
 
 #[derive(Clone, Debug)]
@@ -208,8 +209,9 @@ fn decided(client: Option<&Client>, act: &Act) -> (Subject, Digest) {
 }
 
 async fn carry_out(running: &Running, act: &Act, client: usize, person: usize, uid: usize) -> bool {
-    let (operator, login, _) = PERSONS[person];
+    let (operator, login, uid_of, _) = PERSONS[person];
     let actor = operator.parse::<Actor>().unwrap().with_login(login);
+    let actor = actor.with_uid(uid_of);
     let client = name(CLIENTS[client]);
     let draft = Box::new(draft(&[&format!("unix:uid:{uid}")]));
     let change = match act {
@@ -253,7 +255,7 @@ async fn check(acts: Vec<(Act, usize, usize)>) {
             model.required = usize::try_from(*required).unwrap();
             continue;
         }
-        let allowed = model.act(act, *client, PERSONS[*person].2, uid);
+        let allowed = model.act(act, *client, PERSONS[*person].3, uid);
         let done = carry_out(&agent, act, *client, *person, uid).await;
         assert_eq!(done, allowed, "{uid}: {act:?} by {:?}", PERSONS[*person]);
         for older in 0..=uid {

@@ -151,6 +151,7 @@ impl Decision<'_> {
             at: self.now,
             reason: self.command.reason.clone(),
             login: self.command.actor.login(),
+            uid: self.command.actor.uid(),
             approvals_required: self.config.approvals_required,
             spec: spec.into(),
         }))
@@ -188,6 +189,7 @@ impl Decision<'_> {
             at: self.now,
             reason: self.command.reason.clone(),
             login: self.command.actor.login(),
+            uid: self.command.actor.uid(),
             approvals_required,
             to,
         }))
@@ -216,6 +218,7 @@ impl Decision<'_> {
             verdict,
             author: self.command.actor.clone(),
             login: self.command.actor.login(),
+            uid: self.command.actor.uid(),
             at: self.now,
             reason: self.command.reason.clone(),
         }))

@@ -2,7 +2,8 @@
 
 use super::{KINDS, line, line_in, noon};
 use crate::audit::{
-    AcceptedWeaknesses, Authority, Chain, Credential, Event, Kind, Outcome, Process, Summary,
+    AcceptedWeaknesses, Approvals, Authority, Chain, Credential, Event, Kind, Outcome, Process,
+    Summary,
 };
 use serde_json::{Value, json};
 use std::{env, fs};
@@ -98,16 +99,36 @@ fn of_client(kind: Kind) -> Event {
 }
 
 fn by_operator(kind: Kind) -> Event {
-    let event = of_client(kind).operator("uid:0").reason("ticket 12");
+    let event = of_client(kind)
+        .client_digest("d".repeat(64))
+        .owner("team-a")
+        .operator("alice")
+        .login(Some(1001))
+        .process(process())
+        .reason("ticket 12");
     match kind {
-        Kind::Registered => event
-            .client_digest("d".repeat(64))
-            .accepted_weaknesses(Some(AcceptedWeaknesses {
-                findings: vec!["interpreter".into()],
-                reason: "a demonstration".into(),
-            })),
-        Kind::Updated => event.client_digest("d".repeat(64)),
+        Kind::Registered => event.accepted_weaknesses(Some(AcceptedWeaknesses {
+            findings: vec!["interpreter".into()],
+            reason: "a demonstration".into(),
+        })),
+        Kind::Proposed => event
+            .operation("updated")
+            .approvals(Some(approvals(&[], 2))),
+        Kind::Approved | Kind::Rejected | Kind::WithdrawnVersion => {
+            event.approvals(Some(approvals(&["bob"], 2)))
+        }
+        Kind::Superseded => event.approvals(Some(approvals(&[], 0))),
         _ => event,
+    }
+}
+
+fn approvals(by: &[&str], required: u32) -> Approvals {
+    Approvals {
+        by: by.iter().map(ToString::to_string).collect(),
+        digest: "d".repeat(64),
+        number: 3,
+        of: "version",
+        required,
     }
 }
 
@@ -123,6 +144,9 @@ fn example(kind: Kind) -> Event {
         Kind::Issued => attested(of_client(kind)).credential(x509),
         Kind::Renewed => attested(of_client(kind))
             .credential(Credential::wit_svid("j-2", "c".repeat(64), noon()).signed_by("k2")),
+        Kind::Delivered => {
+            attested(of_client(kind)).credential(Credential::known_x509_svid("0a1b", noon()))
+        }
         Kind::Denied => attested(Event::new(kind)).reason("no-match: no active registration fits"),
         Kind::Withdrawn => attested(of_client(kind)).reason("the process exited"),
         Kind::Validated => attested(Event::new(kind))
@@ -143,7 +167,8 @@ fn example(kind: Kind) -> Event {
             })
             .reason("activated"),
         Kind::Refused => Event::new(kind)
-            .operator("uid:1000")
+            .operator("bob")
+            .process(process())
             .operation("RevokeClient")
             .reason("the client is revoked"),
         Kind::Repaired => Event::new(kind)

@@ -4,11 +4,13 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use symbolon_proto::admin::{
     AcceptedWeaknesses, AttestProcessRequest, AttestProcessResponse, AuthorityInfo,
-    ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec, Connection, Finding,
-    GetBundleRequest, GetBundleResponse, GetClientRequest, GetInfoRequest, GetInfoResponse,
-    LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse, OperatorInfo,
-    Proposal, ProposedSelector, RegisterClientRequest, SelectorSet, SetFit, TailAuditRequest,
-    TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin,
+    ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, Client, ClientFindings,
+    ClientFit, ClientSpec, Connection, DecisionRequest, Finding, GetBundleRequest,
+    GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse,
+    HistoryEntry, LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse,
+    OperatorInfo, Proposal, ProposedSelector, RegisterClientRequest, RollbackClientRequest,
+    SelectorSet, SetFit, TailAuditRequest, TailAuditResponse, UnknownFact, UpdateClientRequest,
+    admin_server::Admin,
 };
 use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
