@@ -15,6 +15,7 @@
 //! What needs approval (`govern`) is decided by the digest that the operator was
 //! shown. Left out on purpose: who is named as an operator, which is `operators`' to say.
 
+mod apply;
 mod calls;
 mod convert;
 mod gate;

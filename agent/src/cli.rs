@@ -77,6 +77,7 @@ Exit codes:
   3  denied
   4  not found
   5  the agent cannot be reached
+  6  changes would be made (client apply --dry-run)
 
 First steps:
   symbolon demo

@@ -1,6 +1,6 @@
 //! Registrations in files: documents, the folder that holds them, and what is done about them.
 //!
-//! Owns the form of a registration document ([`parse`]) and the task that keeps the
+//! Owns the form of a registration document ([`parse`], [`write()`]) and the task that keeps the
 //! registry in step with a mounted folder, `registry.apply_dir` ([`Applier`]). The
 //! composition root starts it; the command line reads the same documents for
 //! `symbolon client apply`.
@@ -29,10 +29,12 @@ mod fault;
 mod folder;
 mod plan;
 mod watch;
+mod written;
 
 pub use applier::{Applier, ApplierServices};
-pub use document::{Entry, Form, parse};
+pub use document::{Entry, Form, parse, repeated};
 pub use fault::{Fault, Place, Problem};
+pub use written::{WriteError, Written, write};
 
 /// Largest file that is read: a `ConfigMap` as a whole has no more.
 pub const FILE_BYTES: usize = 1 << 20;

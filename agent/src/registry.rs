@@ -58,13 +58,13 @@ pub use spec::{
 };
 pub use store::{MemoryStore, Record, RedbStore, Store, StoreError};
 pub use transition::Effect;
-pub use writer::{Change, RegistryWriter};
+pub use writer::{Change, Command, RegistryWriter};
 
 use crate::clock::SharedClock;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
-use writer::Command;
+use writer::Order;
 
 /// What the registry is held to.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ pub struct RegistryConfig {
 #[derive(Clone, Debug)]
 pub struct Registry {
     published: Arc<Published>,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Order>,
     store: Arc<dyn Store>,
     approvals_required: u32,
 }
@@ -255,18 +255,50 @@ impl Registry {
         actor: Actor,
         reason: Reason,
     ) -> Result<Applied, RegistryError> {
-        let (reply, answer) = oneshot::channel();
         let command = Command {
             name,
             change,
             actor,
             reason,
+        };
+        let mut answers = self.order(vec![command], false).await;
+        answers.pop().unwrap_or(Err(RegistryError::Closed))
+    }
+
+    /// Makes all of these changes, each after those before it, or none: where one is refused,
+    /// the answers of the others tell what would have come of them.
+    ///
+    /// # Errors
+    /// For each change as for its own method.
+    pub async fn change_all(&self, commands: Vec<Command>) -> Vec<Result<Applied, RegistryError>> {
+        self.order(commands, false).await
+    }
+
+    /// What would come of these changes, each after those before it. Nothing is changed.
+    ///
+    /// # Errors
+    /// For each change as for its own method.
+    pub async fn rehearse(&self, commands: Vec<Command>) -> Vec<Result<Applied, RegistryError>> {
+        self.order(commands, true).await
+    }
+
+    async fn order(
+        &self,
+        commands: Vec<Command>,
+        is_rehearsal: bool,
+    ) -> Vec<Result<Applied, RegistryError>> {
+        let count = commands.len();
+        let (reply, answers) = oneshot::channel();
+        let order = Order {
+            commands,
+            is_rehearsal,
             reply,
         };
-        if self.commands.send(command).await.is_err() {
-            return Err(RegistryError::Closed);
+        let closed = || vec![Err(RegistryError::Closed); count];
+        if self.commands.send(order).await.is_err() {
+            return closed();
         }
-        answer.await.unwrap_or(Err(RegistryError::Closed))
+        answers.await.unwrap_or_else(|_ended| closed())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The calls of the admin service.
 
-use super::{Operator, convert, govern, inspect, lint, roles, status};
+use super::{Operator, apply, convert, govern, inspect, lint, roles, status};
 use crate::{
     audit::{Event, Kind, MAX_TAIL_LINES, Trail},
     authority::{AuthorityInfo, TrustBundle},
@@ -27,14 +27,14 @@ use std::{
 };
 use symbolon_attestors::Attestor;
 use symbolon_proto::admin::{
-    self, AttestProcessRequest, AttestProcessResponse, ChangeManyStatesRequest,
-    ChangeManyStatesResponse, ChangeStateRequest, DecisionRequest, GetBundleRequest,
-    GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse,
-    LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse,
-    RegisterClientRequest, RollbackClientRequest, TailAuditRequest, TailAuditResponse,
-    UpdateClientRequest,
+    self, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest, AttestProcessResponse,
+    ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, DecisionRequest,
+    GetBundleRequest, GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest,
+    GetInfoResponse, LintClientsRequest, LintClientsResponse, ListClientsRequest,
+    ListClientsResponse, RegisterClientRequest, RollbackClientRequest, TailAuditRequest,
+    TailAuditResponse, UpdateClientRequest,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tonic::{Request, Response, Status};
 
 /// Most clients in one page.
@@ -101,13 +101,18 @@ impl Debug for Authorities {
 #[derive(Clone, Debug)]
 pub struct AdminApi {
     pub(super) services: Arc<AdminServices>,
+    /// One batch of documents is worked on at a time, and the others wait.
+    pub(super) applying: Arc<Semaphore>,
 }
 
 impl AdminApi {
     /// Serves from `services`.
     #[must_use]
-    pub const fn new(services: Arc<AdminServices>) -> Self {
-        Self { services }
+    pub fn new(services: Arc<AdminServices>) -> Self {
+        Self {
+            services,
+            applying: Arc::new(Semaphore::new(1)),
+        }
     }
 
     fn show(&self, client: &Client) -> admin::Client {
@@ -348,6 +353,13 @@ impl admin::admin_server::Admin for AdminApi {
         self.change(requested, change).await
     }
 
+    async fn apply_clients(
+        &self,
+        request: Request<ApplyClientsRequest>,
+    ) -> Result<Response<ApplyClientsResponse>, Status> {
+        self.apply(request).await
+    }
+
     async fn rollback_client(
         &self,
         request: Request<RollbackClientRequest>,
@@ -422,10 +434,10 @@ impl admin::admin_server::Admin for AdminApi {
             (request.owner.is_empty() || client.spec().owner().as_str() == request.owner)
                 && (request.state.is_empty() || snapshot.state_of(client).as_str() == request.state)
                 && (!request.pending || client.awaits_approval())
+                && (request.source.is_empty() || apply::is_of(client, &request.source))
         };
         let mut page: Vec<_> = snapshot
-            .iter()
-            .skip_while(|client| after.as_ref().is_some_and(|after| client.name() <= after))
+            .after(after.as_ref())
             .filter(wanted)
             .take(limit + 1)
             .collect();

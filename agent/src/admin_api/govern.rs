@@ -13,11 +13,11 @@ use crate::{
     lint::Judged,
     registry::{
         Change, Client, ClientDraft, ClientName, Deed, Digest, Effect, HistoryEntry, Proposal as _,
-        Reason, Registry, RegistryError, SelectorSet, Standing, Subject, Verdict,
+        Reason, Registry, RegistryError, SelectorSet, Standing, Subject, TextError, Verdict,
     },
 };
 use futures_util::{Stream, StreamExt as _, stream};
-use std::{pin::Pin, str::FromStr as _, sync::Arc};
+use std::{collections::BTreeSet, pin::Pin, str::FromStr as _, sync::Arc};
 use symbolon_attestors::Selector;
 use symbolon_proto::admin::{
     self, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, DecisionRequest,
@@ -30,6 +30,8 @@ use tonic::{Request, Response, Status};
 const TOGETHER: usize = 128;
 /// Names that an answer about many repeats.
 const SHOWN_NAMES: usize = 1_000;
+/// Clients that one request names.
+const MOST_NAMES: usize = 1_000;
 /// Failures that it repeats.
 const SHOWN_FAILURES: usize = 100;
 /// How often clients are looked for anew that were registered in the meantime.
@@ -155,19 +157,13 @@ struct Many {
 enum Which {
     OfOwner(String),
     With(Selector),
+    /// Those of a source that have one of these names.
+    Named(BTreeSet<ClientName>, String),
 }
 
 impl Many {
     fn parse(request: ChangeManyStatesRequest) -> Result<Self, Status> {
-        let which = match (request.owner.as_str(), request.selector.as_str()) {
-            ("", "") => Err("name an owner or a selector".to_owned()),
-            (owner, "") => Ok(Which::OfOwner(owner.to_owned())),
-            ("", selector) => selector
-                .parse()
-                .map(Which::With)
-                .map_err(|error| format!("the selector {error}")),
-            _ => Err("name an owner or a selector, not both".to_owned()),
-        };
+        let which = Which::parse(&request);
         let to = match request.state.as_str() {
             "suspended" => Ok(Standing::Suspended),
             "revoked" => Ok(Standing::Revoked),
@@ -257,9 +253,37 @@ fn note(response: &mut ChangeManyStatesResponse, name: ClientName, outcome: Resu
 }
 
 impl Which {
+    fn parse(request: &ChangeManyStatesRequest) -> Result<Self, String> {
+        let names = &request.names;
+        match (&*request.owner, &*request.selector, names.is_empty()) {
+            _ if names.is_empty() != request.source.is_empty() => {
+                Err("names and their source go together".to_owned())
+            }
+            ("", "", true) => Err("name an owner, a selector or clients".to_owned()),
+            (owner, "", true) => Ok(Self::OfOwner(owner.to_owned())),
+            ("", selector, true) => selector
+                .parse()
+                .map(Self::With)
+                .map_err(|error| format!("the selector {error}")),
+            ("", "", false) if names.len() > MOST_NAMES => {
+                Err(format!("more than {MOST_NAMES} names"))
+            }
+            ("", "", false) => {
+                let names: Result<_, _> = names.iter().map(|name| name.parse()).collect();
+                let names = names.map_err(|error: TextError| error.to_string())?;
+                Ok(Self::Named(names, request.source.clone()))
+            }
+            _ => Err("name an owner, a selector or clients: one of them".to_owned()),
+        }
+    }
+
     fn is(&self, client: &Client) -> bool {
         match self {
             Self::OfOwner(owner) => client.spec().owner().as_str() == owner,
+            Self::Named(names, source) => {
+                let own = client.spec().source();
+                names.contains(client.name()) && own.is_some_and(|own| own.as_str() == source)
+            }
             Self::With(selector) => {
                 let pending = client.pending().map(|pending| &pending.what.spec);
                 let specs = [Some(client.spec()), pending];

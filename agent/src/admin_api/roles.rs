@@ -53,6 +53,7 @@ pub(super) const TABLE: &[Rule] = &[
     rule("AttestProcess", Who::Roles(LOOK)),
     rule("RegisterClient", Who::Roles(WRITE)),
     rule("UpdateClient", Who::Roles(WRITE)),
+    rule("ApplyClients", Who::Roles(WRITE)),
     rule("WithdrawClient", Who::Roles(WRITE)),
     rule("RollbackClient", Who::Roles(WRITE)),
     rule("ApproveClient", Who::Roles(APPROVE)),

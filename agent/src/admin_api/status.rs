@@ -13,7 +13,9 @@ pub(super) fn of_registry(error: &RegistryError) -> Status {
         RegistryError::Spec(_) | RegistryError::ReasonMissing => Status::invalid_argument(text),
         RegistryError::NotFound(_) | RegistryError::NoVersion(..) => Status::not_found(text),
         RegistryError::NameTaken(_) | RegistryError::IdTaken { .. } => Status::already_exists(text),
-        RegistryError::VersionMismatch { .. } => Status::aborted(text),
+        RegistryError::VersionMismatch { .. } | RegistryError::NotTheLast { .. } => {
+            Status::aborted(text)
+        }
         RegistryError::WrongState { .. }
         | RegistryError::NeverInForce(..)
         | RegistryError::NotPending { .. }

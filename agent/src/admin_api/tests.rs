@@ -21,6 +21,7 @@ use symbolon_proto::admin::{
 use tokio::{runtime::Handle, sync::watch};
 use tonic::{Code, Request};
 
+mod apply;
 mod govern;
 
 /// The admin API of a scene.

@@ -10,6 +10,8 @@
 
 mod apply;
 mod content;
+mod drafts;
+mod export;
 mod govern;
 mod history;
 mod lint;
@@ -53,6 +55,7 @@ pub(super) struct ClientArgs {
 enum ClientCommand {
     Register(register::RegisterArgs),
     Apply(apply::ApplyArgs),
+    Export(export::ExportArgs),
     Show(ShowArgs),
     List(ListArgs),
     Lint(lint::LintArgs),
@@ -113,6 +116,7 @@ impl ClientArgs {
         let done = match self.command {
             ClientCommand::Register(args) => args.run(&mut admin, console).await,
             ClientCommand::Apply(args) => args.run(&mut admin, console).await,
+            ClientCommand::Export(args) => args.run(&mut admin, console).await,
             ClientCommand::Update(args) => args.run(&mut admin, console).await,
             ClientCommand::Show(args) => args.run(&mut admin, console).await,
             ClientCommand::List(args) => args.run(&mut admin, console).await,

@@ -22,6 +22,8 @@ pub(super) enum Exit {
     Denied = 3,
     NotFound = 4,
     Unreachable = 5,
+    /// A dry run that found something to do.
+    Changes = 6,
 }
 
 impl From<Exit> for ExitCode {

@@ -11,6 +11,9 @@ use std::{
     sync::Arc,
 };
 
+/// Registrations that are judged at the same time: each has a deadline, and waits for a thread.
+const TOGETHER: usize = 32;
+
 /// What was found about a registration that is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Judged {
@@ -84,8 +87,11 @@ impl Linter {
             asked.draft.accepted_weaknesses = None;
         }
         // Some take longer, and the machine is the same for all.
-        let found = asked.iter().map(|asked| self.found(asked, snapshot));
-        let found = join_all(found).await;
+        let mut found = Vec::with_capacity(asked.len());
+        for some in asked.chunks(TOGETHER) {
+            let some = some.iter().map(|asked| self.found(asked, snapshot));
+            found.extend(join_all(some).await);
+        }
         let mut made = Vec::new();
         let judged = asked.iter_mut().zip(found).map(|(asked, found)| {
             let Some((subject, mut findings)) = found else {

@@ -8,6 +8,7 @@
 use super::{
     DOCUMENTS, Entry, Fault, Problem, folder, parse,
     plan::{BACK, GONE, Plan, Step, Version},
+    repeated,
     watch::Watch,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 };
 use futures_util::future::join_all;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     str::FromStr as _,
     sync::Arc,
@@ -392,31 +393,6 @@ fn load(
     }
     faults.sort_by(|a, b| a.place.cmp(&b.place));
     Err(faults)
-}
-
-/// Names and SPIFFE IDs that stand in more than one document.
-fn repeated(entries: &[Arc<Entry>]) -> Vec<Fault> {
-    let mut seen: HashMap<String, &Entry> = HashMap::new();
-    let mut faults = Vec::new();
-    for entry in entries {
-        let id = entry.spec.spiffe_id().to_string();
-        for what in [format!("client {}", entry.name), id] {
-            match seen.get(&what) {
-                Some(first) => {
-                    let first = first.place.clone();
-                    faults.push(Fault {
-                        place: entry.place.clone(),
-                        problem: Problem::Twice { what, first },
-                    });
-                    break;
-                }
-                None => {
-                    seen.insert(what, entry);
-                }
-            }
-        }
-    }
-    faults
 }
 
 /// Until something happened in the folder and it is quiet again, or it is time to look anyway.

@@ -1,10 +1,10 @@
 //! The form of a registration document; `agent/doc/apply.md` describes it for operators.
 //!
 //! YAML files hold documents between `---` lines, JSON files one object after the
-//! other. Fields are those of a registration and two that are about the file's own
+//! other, TOML files an array of tables, `[[clients]]`. Fields are those of a registration and two that are about the file's own
 //! standing (`adopt`, `accept_weak`); an unknown field, a field twice, a tag, or a
 //! merge key is refused. In YAML one document's mistake does not hide those of the
-//! next; after broken syntax nothing more can be told of a file.
+//! next; after broken syntax, and in TOML after any mistake, nothing more can be told of a file.
 
 use super::{
     DOCUMENTS,
@@ -14,12 +14,18 @@ use crate::{
     config::units,
     registry::{ClientDraft, ClientName, ClientSpec, SpecRules, WeaknessReason},
 };
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_saphyr::{
     Options, Spanned,
     options::{DuplicateKeyPolicy, MergeKeyPolicy},
 };
 use std::{
+    borrow::Borrow,
+    collections::HashMap,
+    fmt,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -42,6 +48,21 @@ pub enum Form {
     Yaml,
     /// One object after the other.
     Json,
+    /// An array of tables, `[[clients]]`.
+    Toml,
+}
+
+impl Form {
+    /// The form of a file whose name ends so.
+    #[must_use]
+    pub fn of_extension(extension: &str) -> Option<Self> {
+        match extension {
+            "yaml" | "yml" => Some(Self::Yaml),
+            "json" => Some(Self::Json),
+            "toml" => Some(Self::Toml),
+            _ => None,
+        }
+    }
 }
 
 /// One document, checked against the rules of registrations.
@@ -115,6 +136,7 @@ pub fn parse(file: &str, text: &str, form: Form, rules: &SpecRules) -> (Vec<Entr
     let read = match form {
         Form::Yaml => yaml(text),
         Form::Json => json(text),
+        Form::Toml => toml(text),
     };
     let (mut entries, mut faults) = (Vec::new(), Vec::new());
     for (line, document) in read {
@@ -178,6 +200,7 @@ fn yaml_options() -> Options {
 
 fn json(text: &str) -> Read {
     let mut documents = serde_json::Deserializer::from_str(text).into_iter::<Document>();
+    let mut lines = Lines::of(text);
     let mut read = Vec::new();
     loop {
         let before = documents.byte_offset();
@@ -185,7 +208,7 @@ fn json(text: &str) -> Read {
             return read;
         };
         match document {
-            Ok(document) => read.push((line_after(text, before), Ok(document))),
+            Ok(document) => read.push((lines.after(before), Ok(document))),
             Err(error) => {
                 let line = u64::try_from(error.line()).unwrap_or_default();
                 let problem = Problem::Form(without_place(&error.to_string()));
@@ -199,13 +222,91 @@ fn json(text: &str) -> Read {
     }
 }
 
-/// The line of the first thing behind `offset`.
-fn line_after(text: &str, offset: usize) -> u64 {
-    let rest = text.get(offset..).unwrap_or_default();
-    let start = offset + (rest.len() - rest.trim_start().len());
-    let before = text.as_bytes().get(..start).unwrap_or_default();
-    let feeds = before.iter().filter(|byte| **byte == b'\n').count();
-    u64::try_from(feeds).unwrap_or(u64::MAX).saturating_add(1)
+/// What a TOML file holds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tables {
+    #[serde(default)]
+    clients: Vec<toml::Spanned<Document>>,
+}
+
+fn toml(text: &str) -> Read {
+    let mut lines = Lines::of(text);
+    match toml::from_str::<Tables>(text) {
+        Ok(tables) => {
+            let documents = tables.clients.into_iter().take(DOCUMENTS + 1);
+            documents
+                .map(|document| {
+                    (
+                        lines.after(document.span().start),
+                        Ok(document.into_inner()),
+                    )
+                })
+                .collect()
+        }
+        Err(error) => {
+            let line = error.span().map_or(0, |span| lines.after(span.start));
+            let problem = Problem::Form(error.message().trim_end().to_owned());
+            vec![(line, Err(problem))]
+        }
+    }
+}
+
+/// Counts lines on the way through a text.
+struct Lines<'a> {
+    text: &'a str,
+    at: usize,
+    line: u64,
+}
+
+impl<'a> Lines<'a> {
+    const fn of(text: &'a str) -> Self {
+        Self {
+            text,
+            at: 0,
+            line: 1,
+        }
+    }
+
+    /// The line of the first thing behind `offset`, which is not before the one asked for last.
+    fn after(&mut self, offset: usize) -> u64 {
+        let rest = self.text.get(offset..).unwrap_or_default();
+        let start = offset + (rest.len() - rest.trim_start().len());
+        let passed = self.text.as_bytes().get(self.at..start);
+        let feeds = passed.unwrap_or_default().iter();
+        let feeds = feeds.filter(|byte| **byte == b'\n').count();
+        self.line = self
+            .line
+            .saturating_add(u64::try_from(feeds).unwrap_or(u64::MAX));
+        self.at = self.at.max(start);
+        self.line
+    }
+}
+
+/// Names and SPIFFE IDs that stand in more than one document.
+#[must_use]
+pub fn repeated(entries: &[impl Borrow<Entry>]) -> Vec<Fault> {
+    let mut seen: HashMap<String, &Entry> = HashMap::new();
+    let mut faults = Vec::new();
+    for entry in entries.iter().map(Borrow::borrow) {
+        let id = entry.spec.spiffe_id().to_string();
+        for what in [format!("client {}", entry.name), id] {
+            match seen.get(&what) {
+                Some(first) => {
+                    let first = first.place.clone();
+                    faults.push(Fault {
+                        place: entry.place.clone(),
+                        problem: Problem::Twice { what, first },
+                    });
+                    break;
+                }
+                None => {
+                    seen.insert(what, entry);
+                }
+            }
+        }
+    }
+    faults
 }
 
 /// A message without its end ` at line 3 column 4`: the place is told in one form for all faults.
@@ -265,7 +366,7 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
 }
 
 fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+    let Some(Written(text)) = Option::<Written>::deserialize(deserializer)? else {
         return Ok(None);
     };
     at(&text).map(Some).ok_or_else(|| {
@@ -273,6 +374,34 @@ fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTim
             "{text:?} is no time; write 2027-01-31T12:00:00Z or 2027-01-31"
         ))
     })
+}
+
+/// A time as it is written: a text, or what TOML has for it.
+struct Written(String);
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(WrittenVisitor)
+    }
+}
+
+struct WrittenVisitor;
+
+impl<'de> Visitor<'de> for WrittenVisitor {
+    type Value = Written;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Written, E> {
+        Ok(Written(text.to_owned()))
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Written, M::Error> {
+        let time = toml::value::Datetime::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Written(time.to_string()))
+    }
 }
 
 /// RFC 3339, or a date: its beginning in UTC. A distance from now would move with each reading.

@@ -44,7 +44,7 @@ pub enum Problem {
     #[error("is not a regular file")]
     NotAFile,
     /// Its name says nothing about its form.
-    #[error("is none of .yaml, .yml and .json; what is not meant begins with a dot")]
+    #[error("is none of .yaml, .yml, .json and .toml; what is not meant begins with a dot")]
     UnknownForm,
     /// Its name cannot be an author's.
     #[error("has a name that cannot be recorded: {0}")]

@@ -171,11 +171,9 @@ fn names(directory: &OwnedFd) -> Result<Vec<String>, Problem> {
 }
 
 fn file(directory: &OwnedFd, name: &str) -> Result<Text, Problem> {
-    let form = match name.rsplit_once('.') {
-        Some((_, "yaml" | "yml")) => Form::Yaml,
-        Some((_, "json")) => Form::Json,
-        _ => return Err(Problem::UnknownForm),
-    };
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    let form = extension.and_then(Form::of_extension);
+    let form = form.ok_or(Problem::UnknownForm)?;
     Actor::from_str(&format!("{FILE_AUTHOR}{name}")).map_err(Problem::Name)?;
     // Not waiting: a FIFO would do so for its other end.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -38,6 +38,16 @@ pub enum RegistryError {
         /// What there is.
         in_force: u64,
     },
+    /// Somebody else has made or proposed a version in the meantime.
+    #[error("the last version of client {name} is {last}, not {expected}")]
+    NotTheLast {
+        /// Which client.
+        name: ClientName,
+        /// What the caller has seen.
+        expected: u64,
+        /// What there is.
+        last: u64,
+    },
     /// The client's state does not allow it.
     #[error("client {name} cannot be {verb}: it is {state}")]
     WrongState {

@@ -98,6 +98,11 @@ impl Snapshot {
         self.book.after(after).take(limit).cloned().collect()
     }
 
+    /// The clients whose names come after this one, by name.
+    pub fn after(&self, name: Option<&ClientName>) -> impl Iterator<Item = &Arc<Client>> {
+        self.book.after(name)
+    }
+
     /// All clients by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Client>> {
         self.book.after(None)

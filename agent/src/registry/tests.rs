@@ -2,6 +2,7 @@
 
 mod approvals;
 mod approvals_model;
+mod batches;
 mod damage;
 mod expiry;
 mod history;

@@ -28,14 +28,27 @@ use tokio::{
 };
 use trial::Trial;
 
-/// A change that a caller waits for.
+/// Changes that a caller waits for: all of them are made, or none.
 #[derive(Debug)]
-pub(super) struct Command {
-    pub(super) name: ClientName,
-    pub(super) change: Change,
-    pub(super) actor: Actor,
-    pub(super) reason: Reason,
-    pub(super) reply: oneshot::Sender<Answer>,
+pub(super) struct Order {
+    pub(super) commands: Vec<Command>,
+    /// Whether they are only tried.
+    pub(super) is_rehearsal: bool,
+    /// Takes an answer for each command.
+    pub(super) reply: oneshot::Sender<Vec<Answer>>,
+}
+
+/// One change, and whose it is.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The client.
+    pub name: ClientName,
+    /// What is done to it.
+    pub change: Change,
+    /// By whom.
+    pub actor: Actor,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// What is to be done to a client.
@@ -45,13 +58,15 @@ pub enum Change {
     Register(Box<ClientDraft>),
     /// The next version; with the version that must be in force or pending, if any.
     Update(Box<ClientDraft>, Option<u64>),
+    /// The next version after this one, which must be the last, whatever became of it.
+    Follow(Box<ClientDraft>, u64),
     /// Suspends, revokes, or resumes; the last may have to be approved.
     Stand(Standing),
     /// Somebody's word about what awaits approval, and the digest that was shown.
     Decide(Subject, Digest, Verdict),
 }
 
-type Answer = Result<Applied, RegistryError>;
+pub(super) type Answer = Result<Applied, RegistryError>;
 
 /// Makes all changes of the registry while it runs.
 #[derive(Debug)]
@@ -60,7 +75,7 @@ pub struct RegistryWriter {
     stored: watch::Receiver<u64>,
     config: RegistryConfig,
     clock: SharedClock,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Order>,
     published: Arc<Published>,
     book: Book,
     expiries: Expiries,
@@ -71,7 +86,7 @@ impl RegistryWriter {
         store: Arc<dyn Store>,
         config: RegistryConfig,
         clock: SharedClock,
-        commands: mpsc::Receiver<Command>,
+        commands: mpsc::Receiver<Order>,
     ) -> Result<Self, RegistryError> {
         let book = Book::new(config.rules.trust_domain.clone());
         let snapshot = Arc::new(Snapshot::new(book.clone(), Arc::clone(&clock), 0));
@@ -169,28 +184,32 @@ impl RegistryWriter {
         }
     }
 
-    /// Makes all that can be made of `commands` durable, publishes it, and answers.
-    async fn carry_out(&mut self, mut commands: Vec<Command>) {
+    /// Makes all that can be made of `orders` durable, publishes it, and answers.
+    async fn carry_out(&mut self, mut orders: Vec<Order>) {
         // Whoever gave up before its turn has not been promised anything.
-        commands.retain(|command| !command.reply.is_closed());
-        let done = self.commit(&commands).await;
+        orders.retain(|order| !order.reply.is_closed());
+        let done = self.commit(&orders).await;
         self.publish_news();
-        let answers = done.unwrap_or_else(|error| vec![Err(error); commands.len()]);
-        for (command, answer) in commands.into_iter().zip(answers) {
-            if command.reply.send(answer).is_err() {
-                tracing::debug!(client = %command.name, "nobody waits for the answer any more");
+        let failed = |error: RegistryError| {
+            let answers = |order: &Order| vec![Err(error.clone()); order.commands.len()];
+            orders.iter().map(answers).collect()
+        };
+        let answers = done.unwrap_or_else(failed);
+        for (order, answers) in orders.into_iter().zip(answers) {
+            if order.reply.send(answers).is_err() {
+                tracing::debug!("nobody waits for the answer to a change any more");
             }
         }
     }
 
-    /// One answer for each command, or one error for all of them.
-    async fn commit(&mut self, commands: &[Command]) -> Result<Vec<Answer>, RegistryError> {
+    /// One answer for each command of each order, or one error for all of them.
+    async fn commit(&mut self, orders: &[Order]) -> Result<Vec<Vec<Answer>>, RegistryError> {
         let mut conflict = None;
         for _ in 0..limits::COMMIT_ATTEMPTS {
             if self.is_behind() || conflict.is_some() {
                 self.read_on().await?;
             }
-            let trial = Trial::run(&self.book, &self.config, self.clock.now(), commands);
+            let trial = Trial::run(&self.book, &self.config, self.clock.now(), orders);
             if trial.records.is_empty() {
                 return Ok(trial.answers);
             }

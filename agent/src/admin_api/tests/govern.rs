@@ -254,6 +254,7 @@ fn many(owner: &str, selector: &str, state: &str, reason: &str) -> ChangeManySta
         selector: selector.to_owned(),
         state: state.to_owned(),
         reason: reason.to_owned(),
+        ..ChangeManyStatesRequest::default()
     }
 }
 

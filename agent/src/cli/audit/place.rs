@@ -40,6 +40,6 @@ pub(super) fn failed(error: &AuditError) -> Failure {
             failure.advise("The trail belongs to the agent's user: run this as that user or root.")
         }
         Exit::NotFound => failure.advise("Name the agent's data directory with --data-dir."),
-        Exit::Failed | Exit::Usage | Exit::Unreachable => failure,
+        Exit::Failed | Exit::Usage | Exit::Unreachable | Exit::Changes => failure,
     }
 }

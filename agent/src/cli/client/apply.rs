@@ -1,333 +1,209 @@
 //! `symbolon client apply`.
 //!
-//! Reads the documents of `agent/doc/apply.md` and asks the agent, one after the
-//! other, for what they say. All of them are checked before the first is asked for;
-//! the agent checks them again, with its own bounds.
+//! Reads the documents of `agent/doc/apply.md`, has the agent plan what they ask
+//! for, shows that, asks, and has it carried out. All documents are checked before
+//! the agent is asked, and all of them planned before anything is changed; the
+//! agent checks them again, with its own bounds.
 
-use super::Admin;
-use crate::{
-    cli::{
-        console::Console,
-        failure::{Exit, Failure},
-        output::{Look, Table, View, printable},
-    },
-    registrations::{Entry, Form, parse},
-    registry::{ClientDraft, SpecRules},
+mod documents;
+mod outcome;
+mod plan;
+
+use super::{Admin, drafts};
+use crate::cli::{
+    console::Console,
+    failure::{Exit, Failure},
 };
 use clap::Args;
-use serde::Serialize;
-use spiffe::TrustDomain;
-use std::{
-    fs,
-    io::Read as _,
-    path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
-use symbolon_attestors::Kind;
-use symbolon_proto::admin::{
-    Client, ClientSpec, GetInfoRequest, RegisterClientRequest, SelectorSet, UpdateClientRequest,
-};
+use outcome::{Outcome, changes};
+use plan::{Item, Plan};
+use std::path::PathBuf;
+use symbolon_proto::admin::{GetInfoRequest, GetInfoResponse};
+
+/// Lines of a plan that somebody is asked about; all are in `--dry-run`.
+const SHOWN: usize = 100;
 
 /// Register and update clients from files
 ///
-/// A file holds documents with the fields of a registration (agent/doc/apply.md).
-/// Clients that no document names are left alone; one that says what is in force
+/// A file holds documents with the fields of a registration (agent/doc/apply.md). What they change is shown and asked about first.
+/// Clients that no document names are left alone, unless --prune is given; one that says what is in force
 /// is not changed; a suspended client is updated and stays suspended.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
+Exit codes:
+  0  done, or nothing is to be done
+  1  something was refused or declined
+  2  a file has faults, or nobody is there to agree
+  6  with --dry-run: something would be changed
+
 Examples:
   symbolon client apply -f clients.yaml --dry-run
-  symbolon client apply -f registrations/ --reason CHG-1234")]
+  symbolon client apply -f registrations/ --reason CHG-1234
+  symbolon client apply -f registrations/ --source git.example.org/mcp --prune --yes")]
 pub(super) struct ApplyArgs {
-    /// A file (.yaml, .yml or .json), a folder of such files, or - for YAML from standard input
+    /// A file (.yaml, .yml, .json or .toml), a folder of such files, or - for YAML from standard input
     #[arg(short, long, value_name = "PATH")]
     file: PathBuf,
     /// Only tell what would be done
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Who manages these clients: the source of each document that names none, and no document names another
+    #[arg(long, value_name = "TEXT", value_parser = documents::parse_source)]
+    source: Option<String>,
+    /// Suspend the clients of --source that no document names, or revoke them for ever
+    #[arg(long, value_enum, value_name = "HOW", requires = "source")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "suspend")]
+    prune: Option<Prune>,
     /// Why, for the audit trail
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
 }
 
-/// What was done about each document.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    clients: Vec<Applied>,
-    dry_run: bool,
+/// What becomes of clients whose documents are gone.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Prune {
+    /// Their identities end until they are resumed
+    Suspend,
+    /// For ever; their names are never used again
+    Revoke,
 }
 
-#[derive(Debug, Serialize)]
-struct Applied {
-    done: &'static str,
-    name: String,
-    /// The version that is in force or awaits approval; that would be, in a dry run.
-    version: u64,
-}
+impl Prune {
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Suspend => "suspended",
+            Self::Revoke => "revoked",
+        }
+    }
 
-impl View for Outcome {
-    fn table(&self, look: &Look) -> String {
-        if self.clients.is_empty() {
-            return "No documents.\n".to_owned();
+    /// Whether a client in this state is affected.
+    fn takes(self, state: &str) -> bool {
+        match self {
+            Self::Suspend => matches!(state, "new" | "active" | "expired"),
+            Self::Revoke => state != "revoked",
         }
-        let mut table = Table::new(["NAME", "VERSION", "DONE"]);
-        for client in &self.clients {
-            let done = match (self.dry_run, client.done) {
-                (true, "registered") => "would be registered",
-                (true, "updated") => "would be updated",
-                (_, done) => done,
-            };
-            let version = client.version.to_string();
-            table.row([client.name.clone(), version, done.to_owned()]);
-        }
-        table.render(look.width)
     }
 }
 
 impl ApplyArgs {
     pub(super) async fn run(self, admin: &mut Admin, console: &mut Console) -> Result<(), Failure> {
+        if !self.dry_run && !self.yes && !console.interactive {
+            return Err(
+                Failure::new(Exit::Usage, "nobody is there to agree to the plan")
+                    .advise("Give --yes to have it carried out, or look at it with --dry-run."),
+            );
+        }
         let info = admin.client.get_info(GetInfoRequest {});
         let info = admin.link.ask(info).await?;
-        let rules = rules(&info.trust_domain)?;
-        let entries = read(&self.file, &rules, console)?;
-        let mut outcome = Outcome {
-            clients: Vec::new(),
-            dry_run: self.dry_run,
-        };
-        for entry in entries {
-            outcome
-                .clients
-                .push(self.apply(entry, &rules, admin).await?);
+        let mut plan = self.plan(&info, admin, console).await?;
+        let refused = refusal(&plan);
+        let open = plan.count(Item::is_open);
+        let declined = plan.count(|item| item.is("declined"));
+        if self.dry_run || refused.is_some() || open == 0 {
+            let is_dry = self.dry_run || refused.is_some();
+            console.show(&Outcome::of(plan, is_dry))?;
+            if let Some(refused) = refused {
+                return Err(refused);
+            }
+            if self.dry_run && open > 0 {
+                let told = format!("{} would be made", changes(open));
+                return Err(Failure::new(Exit::Changes, told));
+            }
+            return not_declined(declined);
         }
-        console.show(&outcome)
+        plan = self.agreed(plan, open, console)?;
+        let done = self.carry_out(&mut plan, admin, console).await;
+        console.show(&Outcome::of(plan, false))?;
+        done?;
+        not_declined(declined)
     }
 
-    async fn apply(
+    async fn plan(
         &self,
-        entry: Entry,
-        rules: &SpecRules,
+        info: &GetInfoResponse,
         admin: &mut Admin,
-    ) -> Result<Applied, Failure> {
-        let place = entry.place.to_string();
-        let told = |failure: Failure| failure.at(&place);
-        let now = match admin.show(entry.name.as_str()).await {
-            Ok(client) => Some(client),
-            Err(Failure::Told {
-                exit: Exit::NotFound,
-                ..
-            }) => None,
-            Err(failure) => return Err(told(failure)),
-        };
-        let applied = |done, version| Applied {
-            done,
-            name: entry.name.to_string(),
-            version,
-        };
-        let version = now.as_ref().map_or(0, |client| client.version);
-        let pending = now.as_ref().and_then(|client| client.pending.as_ref());
-        let says = |spec: Option<&ClientSpec>| spec.is_some_and(|spec| says(spec, &entry, rules));
-        match (&now, pending) {
-            (_, Some(pending)) if says(pending.spec.as_ref()) => {
-                return Ok(applied("pending", pending.version));
-            }
-            (Some(client), None) if says(client.spec.as_ref()) => {
-                return Ok(applied("unchanged", version));
-            }
-            _ => {}
+        console: &mut Console,
+    ) -> Result<Plan, Failure> {
+        let rules = drafts::rules(&info.trust_domain)?;
+        let documents = documents::read(&self.file, self.source.as_deref(), &rules, console)?;
+        if documents.is_empty() && self.prune.is_some() {
+            return Err(Failure::new(
+                Exit::Usage,
+                "there are no documents, so every client of the source would go",
+            )
+            .advise("If that is meant: `symbolon client suspend NAME` for each of them."));
         }
-        let last = pending.map_or(version, |pending| pending.version);
-        let done = if version == 0 {
-            "registered"
+        let mut plan = Plan::make(documents, admin, console).await?;
+        if let (Some(how), Some(source)) = (self.prune, &self.source) {
+            plan.prune(how, source, admin).await?;
+            let operator = info.operator.as_ref();
+            let may = operator.is_some_and(|operator| {
+                let mut methods = operator.methods.iter();
+                methods.any(|method| method == "ChangeManyStates")
+            });
+            if !may && plan.count(Item::is_gone) > 0 {
+                let failure = "denied: --prune takes the role responder, beside author";
+                return Err(Failure::new(Exit::Denied, failure)
+                    .advise("Apply without --prune, or have a responder suspend the others."));
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The plan, once somebody has agreed to it.
+    fn agreed(&self, plan: Plan, open: usize, console: &mut Console) -> Result<Plan, Failure> {
+        if self.yes {
+            return Ok(plan);
+        }
+        console.explain(&Outcome::of(plan.clone(), true).lines(SHOWN));
+        let question = format!("Make {}?", changes(open));
+        if console.confirm(&question)? {
+            Ok(plan)
         } else {
-            "updated"
-        };
-        if self.dry_run {
-            return Ok(applied(done, last + 1));
+            Err(Failure::new(Exit::Failed, "nothing was changed"))
         }
-        let client = self.send(&entry, version, admin).await;
-        let client = client.map_err(told)?;
-        Ok(match &client.pending {
-            Some(pending) => applied("proposed", pending.version),
-            None => applied(done, client.version),
-        })
     }
 
-    /// Registers, or updates what has this version.
-    async fn send(
+    async fn carry_out(
         &self,
-        entry: &Entry,
-        version: u64,
+        plan: &mut Plan,
         admin: &mut Admin,
-    ) -> Result<Client, Failure> {
-        let (name, spec) = (entry.name.to_string(), Some(spec_of(&entry.draft)));
-        let reason = self.reason.clone();
-        let accept_weak = entry.accept_weak.as_ref().map(ToString::to_string);
-        let accept_weak = accept_weak.unwrap_or_default();
-        if version == 0 {
-            let request = RegisterClientRequest {
-                name,
-                spec,
-                reason,
-                accept_weak,
-            };
-            let call = admin.client.register_client(request);
-            return admin.link.ask(call).await;
+        console: &mut Console,
+    ) -> Result<(), Failure> {
+        plan.carry_out(&self.reason, admin, console).await?;
+        if let (Some(how), Some(source)) = (self.prune, &self.source) {
+            plan.remove(how, source, &self.reason, admin).await?;
         }
-        let request = UpdateClientRequest {
-            name,
-            spec,
-            reason,
-            expected_version: version,
-            accept_weak,
-        };
-        let call = admin.client.update_client(request);
-        admin.link.ask(call).await
+        Ok(())
     }
 }
 
-/// The agent's trust domain, and no bounds: those are the agent's to know.
-fn rules(trust_domain: &str) -> Result<SpecRules, Failure> {
-    let any = Duration::from_secs(1)..=Duration::from_secs(u32::MAX.into());
-    let trust_domain = TrustDomain::new(trust_domain).map_err(|error| {
-        Failure::new(Exit::Failed, format!("the agent's trust domain: {error}"))
-    })?;
-    Ok(SpecRules {
-        trust_domain,
-        x509_ttl: any.clone(),
-        jwt_ttl: any,
-    })
-}
-
-/// All documents; or none, and all faults are told.
-fn read(path: &Path, rules: &SpecRules, console: &mut Console) -> Result<Vec<Entry>, Failure> {
-    let (mut entries, mut faults) = (Vec::new(), 0_usize);
-    for file in files(path)? {
-        let name = file.display().to_string();
-        let is_json = file.extension().is_some_and(|ending| ending == "json");
-        let form = if is_json { Form::Json } else { Form::Yaml };
-        let text = text_of(&file)
-            .map_err(|error| Failure::new(Exit::Failed, format!("{name}: {error}")))?;
-        let (found, wrong) = parse(&name, &text, form, rules);
-        entries.extend(found);
-        faults += wrong.len();
-        for fault in wrong {
-            console.tell(&printable(&fault.to_string()));
-        }
-    }
-    if faults == 0 {
-        return Ok(entries);
-    }
-    Err(Failure::new(
-        Exit::Usage,
-        "the files have faults; nothing was changed",
-    ))
-}
-
-fn text_of(file: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let most = u64::try_from(crate::registrations::FILE_BYTES).unwrap_or(u64::MAX);
-    let _read = match file.to_str() {
-        Some("-") => std::io::stdin().take(most + 1).read_to_string(&mut text)?,
-        _ => fs::File::open(file)?
-            .take(most + 1)
-            .read_to_string(&mut text)?,
+/// What the agent refuses of a plan ends the command before anything is changed.
+fn refusal(plan: &Plan) -> Option<Failure> {
+    let refused = plan.count(|item| item.is("refused"));
+    let is_invalid = plan.count(|item| item.answer.is_invalid) > 0;
+    let exit = if is_invalid {
+        Exit::Usage
+    } else {
+        Exit::Failed
     };
-    if text.len() > crate::registrations::FILE_BYTES {
-        return Err(std::io::ErrorKind::FileTooLarge.into());
+    let told = format!(
+        "{refused} of {} documents are refused; nothing was changed",
+        plan.count(|item| !item.is_gone())
+    );
+    (refused > 0).then(|| Failure::new(exit, told))
+}
+
+fn not_declined(declined: usize) -> Result<(), Failure> {
+    match declined {
+        0 => Ok(()),
+        _ => Err(Failure::new(
+            Exit::Failed,
+            format!("{declined} of the documents say what was declined"),
+        )
+        .advise("Change them, or propose it again with `symbolon client update`.")),
     }
-    Ok(text)
-}
-
-/// The file itself, or those of the folder that are of registrations, by name.
-fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let failed = |error| Failure::new(Exit::Failed, format!("{}: {error}", path.display()));
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path).map_err(failed)? {
-        let file = entry.map_err(failed)?.path();
-        let ending = file.extension().and_then(|ending| ending.to_str());
-        if ending.is_some_and(|ending| ["yaml", "yml", "json"].contains(&ending)) {
-            files.push(file);
-        }
-    }
-    files.sort_unstable();
-    Ok(files)
-}
-
-/// Whether a version says what the document does.
-fn says(spec: &ClientSpec, entry: &Entry, rules: &SpecRules) -> bool {
-    let draft = draft_of(spec);
-    let spec = draft.and_then(|draft| draft.check(&entry.name, rules, UNIX_EPOCH).ok());
-    spec.is_some_and(|spec| spec.says_what(&entry.spec))
-}
-
-fn spec_of(draft: &ClientDraft) -> ClientSpec {
-    let seconds = |ttl: Option<Duration>| ttl.map_or(0, |ttl| ttl.as_secs());
-    let sets = draft.selector_sets.iter().cloned();
-    ClientSpec {
-        owner: draft.owner.clone(),
-        purpose: draft.purpose.clone(),
-        spiffe_id: draft.spiffe_id.clone().unwrap_or_default(),
-        selector_sets: sets.map(|selectors| SelectorSet { selectors }).collect(),
-        audiences: draft.audiences.clone(),
-        max_audiences: draft.max_audiences.unwrap_or_default(),
-        x509_ttl: seconds(draft.x509_ttl),
-        jwt_ttl: seconds(draft.jwt_ttl),
-        hint: draft.hint.clone().unwrap_or_default(),
-        dns_names: draft.dns_names.clone(),
-        expires_at: seconds_of(draft.expires_at),
-        forbid_inheritable: draft.forbid_inheritable,
-        allow_foreign_user_namespaces: draft.allow_foreign_user_namespaces,
-        required_attestors: draft
-            .required_attestors
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        review_by: seconds_of(draft.review_by),
-        source: draft.source.clone().unwrap_or_default(),
-        ..ClientSpec::default()
-    }
-}
-
-fn seconds_of(at: Option<SystemTime>) -> i64 {
-    let seconds = at.map_or(0, crate::clock::unix_seconds);
-    i64::try_from(seconds).unwrap_or(i64::MAX)
-}
-
-/// `None` for what this program does not know.
-fn draft_of(spec: &ClientSpec) -> Option<ClientDraft> {
-    let seconds = |seconds| (seconds != 0).then(|| Duration::from_secs(seconds));
-    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let kind = |name: &String| Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
-    let expires_at = u64::try_from(spec.expires_at).ok()?;
-    Some(ClientDraft {
-        owner: spec.owner.clone(),
-        purpose: spec.purpose.clone(),
-        spiffe_id: text(&spec.spiffe_id),
-        selector_sets: spec
-            .selector_sets
-            .iter()
-            .map(|set| set.selectors.clone())
-            .collect(),
-        audiences: spec.audiences.clone(),
-        max_audiences: (spec.max_audiences != 0).then_some(spec.max_audiences),
-        x509_ttl: seconds(spec.x509_ttl),
-        jwt_ttl: seconds(spec.jwt_ttl),
-        hint: text(&spec.hint),
-        dns_names: spec.dns_names.clone(),
-        expires_at: seconds(expires_at).and_then(|since| UNIX_EPOCH.checked_add(since)),
-        forbid_inheritable: spec.forbid_inheritable,
-        allow_foreign_user_namespaces: spec.allow_foreign_user_namespaces,
-        required_attestors: spec
-            .required_attestors
-            .iter()
-            .map(kind)
-            .collect::<Option<_>>()?,
-        accepted_weaknesses: None,
-        review_by: seconds(u64::try_from(spec.review_by).ok()?)
-            .and_then(|since| UNIX_EPOCH.checked_add(since)),
-        source: text(&spec.source),
-    })
 }

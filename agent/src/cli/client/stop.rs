@@ -96,6 +96,7 @@ impl WhichArgs {
             selector: self.selector.unwrap_or_default(),
             state: state.to_owned(),
             reason,
+            ..ChangeManyStatesRequest::default()
         };
         let changed = admin
             .link

@@ -1,6 +1,7 @@
 //! An agent of canned answers on two sockets of its own.
 
 mod admin;
+mod apply;
 mod govern;
 mod workload;
 
@@ -47,6 +48,16 @@ pub(super) struct State {
     pub(super) streams: Vec<Vec<Push>>,
     pub(super) serving: bool,
     pub(super) approvals_required: u32,
+    pub(super) is_responder: bool,
+}
+
+impl State {
+    /// What the operator may call.
+    fn methods(&self) -> Vec<String> {
+        let mut methods = vec!["GetInfo".to_owned(), "RegisterClient".to_owned()];
+        methods.extend(self.is_responder.then(|| "ChangeManyStates".to_owned()));
+        methods
+    }
 }
 
 pub(super) struct Agent {

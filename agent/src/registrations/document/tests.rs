@@ -170,3 +170,63 @@ fn a_registration_that_ran_out_is_no_fault() {
     let text = "name: a\nowner: o\nselector_sets: [[unix:uid:1]]\nexpires_at: 2001-01-01\n";
     assert_eq!(taken(text, Form::Yaml).len(), 1);
 }
+
+const TABLES: &str = r#"# Comment.
+[[clients]]
+name = "reporter"
+owner = "alice"
+selector_sets = [["unix:uid:5", "unix:path:/usr/bin/app"], ["unix:gid:7"]]
+expires_at = 2027-01-31T12:00:00Z
+review_by = 2027-01-31
+jwt_ttl = "90s"
+
+[[clients]]
+name = "importer"
+owner = "bob"
+selector_sets = [["unix:uid:6"]]
+review_by = "2027-01-31"
+"#;
+
+#[test]
+fn toml_holds_an_array_of_tables() {
+    let entries = taken(TABLES, Form::Toml);
+    let [reporter, importer] = &entries[..] else {
+        panic!("{entries:?}")
+    };
+    assert_eq!((reporter.place.line, importer.place.line), (2, 10));
+    assert_eq!(reporter.draft.selector_sets.len(), 2);
+    let noon = UNIX_EPOCH + Duration::from_secs(1_801_396_800);
+    assert_eq!(reporter.draft.expires_at, Some(noon));
+    assert_eq!(reporter.draft.review_by, importer.draft.review_by);
+    assert!(taken("", Form::Toml).is_empty());
+}
+
+#[test]
+fn toml_is_read_as_strictly_as_the_other_forms() {
+    for (text, fault) in [
+        ("name = 'a'", "clients:1: unknown field `name`"),
+        ("[clients]\nname = 'a'", "clients:1: invalid type"),
+        (
+            "[[clients]]\nname = 'a'\ncolour = 'red'",
+            "clients:3: unknown field `colour`",
+        ),
+        (
+            "[[clients]]\nname = 'a'\nname = 'b'",
+            "clients:3: duplicate key",
+        ),
+        (
+            "\n[[clients]]\nname = 'a'\nselector_sets = []",
+            "clients:2: missing field `owner`",
+        ),
+        (
+            "[[clients]]\nexpires_at = 12:30:00",
+            "clients:2: \"12:30:00\" is no time",
+        ),
+        ("[[clients]]\nexpires_at = { a = 1 }", "clients:2: "),
+        ("[[clients]]\nname = 5", "clients:2: invalid type"),
+    ] {
+        let found = faults(text, Form::Toml);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].starts_with(fault), "{text}: {found:?}");
+    }
+}

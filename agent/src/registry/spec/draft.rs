@@ -80,6 +80,18 @@ pub struct SpecRules {
     pub jwt_ttl: RangeInclusive<Duration>,
 }
 
+impl SpecRules {
+    /// The SPIFFE ID of a client whose registration names no other.
+    #[must_use]
+    pub fn default_id(&self, name: &ClientName) -> String {
+        default_id(&self.trust_domain, name)
+    }
+}
+
+fn default_id(domain: &TrustDomain, name: &ClientName) -> String {
+    format!("spiffe://{domain}{DEFAULT_PATH}{name}")
+}
+
 impl ClientDraft {
     /// Checks the draft of a version of client `name` at `now`.
     ///
@@ -119,7 +131,7 @@ impl ClientDraft {
     }
 
     fn spiffe_id(&self, name: &ClientName, domain: &TrustDomain) -> Result<SpiffeId, SpecError> {
-        let default = || format!("spiffe://{domain}{DEFAULT_PATH}{name}");
+        let default = || default_id(domain, name);
         let text = self.spiffe_id.clone().unwrap_or_else(default);
         SpiffeId::new(&text).map_err(|reason| SpecError::SpiffeId {
             text: shown(&text),

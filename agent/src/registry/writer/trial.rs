@@ -2,13 +2,14 @@
 //!
 //! A trial takes the commands of one commit in their order, and each sees what
 //! those before it came to: of two that ask for one name, the second is refused.
-//! A command that is refused leaves no trace, and the others go on without it.
+//! An order of which a command is refused leaves no trace, and the others go on
+//! without it; so does one that is a rehearsal.
 //!
 //! A command becomes a document, the document a record, and the record is applied
 //! to the copy by the same code that applies what is read back after a restart.
 //! So nothing can be made durable that a restart would not accept.
 
-use super::{Answer, Change, Command};
+use super::{Answer, Change, Command, Order};
 use crate::registry::{
     Applied, Client, ClientDraft, Digest, Pending, Proposal, RegistryConfig, RegistryError,
     Standing, Subject, Verdict,
@@ -31,8 +32,8 @@ pub(super) struct Trial {
     pub(super) records: Vec<Record>,
     /// What each record did.
     pub(super) applied: Vec<Applied>,
-    /// An answer for each command, in their order.
-    pub(super) answers: Vec<Answer>,
+    /// Answers for each order, one for each of its commands.
+    pub(super) answers: Vec<Vec<Answer>>,
 }
 
 /// One command, and all that it is decided by.
@@ -45,32 +46,55 @@ struct Decision<'a> {
 }
 
 impl Trial {
-    /// Tries `commands` one after the other; each sees what those before it did.
+    /// Tries `orders` one after the other; each sees what those before it did.
     pub(super) fn run(
         book: &Book,
         config: &RegistryConfig,
         now: SystemTime,
-        commands: &[Command],
+        orders: &[Order],
     ) -> Self {
         let mut trial = Self {
             book: book.clone(),
             records: Vec::new(),
             applied: Vec::new(),
-            answers: Vec::with_capacity(commands.len()),
+            answers: Vec::with_capacity(orders.len()),
         };
         let now = wire::whole_seconds(now).unwrap_or(UNIX_EPOCH);
-        for command in commands {
-            let decision = Decision {
-                book: &trial.book,
-                config,
-                now,
-                command,
-            };
-            let document = decision.document();
-            let answer = document.and_then(|document| trial.append(&document));
-            trial.answers.push(answer);
+        for order in orders {
+            let answers = trial.take(order, config, now);
+            trial.answers.push(answers);
         }
         trial
+    }
+
+    /// Tries all commands of an order, so that each has an answer, and keeps what they came to
+    /// only where it is all of them.
+    fn take(&mut self, order: &Order, config: &RegistryConfig, now: SystemTime) -> Vec<Answer> {
+        // One command that is refused leaves nothing behind by itself.
+        let may_go_back = order.is_rehearsal || order.commands.len() > 1;
+        let before = may_go_back.then(|| self.book.clone());
+        let made = self.records.len();
+        let answers: Vec<_> = order
+            .commands
+            .iter()
+            .map(|command| {
+                let decision = Decision {
+                    book: &self.book,
+                    config,
+                    now,
+                    command,
+                };
+                let document = decision.document();
+                document.and_then(|document| self.append(&document))
+            })
+            .collect();
+        let is_kept = !order.is_rehearsal && answers.iter().all(Result::is_ok);
+        if let Some(before) = before.filter(|_| !is_kept) {
+            self.book = before;
+            self.records.truncate(made);
+            self.applied.truncate(made);
+        }
+        answers
     }
 
     fn append(&mut self, document: &Document) -> Answer {
@@ -88,6 +112,7 @@ impl Decision<'_> {
         match &self.command.change {
             Change::Register(draft) => self.registration(draft),
             Change::Update(draft, expected) => self.update(draft, *expected),
+            Change::Follow(draft, last) => self.follow(draft, *last),
             Change::Stand(to) => self.state(*to),
             Change::Decide(about, digest, verdict) => self.decision(*about, *digest, *verdict),
         }
@@ -126,6 +151,19 @@ impl Decision<'_> {
             }
             _ => self.version(draft, Some(client)),
         }
+    }
+
+    fn follow(&self, draft: &ClientDraft, expected: u64) -> Result<Document, RegistryError> {
+        let client = self.known()?;
+        let last = client.last_version().number;
+        if last != expected {
+            return Err(RegistryError::NotTheLast {
+                name: client.name().clone(),
+                expected,
+                last,
+            });
+        }
+        self.update(draft, None)
     }
 
     fn version(

@@ -1,16 +1,16 @@
-use super::{State, govern};
+use super::{State, apply, govern};
 use crate::cli::tests::NOW;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use symbolon_proto::admin::{
-    AcceptedWeaknesses, AttestProcessRequest, AttestProcessResponse, AuthorityInfo,
-    ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, Client, ClientFindings,
-    ClientFit, ClientSpec, Connection, DecisionRequest, Finding, GetBundleRequest,
-    GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse,
-    HistoryEntry, LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse,
-    OperatorInfo, Proposal, ProposedSelector, RegisterClientRequest, RollbackClientRequest,
-    SelectorSet, SetFit, TailAuditRequest, TailAuditResponse, UnknownFact, UpdateClientRequest,
-    admin_server::Admin,
+    AcceptedWeaknesses, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest,
+    AttestProcessResponse, AuthorityInfo, ChangeManyStatesRequest, ChangeManyStatesResponse,
+    ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec, Connection, DecisionRequest,
+    Finding, GetBundleRequest, GetBundleResponse, GetClientHistoryRequest, GetClientRequest,
+    GetInfoRequest, GetInfoResponse, HistoryEntry, LintClientsRequest, LintClientsResponse,
+    ListClientsRequest, ListClientsResponse, OperatorInfo, Proposal, ProposedSelector,
+    RegisterClientRequest, RollbackClientRequest, SelectorSet, SetFit, TailAuditRequest,
+    TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin,
 };
 use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
@@ -78,7 +78,7 @@ impl Admin for FakeAdmin {
                 uid: 1001,
                 login: Some(1001),
                 roles: vec!["author".into(), "reader".into()],
-                methods: vec!["GetInfo".into(), "RegisterClient".into()],
+                methods: self.0.lock().methods(),
             }),
             operators_configured: true,
             approvals_required: self.0.lock().approvals_required,
@@ -131,7 +131,11 @@ impl Admin for FakeAdmin {
         let rest = clients
             .into_iter()
             .filter(|client| client.name > request.after)
-            .filter(|client| !request.pending || govern::awaits(client));
+            .filter(|client| !request.pending || govern::awaits(client))
+            .filter(|client| {
+                let own = client.spec.as_ref().map(|spec| &spec.source);
+                request.source.is_empty() || own == Some(&request.source)
+            });
         let mut page: Vec<Client> = rest.take(PAGE + 1).collect();
         let more = page.len() > PAGE;
         page.truncate(PAGE);
@@ -181,6 +185,14 @@ impl Admin for FakeAdmin {
         self.change(request, "revoked")
     }
 
+    async fn apply_clients(
+        &self,
+        request: Request<ApplyClientsRequest>,
+    ) -> Answer<ApplyClientsResponse> {
+        let request = self.hear(request)?;
+        Ok(Response::new(apply::apply(&mut self.0.lock(), request)))
+    }
+
     async fn rollback_client(&self, request: Request<RollbackClientRequest>) -> Answer<Client> {
         let request = self.hear(request)?;
         self.with(&request.name, |client| client.version += 1)
@@ -205,8 +217,11 @@ impl Admin for FakeAdmin {
         &self,
         request: Request<ChangeManyStatesRequest>,
     ) -> Answer<ChangeManyStatesResponse> {
-        self.hear(request)?;
-        Ok(Response::new(govern::many()))
+        let request = self.hear(request)?;
+        Ok(Response::new(match request.names.is_empty() {
+            true => govern::many(),
+            false => govern::named(&mut self.0.lock(), &request),
+        }))
     }
 
     type GetClientHistoryStream = Iter<std::vec::IntoIter<Result<HistoryEntry, Status>>>;

@@ -1,10 +1,10 @@
 //! What awaits approval, and what became of it.
 
-use super::spec;
+use super::{State, spec};
 use crate::cli::tests::NOW;
 use symbolon_proto::admin::{
-    Approval, ChangeManyStatesResponse, Client, ClientSpec, Declined, FailedChange, HistoryEntry,
-    PendingVersion,
+    Approval, ChangeManyStatesRequest, ChangeManyStatesResponse, Client, ClientSpec, Declined,
+    FailedChange, HistoryEntry, PendingVersion,
 };
 
 fn by(operator: &str) -> Approval {
@@ -79,6 +79,24 @@ pub(super) fn many() -> ChangeManyStatesResponse {
             why: "the store failed".into(),
         }],
     }
+}
+
+/// Those clients that are named and of the source.
+pub(super) fn named(
+    state: &mut State,
+    request: &ChangeManyStatesRequest,
+) -> ChangeManyStatesResponse {
+    let mut response = ChangeManyStatesResponse::default();
+    for client in &mut state.clients {
+        let source = client.spec.as_ref().map(|spec| &spec.source);
+        if request.names.contains(&client.name) && source == Some(&request.source) {
+            client.state.clone_from(&request.state);
+            client.state_reason.clone_from(&request.reason);
+            response.names.push(client.name.clone());
+            response.changed += 1;
+        }
+    }
+    response
 }
 
 pub(super) fn history() -> Vec<HistoryEntry> {
