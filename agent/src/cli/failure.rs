@@ -110,14 +110,6 @@ impl Failure {
         self
     }
 
-    /// The same, said of this place in a file.
-    pub(super) fn at(mut self, place: &str) -> Self {
-        if let Self::Told { told, .. } = &mut self {
-            told.sentence = format!("{place}: {}", told.sentence);
-        }
-        self
-    }
-
     /// What the agent answered instead of a result.
     pub(super) fn of_status(status: &Status, door: Door) -> Self {
         let (exit, prefix) = judge(status.code());

@@ -24,9 +24,9 @@ const APPROVALS_REQUIRED: Key = Key::new(
 pub(super) const APPLY_DIR: Key = Key::new(
     "registry",
     "apply_dir",
-    "Folder of registrations, such as a mounted ConfigMap: its .yaml and .json files are brought into \
-     force at start and whenever they change (agent/doc/apply.md). Whoever can write there \
-     registers clients.",
+    "Folder of registrations, such as a mounted ConfigMap: its .yaml, .json and .toml files are \
+     brought into force at start and whenever they change (agent/doc/apply.md). Whoever can write \
+     there registers clients.",
 )
 .without_default("/etc/symbolon/registrations");
 

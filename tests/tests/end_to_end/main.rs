@@ -12,6 +12,7 @@
 )]
 
 mod answers;
+mod apply;
 mod approvals;
 mod commands;
 mod crash;

@@ -89,6 +89,9 @@ impl Desk {
     }
 }
 
+/// A file in the agent's directory, in which commands run.
+const DOCUMENTS: &str = "documents.yaml";
+
 /// A command, the call that it comes down to, and who may make it.
 const WORK: &[(&[&str], &str, &[u32])] = &[
     (&["whoami"], "GetInfo", &EVERYBODY),
@@ -126,6 +129,11 @@ const WORK: &[(&[&str], &str, &[u32])] = &[
         &[AUTHOR],
     ),
     (
+        &["client", "apply", "--file", DOCUMENTS, "--yes"],
+        "ApplyClients",
+        &[AUTHOR],
+    ),
+    (
         &["client", "suspend", "a", "--reason", "r"],
         "SuspendClient",
         &[RESPONDER],
@@ -150,6 +158,9 @@ async fn five_users_with_five_roles_do_their_work_and_nothing_else() {
         return;
     }
     let desk = Desk::open(governed()).await;
+    let documents = desk.agent.setup().directory().join(DOCUMENTS);
+    let document = "name: b\nowner: o\nselector_sets: [[unix:uid:31998]]\naccept_weak: w\n";
+    std::fs::write(documents, document).unwrap();
     let mut refused = Vec::new();
     for (arguments, method, allowed) in WORK {
         for uid in EVERYBODY {

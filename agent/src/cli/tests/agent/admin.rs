@@ -53,6 +53,7 @@ impl FakeAdmin {
 impl Admin for FakeAdmin {
     async fn get_info(&self, request: Request<GetInfoRequest>) -> Answer<GetInfoResponse> {
         self.hear(request)?;
+        let methods = self.0.lock().methods();
         Ok(Response::new(GetInfoResponse {
             version: "0.1.0".into(),
             trust_domain: "example.org".into(),
@@ -78,7 +79,7 @@ impl Admin for FakeAdmin {
                 uid: 1001,
                 login: Some(1001),
                 roles: vec!["author".into(), "reader".into()],
-                methods: self.0.lock().methods(),
+                methods,
             }),
             operators_configured: true,
             approvals_required: self.0.lock().approvals_required,
