@@ -17,7 +17,7 @@ static RULES: LazyLock<SpecRules> = LazyLock::new(|| SpecRules {
 });
 
 fuzz_target!(|text: &str| {
-    for form in [Form::Yaml, Form::Json] {
+    for form in [Form::Yaml, Form::Json, Form::Toml] {
         let (entries, faults) = parse("fuzz", text, form, &RULES);
         for entry in entries {
             assert!(entry.spec.spiffe_id().is_member_of(&RULES.trust_domain));

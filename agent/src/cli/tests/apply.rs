@@ -97,6 +97,9 @@ fn a_fault_anywhere_changes_nothing_and_all_are_told() {
     let file = folder.path().join("clients.yaml");
     let documents = DOCUMENTS.replace("unix:gid:7", "unix:gid:x");
     fs::write(&file, documents + "---\ncolour: red\n").unwrap();
+    // Not meant, and not read.
+    fs::write(folder.path().join(".hidden.yaml"), "colour: red\n").unwrap();
+    fs::write(folder.path().join("clients.yaml.orig"), "colour: red\n").unwrap();
     let twice = folder.path().join("twice.json");
     fs::write(
         &twice,
@@ -107,6 +110,7 @@ fn a_fault_anywhere_changes_nothing_and_all_are_told() {
     assert!(told.contains("clients.yaml:6: selector"), "{told}");
     assert!(told.contains("clients.yaml:10: unknown field"), "{told}");
     assert!(told.contains("twice.json:1: client a is in"), "{told}");
+    assert!(!told.contains("hidden") && !told.contains("orig"), "{told}");
     assert!(agent.state.lock().clients.is_empty());
 }
 

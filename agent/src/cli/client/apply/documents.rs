@@ -123,7 +123,8 @@ fn form_of(file: &Path) -> Form {
     extension.and_then(Form::of_extension).unwrap_or(Form::Yaml)
 }
 
-/// The file itself, or those of the folder that are of registrations, by name.
+/// The file itself, or those of the folder that are of registrations, by name; what begins with a
+/// dot is not meant.
 fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -132,8 +133,12 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
-        let extension = file.extension().and_then(|extension| extension.to_str());
-        if extension.is_some_and(|extension| Form::of_extension(extension).is_some()) {
+        let name = file.file_name().and_then(|name| name.to_str());
+        let extension = name.and_then(|name| name.rsplit_once('.'));
+        let is_meant = extension.is_some_and(|(stem, extension)| {
+            !stem.is_empty() && !stem.starts_with('.') && Form::of_extension(extension).is_some()
+        });
+        if is_meant {
             files.push(file);
         }
     }
