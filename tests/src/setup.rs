@@ -148,6 +148,14 @@ impl Setup {
 
     /// Starts the agent and waits until it is ready.
     pub async fn start(self) -> Agent {
+        let mut agent = self.launch();
+        agent.ready().await;
+        agent
+    }
+
+    /// Starts the agent, and waits for nothing.
+    #[must_use]
+    pub fn launch(self) -> Agent {
         let notifications = Notifications::listen(&self.directory().join("notify.sock"));
         let log = File::options()
             .create(true)
@@ -161,9 +169,7 @@ impl Setup {
             .stderr(log)
             .spawn()
             .expect("the agent starts");
-        let mut agent = Agent::new(self, child, notifications);
-        agent.ready().await;
-        agent
+        Agent::new(self, child, notifications)
     }
 
     /// Starts the agent where it must refuse to start, and waits for its end.

@@ -1,26 +1,56 @@
 //! What a confirmed registration survives: a crash at any moment, a full disk.
 
+mod storm;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use serde_json::Value;
 use symbolon_proto::admin::admin_client::AdminClient;
 use symbolon_proto::admin::{ClientSpec, RegisterClientRequest, SelectorSet};
-use symbolon_proto::workload::JwtsvidRequest;
+use symbolon_proto::workload::{JwtsvidRequest, X509svid};
 use symbolon_tests::{
     AUDIENCE, Agent, Program, Setup, can_run, channel, is_root, within, workload_api,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// How many registrations are under way at once.
 const AT_ONCE: usize = 8;
 
 /// More lines of the audit trail than there is room for in a block of a file system.
 const LINES_IN_A_BLOCK: usize = 1000;
+
+/// The events of the trail, as its segments have them; what a crash left half-written is left out.
+pub(crate) fn trail(setup: &Setup) -> Vec<Value> {
+    let entries = std::fs::read_dir(setup.data().join("audit")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let is_segment = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap();
+        name.ends_with(".jsonl") && !name.starts_with("callers-")
+    };
+    let mut segments: Vec<_> = paths.filter(is_segment).collect();
+    segments.sort_unstable();
+    let texts = segments.iter().map(|path| std::fs::read(path).unwrap());
+    let text = String::from_utf8(texts.collect::<Vec<_>>().concat()).unwrap();
+    let whole = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    whole
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The serial number of a certificate, in hexadecimal without leading zeros.
+fn serial(svid: &X509svid) -> String {
+    let (_, leaf) = X509Certificate::from_der(&svid.x509_svid).unwrap();
+    leaf.serial.to_str_radix(16)
+}
 
 fn request(name: &str) -> RegisterClientRequest {
     RegisterClientRequest {

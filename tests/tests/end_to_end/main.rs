@@ -14,6 +14,7 @@
 mod answers;
 mod apply;
 mod approvals;
+mod caller;
 mod commands;
 mod crash;
 mod credentials;
@@ -29,6 +30,7 @@ mod operators;
 mod ordinary_user;
 mod protocol;
 mod readme;
+mod roles;
 mod start;
 mod tls;
 mod unit;
