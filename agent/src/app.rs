@@ -17,6 +17,7 @@ mod operators;
 mod prepare;
 mod registrations;
 mod subsystems;
+mod told;
 
 pub use demo::run_demo;
 
@@ -25,6 +26,7 @@ use crate::{
     authority::AuthorityError,
     cli::{AgentArgs, Console},
     config::{Config, Overrides, Sources},
+    governance::RecoveryError,
     registry::{RegistryError, StoreError},
     server::BindError,
 };
@@ -63,6 +65,8 @@ enum RunError {
     Unprovable(&'static str),
     #[error("log: {0}")]
     Log(#[from] tracing::subscriber::SetGlobalDefaultError),
+    #[error("changes of the registry that the audit trail lacks: {0}")]
+    Recovery(#[from] RecoveryError),
     #[error("{0}")]
     System(#[from] io::Error),
     #[error("reflection: {0}")]

@@ -5,6 +5,10 @@
 //! approval that is the last one puts a version in force, a new version makes
 //! void what awaited approval. The first is always the act itself.
 
+mod recovery;
+
+pub use recovery::{Mark, RecoveryError, recover};
+
 use crate::{
     audit::{AcceptedWeaknesses, Approvals, Event, Kind},
     registry::{
@@ -34,7 +38,7 @@ impl Act {
     }
 }
 
-/// The events for what `operator` did, and why.
+/// The events for what `operator` did, and why; each names the record that it tells of.
 #[must_use]
 pub fn events(act: Act, applied: &Applied, operator: &str, reason: &str) -> Vec<Event> {
     let new = &*applied.new;
@@ -67,7 +71,9 @@ pub fn events(act: Act, applied: &Applied, operator: &str, reason: &str) -> Vec<
             about(Kind::Superseded, new, None).approvals(Some(approval))
         ));
     }
-    events
+    let revision = new.revision();
+    let events = events.into_iter();
+    events.map(|event| event.revision(revision)).collect()
 }
 
 /// A change that is in force.

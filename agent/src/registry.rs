@@ -36,6 +36,7 @@ mod record;
 mod snapshot;
 mod spec;
 mod store;
+mod told;
 mod transition;
 mod wire;
 mod writer;
@@ -65,6 +66,7 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use writer::Order;
+use told::Told;
 
 /// What the registry is held to.
 #[derive(Clone, Debug)]
@@ -83,6 +85,7 @@ pub struct Registry {
     published: Arc<Published>,
     commands: mpsc::Sender<Order>,
     store: Arc<dyn Store>,
+    told: Arc<Told>,
     approvals_required: u32,
 }
 
@@ -112,6 +115,7 @@ impl Registry {
         let writer = RegistryWriter::open(Arc::clone(&store), config, clock, received).await?;
         Ok((
             Self {
+                told: Arc::new(Told::new(writer.revision())),
                 published: writer.published(),
                 commands,
                 store,
@@ -139,6 +143,17 @@ impl Registry {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.published.changes.subscribe()
+    }
+
+    /// Notes that the audit trail tells of the record with this revision.
+    pub fn note_told(&self, revision: u64) {
+        self.told.note(revision);
+    }
+
+    /// The revision up to which the audit trail tells of all records; at first of all there are.
+    #[must_use]
+    pub fn told_through(&self) -> watch::Receiver<u64> {
+        self.told.through()
     }
 
     /// Registers a client; it is durable and in the snapshot when this returns.

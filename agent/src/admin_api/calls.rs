@@ -214,6 +214,9 @@ impl AdminApi {
             recorded = recorded.and(self.services.trail.record(event).await);
         }
         let applied = changed.map_err(|undone| undone.status())?;
+        if recorded.is_ok() {
+            self.services.registry.note_told(applied.new.revision());
+        }
         recorded.map_err(|error| status::of_unrecorded_change(&error))?;
         Ok(applied.new)
     }

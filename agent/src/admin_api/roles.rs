@@ -37,6 +37,8 @@ pub(super) struct Rule {
 const ANY: &[Role] = &Role::ALL;
 const WRITE: &[Role] = &[Author];
 const APPROVE: &[Role] = &[Approver];
+/// Whoever can have proposed something: an approver a resumption.
+const WITHDRAW: &[Role] = &[Author, Approver];
 const STOP: &[Role] = &[Responder];
 const AUDIT: &[Role] = &[Auditor];
 const KEEP: &[Role] = &[Administrator];
@@ -54,7 +56,7 @@ pub(super) const TABLE: &[Rule] = &[
     rule("RegisterClient", Who::Roles(WRITE)),
     rule("UpdateClient", Who::Roles(WRITE)),
     rule("ApplyClients", Who::Roles(WRITE)),
-    rule("WithdrawClient", Who::Roles(WRITE)),
+    rule("WithdrawClient", Who::Roles(WITHDRAW)),
     rule("RollbackClient", Who::Roles(WRITE)),
     rule("ApproveClient", Who::Roles(APPROVE)),
     rule("RejectClient", Who::Roles(APPROVE)),

@@ -1,7 +1,7 @@
 //! One function for each subsystem: from its part of the configuration to the
 //! running thing.
 
-use super::{RunError, deadlines, operators};
+use super::{RunError, deadlines, operators, told};
 use crate::{
     audit::{
         Authority as AuditedAuthority, CallersLimits, CheckpointConfig, Event, Kind, Limits, Trail,
@@ -66,6 +66,8 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     let audit_thread = write_trail(writer, &supervisor)?;
     let authority = authority(config, &clock, &supervisor, &trail)?;
     let registry = registry(config, &clock, &supervisor, &metrics).await?;
+    let kept = told::catch_up(&config.data_dir, &registry, &trail).await?;
+    supervisor.spawn(kept.keep(Arc::clone(&registry), trail.clone()));
     let attestor = Arc::new(Attestor::new(attestor_config(&config.attestation))?);
     let signing: Arc<dyn Authority> = Arc::<EmbeddedCa>::clone(&authority);
     let issuer = Issuer::new(

@@ -129,6 +129,8 @@ pub struct Event {
     process: Option<Process>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
     seq: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     spiffe_id: Option<String>,
@@ -305,6 +307,7 @@ impl Event {
             prev: Digest::GENESIS,
             process: None,
             reason: None,
+            revision: None,
             seq: 0,
             spiffe_id: None,
             summary: None,
@@ -424,6 +427,13 @@ impl Event {
     pub fn evidence(mut self, evidence: &impl Serialize) -> Result<Self, AuditError> {
         self.evidence = Some(canonical_text(evidence)?);
         Ok(self)
+    }
+
+    /// The registry's record that it tells of.
+    #[must_use]
+    pub const fn revision(mut self, revision: u64) -> Self {
+        self.revision = Some(revision);
+        self
     }
 
     /// Why, in a sentence; never a secret.

@@ -303,6 +303,13 @@ impl Trail {
         self.health.clone()
     }
 
+    /// Where the trail itself ends now.
+    #[must_use]
+    pub fn end(&self) -> super::Position {
+        let [trail, _] = &self.sources;
+        trail.durable.borrow().end
+    }
+
     /// What is durable of both chains now, to be read on a blocking thread.
     ///
     /// # Errors

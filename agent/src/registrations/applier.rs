@@ -328,10 +328,14 @@ impl ApplierServices {
     ) -> Result<(), RegistryError> {
         let (name, actor) = (name.clone(), author.clone());
         let made = self.registry.change(name, change, actor, reason.clone());
-        let act = Act::Change(kind);
-        for event in governance::events(act, &made.await?, author.as_str(), reason.as_str()) {
+        let (act, applied) = (Act::Change(kind), made.await?);
+        let mut is_told = true;
+        for event in governance::events(act, &applied, author.as_str(), reason.as_str()) {
             self.count(event.kind());
-            self.record(event).await;
+            is_told &= self.record(event).await;
+        }
+        if is_told {
+            self.registry.note_told(applied.new.revision());
         }
         Ok(())
     }
@@ -341,10 +345,13 @@ impl ApplierServices {
         changes.get_or_create(&kind.as_str().into()).inc();
     }
 
-    async fn record(&self, event: Event) {
-        if let Err(error) = self.trail.record(event).await {
+    /// Whether it could be recorded.
+    async fn record(&self, event: Event) -> bool {
+        let recorded = self.trail.record(event).await;
+        if let Err(error) = &recorded {
             tracing::error!(%error, "a change of registry.apply_dir could not be recorded");
         }
+        recorded.is_ok()
     }
 }
 

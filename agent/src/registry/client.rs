@@ -273,6 +273,12 @@ impl Client {
         [self.ordinal].into_iter().chain(self.later.iter().copied())
     }
 
+    /// The revision of its last record.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.later.last().copied().unwrap_or(self.ordinal)
+    }
+
     /// Its state at `now`; a decision of an operator outweighs expiry.
     #[must_use]
     pub fn state_at(&self, now: SystemTime) -> ClientState {

@@ -13,7 +13,10 @@ use super::{
     transition,
 };
 use spiffe::TrustDomain;
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 /// What kind of record it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +74,37 @@ impl Registry {
             read: VecDeque::new(),
             client: None,
         })
+    }
+
+    /// All records after this revision, of any client, in their order.
+    ///
+    /// # Errors
+    /// Where the store cannot be read, or holds something else than what was served.
+    pub async fn entries_after(&self, revision: u64) -> Result<Vec<HistoryEntry>, RegistryError> {
+        let (mut names, mut last) = (BTreeSet::new(), revision);
+        loop {
+            let records = self.store.read(last, limits::RECORDS_PER_READ).await?;
+            let Some(newest) = records.last() else { break };
+            last = newest.revision;
+            for record in &records {
+                let document = Document::open(record).map_err(|fault| RecordError {
+                    revision: record.revision,
+                    fault,
+                })?;
+                names.insert(document.client().clone());
+            }
+        }
+        let mut entries = Vec::new();
+        for name in names {
+            let mut history = self.history(&name)?;
+            while let Some(entry) = history.next().await? {
+                if entry.revision > revision {
+                    entries.push(entry);
+                }
+            }
+        }
+        entries.sort_unstable_by_key(|entry| entry.revision);
+        Ok(entries)
     }
 
     /// An earlier version, or the one in force, to be put in force again.

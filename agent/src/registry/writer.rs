@@ -112,6 +112,10 @@ impl RegistryWriter {
         Arc::clone(&self.published)
     }
 
+    pub(super) const fn revision(&self) -> u64 {
+        self.book.revision()
+    }
+
     /// Carries out changes until every [`Registry`] handle is dropped.
     ///
     /// [`Registry`]: super::Registry

@@ -12,13 +12,12 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
 use symbolon_proto::admin::admin_client::AdminClient;
 use symbolon_proto::admin::{ClientSpec, RegisterClientRequest, SelectorSet};
-use symbolon_proto::workload::{JwtsvidRequest, X509svid};
+use symbolon_proto::workload::JwtsvidRequest;
 use symbolon_tests::{
     AUDIENCE, Agent, Program, Setup, can_run, channel, is_root, within, workload_api,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status};
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// How many registrations are under way at once.
 const AT_ONCE: usize = 8;
@@ -44,12 +43,6 @@ pub(crate) fn trail(setup: &Setup) -> Vec<Value> {
     whole
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
-}
-
-/// The serial number of a certificate, in hexadecimal without leading zeros.
-fn serial(svid: &X509svid) -> String {
-    let (_, leaf) = X509Certificate::from_der(&svid.x509_svid).unwrap();
-    leaf.serial.to_str_radix(16)
 }
 
 fn request(name: &str) -> RegisterClientRequest {

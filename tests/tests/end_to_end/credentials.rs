@@ -42,13 +42,14 @@ async fn jwt_svid(agent: &Agent) -> String {
 }
 
 /// The header (0) or the claims (1) of a token.
-fn part(token: &str, index: usize) -> Value {
+pub(crate) fn part(token: &str, index: usize) -> Value {
     let encoded = token.split('.').nth(index).expect("three parts");
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).expect("base64url");
     serde_json::from_slice(&bytes).expect("JSON")
 }
 
-fn serial(svid: &X509svid) -> String {
+/// The serial number of a certificate, in hexadecimal without leading zeros.
+pub(crate) fn serial(svid: &X509svid) -> String {
     let (_, leaf) = X509Certificate::from_der(&svid.x509_svid).unwrap();
     leaf.serial.to_str_radix(16)
 }

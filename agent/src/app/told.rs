@@ -1,0 +1,161 @@
+//! The file that says how far the audit trail tells of the registry.
+//!
+//! A hint for the next start, written at most once a second: where it is behind, more of the
+//! trail is read then, and nothing is told twice. Without one nothing is looked for: the data
+//! directory is new, or from before there were such files.
+
+use super::RunError;
+use crate::{
+    audit::{Position, Trail},
+    governance::{self, Mark},
+    registry::Registry,
+};
+use rustix::fs::OFlags;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{task, time::sleep};
+
+/// Its name in the data directory.
+const NAME: &str = "registry.told";
+
+/// How soon after one writing the next may follow.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Longer than any that an agent writes.
+const MAX_BYTES: u64 = 256;
+
+/// Tells what the trail lacks, and returns how far it tells now.
+pub(super) async fn catch_up(
+    data_dir: &Path,
+    registry: &Registry,
+    trail: &Trail,
+) -> Result<Kept, RunError> {
+    let path = data_dir.join(NAME);
+    let known = path.clone();
+    let known = task::spawn_blocking(move || read(&known)).await;
+    let known = known.unwrap_or_else(|ended| Err(io::Error::other(ended)));
+    match known {
+        Ok(Some(mark)) => {
+            governance::recover(registry, trail, mark).await?;
+        }
+        Ok(None) => {}
+        // Everything is looked at, rather than nothing.
+        Err(error) => {
+            tracing::warn!(%error, file = %path.display(), "how far the trail tells is not known");
+            let mark = Mark {
+                segment: 0,
+                through: 0,
+            };
+            governance::recover(registry, trail, mark).await?;
+        }
+    }
+    let mark = Mark {
+        segment: trail.end().segment,
+        through: registry.snapshot().revision(),
+    };
+    let kept = Kept { path, mark };
+    kept.write().await.map_err(RunError::System)?;
+    Ok(kept)
+}
+
+/// What the file says.
+#[derive(Debug)]
+pub(super) struct Kept {
+    path: PathBuf,
+    mark: Mark,
+}
+
+impl Kept {
+    /// Keeps the file up to date, for ever.
+    pub(super) async fn keep(mut self, registry: Arc<Registry>, trail: Trail) {
+        let mut through = registry.told_through();
+        loop {
+            // Before it is looked how far the trail tells.
+            let Position { segment, .. } = trail.end();
+            let through_now = *through.borrow_and_update();
+            if through_now > self.mark.through {
+                self.mark = Mark {
+                    segment,
+                    through: through_now,
+                };
+                if let Err(error) = self.write().await {
+                    tracing::debug!(%error, "how far the trail tells could not be written");
+                }
+            }
+            sleep(PAUSE).await;
+            if through.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn write(&self) -> io::Result<()> {
+        let (path, mark) = (self.path.clone(), self.mark);
+        let written = task::spawn_blocking(move || write(&path, mark)).await;
+        written.unwrap_or_else(|ended| Err(io::Error::other(ended)))
+    }
+}
+
+/// None where there is no file.
+fn read(path: &Path) -> io::Result<Option<Mark>> {
+    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = match file {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut text)?;
+    Ok(Some(serde_json::from_slice(&text)?))
+}
+
+/// Whole and durable under its name, or not at all.
+fn write(path: &Path, mark: Mark) -> io::Result<()> {
+    let next = path.with_extension("told.new");
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&next)?;
+    file.write_all(&serde_json::to_vec(&mark)?)?;
+    file.sync_data()?;
+    fs::rename(&next, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mark, NAME, read, write};
+
+    #[test]
+    fn what_was_written_last_is_read_and_anything_else_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        assert_eq!(read(&path).unwrap(), None);
+        for through in [7, 8] {
+            let mark = Mark {
+                segment: 3,
+                through,
+            };
+            write(&path, mark).unwrap();
+            assert_eq!(read(&path).unwrap(), Some(mark));
+        }
+        for damaged in ["", "{\"segment\":3", "{\"segment\":-1,\"through\":1}"] {
+            std::fs::write(&path, damaged).unwrap();
+            read(&path).unwrap_err();
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        read(&path).unwrap_err();
+    }
+}

@@ -1,0 +1,117 @@
+use super::{Mark, recover};
+use crate::{
+    governance::{Act, events},
+    registry::{Applied, Change, Proposal as _, Standing, Verdict},
+    workloads::testing::{Scene, draft, name},
+};
+use serde_json::Value;
+
+const START: Mark = Mark {
+    segment: 1,
+    through: 0,
+};
+
+async fn change(scene: &Scene, change: Change, operator: &str) -> Applied {
+    let actor = operator.parse().unwrap();
+    let reason = "because".parse().unwrap();
+    let changed = scene.registry.change(name("web"), change, actor, reason);
+    changed.await.unwrap()
+}
+
+fn approval(applied: &Applied) -> (Act, Change) {
+    let what = &applied.new.pending().unwrap().what;
+    let (subject, digest) = (what.subject(), what.digest);
+    (
+        Act::Decision(subject, Verdict::Approve),
+        Change::Decide(subject, digest, Verdict::Approve),
+    )
+}
+
+/// `event of revision by whom`, of what the trail tells of changes and of its own repairs.
+fn told(scene: &Scene) -> Vec<String> {
+    let tell = |event: &Value| {
+        let revision = event["revision"].as_u64().unwrap_or_default();
+        let text = |field: &str| event[field].as_str().unwrap_or("-").to_owned();
+        format!("{} {revision} by {}", text("event"), text("operator"))
+    };
+    scene.lines().iter().map(tell).collect()
+}
+
+#[tokio::test]
+async fn what_the_trail_lacks_of_the_registry_is_told_once() {
+    let scene = Scene::requiring(1).await;
+    let proposed = change(&scene, Change::Register(Box::new(draft())), "alice").await;
+    let (_, approve) = approval(&proposed);
+    change(&scene, approve, "bob").await;
+    change(&scene, Change::Stand(Standing::Suspended), "carol").await;
+    change(&scene, Change::Stand(Standing::Active), "alice").await;
+    let recovered = recover(&scene.registry, &scene.trail, START).await;
+    assert_eq!(recovered.unwrap(), 4);
+    let expected = [
+        "repaired 0 by -",
+        "proposed 1 by alice",
+        "approved 2 by bob",
+        "registered 2 by alice",
+        "suspended 3 by carol",
+        "proposed 4 by alice",
+    ];
+    assert_eq!(told(&scene), expected);
+    let line = &scene.lines()[0];
+    assert_eq!(
+        line["evidence"],
+        serde_json::json!({"first_revision": 1, "last_revision": 4, "records": 4})
+    );
+    let again = recover(&scene.registry, &scene.trail, START).await;
+    assert_eq!(again.unwrap(), 0);
+    assert_eq!(told(&scene), expected);
+}
+
+#[tokio::test]
+async fn of_a_change_that_is_half_told_the_other_half_is() {
+    let scene = Scene::requiring(1).await;
+    let proposed = change(&scene, Change::Register(Box::new(draft())), "alice").await;
+    let (act, approve) = approval(&proposed);
+    let approved = change(&scene, approve, "bob").await;
+    let first = events(act, &approved, "bob", "because").remove(0);
+    scene.trail.record(first).await.unwrap();
+    let mark = Mark {
+        through: 1,
+        ..START
+    };
+    let recovered = recover(&scene.registry, &scene.trail, mark).await;
+    assert_eq!(recovered.unwrap(), 1);
+    assert_eq!(
+        told(&scene),
+        [
+            "approved 2 by bob",
+            "repaired 0 by -",
+            "registered 2 by alice"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_read_where_all_is_told() {
+    let scene = Scene::new().await;
+    let registered = change(&scene, Change::Register(Box::new(draft())), "alice").await;
+    let through = scene.registry.told_through();
+    assert_eq!(*through.borrow(), 0);
+    scene.registry.note_told(registered.new.revision());
+    let mark = Mark {
+        segment: 1,
+        through: *through.borrow(),
+    };
+    let recovered = recover(&scene.registry, &scene.trail, mark).await;
+    assert_eq!((recovered.unwrap(), told(&scene)), (0, Vec::new()));
+    // A store from before: what the trail knows more of is not the registry's to tell.
+    let beyond = Mark {
+        through: 9,
+        ..START
+    };
+    assert_eq!(
+        recover(&scene.registry, &scene.trail, beyond)
+            .await
+            .unwrap(),
+        0
+    );
+}
