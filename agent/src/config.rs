@@ -64,7 +64,7 @@ pub use svid::{KeyType, Svid};
 pub use telemetry::Telemetry;
 pub use workload_api::{BundleAudience, WorkloadApi};
 
-use crate::{operators::Role, registry::limits::APPROVALS};
+use crate::registry::limits::APPROVALS;
 use reader::Reader;
 use spiffe::TrustDomain;
 use std::path::{Component, Path, PathBuf};
@@ -216,16 +216,31 @@ impl Config {
         if asked > APPROVALS {
             return;
         }
-        let approvers = || {
-            let operators = self.operators.iter();
-            operators.filter(|operator| operator.roles.has(Role::Approver))
-        };
-        let is_group = |operator: &Operator| matches!(operator.known_by, KnownBy::Group(_));
-        let enough = usize::try_from(asked).is_ok_and(|asked| approvers().count() >= asked);
         // Where nobody is named, a group of the socket may have members enough.
         let unnamed = self.operators.is_empty() && self.admin_api.group.is_some();
-        if !enough && !unnamed && !approvers().any(is_group) {
+        if !unnamed && !self.can_be_approved(operators::Authors::Some) {
             reader.refuse(&operators::OPERATORS, Problem::TooFewApprovers { asked });
+        }
+    }
+
+    /// Whether there are approvers enough for what some author writes, or for what each does.
+    /// Members of a group are not counted: they may be enough.
+    fn can_be_approved(&self, whose: operators::Authors) -> bool {
+        let operators::Quorum { approvers, authors } = operators::quorum(&self.operators);
+        let asked = usize::try_from(self.registry.approvals_required).unwrap_or(usize::MAX);
+        let Some(approvers) = approvers else {
+            return true;
+        };
+        // An author is no approver of his own work. Files are nobody's, and so is what will be
+        // written by authors who are not named yet.
+        let others = |is_approver: &bool| approvers.saturating_sub(usize::from(*is_approver));
+        let is_enough = |is_approver: &bool| others(is_approver) >= asked;
+        let of_files = self.registry.apply_dir.is_some() || authors.is_empty();
+        match whose {
+            operators::Authors::Some => {
+                authors.iter().any(is_enough) || (of_files && approvers >= asked)
+            }
+            operators::Authors::Each => authors.iter().all(is_enough),
         }
     }
 

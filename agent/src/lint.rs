@@ -65,9 +65,13 @@ impl Subject {
     /// A registered client.
     #[must_use]
     pub fn of(client: &Client) -> Self {
-        let spec = client.spec();
+        Self::of_spec(client.name(), client.spec())
+    }
+
+    /// A version of a client, in force or not.
+    fn of_spec(name: &ClientName, spec: &ClientSpec) -> Self {
         Self {
-            name: Some(client.name().clone()),
+            name: Some(name.clone()),
             owner: spec.owner().to_string(),
             sets: spec.selector_sets().to_vec(),
             any_audience: spec.allows_any_audience(),

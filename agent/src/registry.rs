@@ -53,7 +53,7 @@ pub use names::{
     TextError, WeaknessReason,
 };
 pub use record::{RecordError, RecordFault};
-pub use snapshot::Snapshot;
+pub use snapshot::{Gates, Snapshot};
 pub use spec::{
     Acceptance, AcceptedWeaknesses, ClientDraft, ClientSpec, SelectorSet, SpecError, SpecRules,
 };

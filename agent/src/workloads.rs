@@ -56,7 +56,7 @@ use crate::{
     authority::{Authority, TrustBundle},
     clock::SharedClock,
     issuance::{Candidates, Issuer, Presence},
-    registry::{Client, Registry, Snapshot},
+    registry::{Client, Gates, Registry, Snapshot},
     supervisor::Supervisor,
     telemetry::Metrics,
 };
@@ -100,7 +100,7 @@ pub struct Services {
 }
 
 /// Settings of the workload socket.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct WorkloadSettings {
     /// How long a call waits for a registration that fits before it is denied.
     pub wait_for_registration: Duration,
@@ -112,8 +112,8 @@ pub struct WorkloadSettings {
     pub require: Requirements,
     /// How long after it was opened a connection has to be answered on.
     pub answer_timeout: Duration,
-    /// What operators are recognised by, besides what the registry wants to know.
-    pub operators: Kinds,
+    /// What has to be known of processes that may be operators, besides what the registry wants.
+    pub operators: Arc<Gates>,
 }
 
 /// The attested processes of this node.
@@ -161,7 +161,8 @@ impl Workloads {
     /// What has to be known of a process with these selectors: what the registry wants, and what
     /// operators are recognised by.
     fn wanted(&self, snapshot: &Snapshot, known: &[Selector]) -> Kinds {
-        snapshot.wanted(known).and(self.settings.load().operators)
+        let operators = &self.settings.load().operators;
+        snapshot.wanted(known).and(operators.wanted(known))
     }
 
     /// How many processes are known and how many calls are open, streams above all.

@@ -60,9 +60,25 @@ impl AdminApi {
         let digest = Digest::from_str(&request.digest)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let act = Act::Decision(subject, verdict);
-        let requested = Requested::new(operator, act, &request.name, &request.reason)?;
+        let mut requested = Requested::new(operator, act, &request.name, &request.reason)?;
+        if verdict == Verdict::Approve {
+            requested.judged = self.judge_pending(requested.name(), subject, digest).await;
+        }
         self.change(requested, Change::Decide(subject, digest, verdict))
             .await
+    }
+
+    /// What is found now about the version that is approved: nothing comes into force with a
+    /// weakness that its author did not accept.
+    async fn judge_pending(&self, name: &ClientName, about: Subject, digest: Digest) -> Judged {
+        let snapshot = self.services.registry.snapshot();
+        let pending = snapshot.client(name).and_then(|client| client.pending());
+        // The registry refuses what something else awaits.
+        let Some(pending) = pending.filter(|pending| pending.is(about, digest)) else {
+            return Judged::default();
+        };
+        let (linter, spec) = (&self.services.linter, &pending.what.spec);
+        linter.review_again(name, spec, &snapshot).await
     }
 
     /// A change of one client's state.

@@ -4,9 +4,9 @@ use super::RunError;
 use crate::{
     config::{Config, KnownBy},
     operators::{Entry, Roster, Whose},
+    registry::Gates,
 };
 use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::Path};
-use symbolon_attestors::{Kind, Kinds};
 
 /// Who is an operator by this configuration. Reads files: not for an async thread.
 pub(super) fn roster(config: &Config) -> Result<Roster, RunError> {
@@ -41,17 +41,14 @@ pub(super) fn roster(config: &Config) -> Result<Roster, RunError> {
     Ok(Roster::of(own_uid, entries))
 }
 
-/// What has to be known of programs to recognise those that are operators.
-pub(super) fn kinds(config: &Config) -> Kinds {
-    let sets = config
-        .operators
-        .iter()
-        .filter_map(|operator| match &operator.known_by {
-            KnownBy::Selectors(set) => Some(set),
-            KnownBy::Uid(_) | KnownBy::User(_) | KnownBy::Group(_) => None,
-        });
-    let selectors = sets.flat_map(|set| set.selectors());
-    selectors.filter_map(Kind::of).collect()
+/// What has to be known of processes to recognise the programs among them that are operators.
+pub(super) fn gates(config: &Config) -> Gates {
+    let operators = config.operators.iter();
+    let sets = operators.filter_map(|operator| match &operator.known_by {
+        KnownBy::Selectors(set) => Some(set.clone()),
+        KnownBy::Uid(_) | KnownBy::User(_) | KnownBy::Group(_) => None,
+    });
+    Gates::of(&sets.collect::<Vec<_>>())
 }
 
 /// A user by its name in `/etc/passwd`.

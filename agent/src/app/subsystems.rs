@@ -394,7 +394,7 @@ pub(super) fn workload_settings(config: &Config, require: Requirements) -> Workl
         max_processes: config.limits.max_processes,
         require,
         answer_timeout: config.attestation.answer_timeout,
-        operators: operators::kinds(config),
+        operators: Arc::new(operators::gates(config)),
     }
 }
 

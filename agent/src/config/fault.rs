@@ -254,8 +254,8 @@ pub enum Problem {
     },
     /// More approvals than there are approvers.
     #[error(
-        "`registry.approvals_required` is {asked}, and fewer `[[operators]]` have the role approver; \
-         give it to more of them"
+        "`registry.approvals_required` is {asked}, and fewer `[[operators]]` have the role approver, \
+         not counting an author for his own versions; give it to more of them"
     )]
     TooFewApprovers {
         /// The number asked for.

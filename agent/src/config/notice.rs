@@ -8,6 +8,7 @@ use super::{
         MAX_JWT_DEFAULT, MAX_JWT_TTL, MAX_X509_DEFAULT, MAX_X509_TTL, MIN_JWT_DEFAULT, MIN_JWT_TTL,
         MIN_X509_DEFAULT, MIN_X509_TTL,
     },
+    operators,
     units::format_duration,
 };
 use std::{fmt, time::Duration};
@@ -124,6 +125,11 @@ impl Config {
                 self.admin_api.allow_foreign_namespaces,
                 &admin_api::ALLOW_FOREIGN_NAMESPACES,
                 "uid 0 of a container that reaches the admin socket is an operator",
+            ),
+            (
+                !self.operators.is_empty() && !self.can_be_approved(operators::Authors::Each),
+                &operators::OPERATORS,
+                "an author who is an approver too has too few others who could approve his versions",
             ),
         ];
         choices

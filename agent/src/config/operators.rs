@@ -98,6 +98,37 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Operator> {
     operators
 }
 
+/// Whose versions are meant.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Authors {
+    /// At least one author's.
+    Some,
+    /// Every author's.
+    Each,
+}
+
+/// Who there is to write, and to approve.
+#[derive(Debug)]
+pub(super) struct Quorum {
+    /// How many approvers; none where they are members of groups, who are not counted.
+    pub(super) approvers: Option<usize>,
+    /// Of each author, whether it is an approver too.
+    pub(super) authors: Vec<bool>,
+}
+
+pub(super) fn quorum(operators: &[Operator]) -> Quorum {
+    let is_group = |operator: &Operator| matches!(operator.known_by, KnownBy::Group(_));
+    let is_approver = |operator: &&Operator| operator.roles.has(Role::Approver);
+    let approvers = || operators.iter().filter(is_approver);
+    let authors = operators
+        .iter()
+        .filter(|operator| operator.roles.has(Role::Author));
+    Quorum {
+        approvers: (!approvers().any(is_group)).then(|| approvers().count()),
+        authors: authors.map(|author| is_approver(&author)).collect(),
+    }
+}
+
 fn operator(reader: &mut Reader<'_>, path: &str) -> Option<Operator> {
     let name = required::<Name>(reader, path, "name", "\"alice\"");
     let roles = required::<Roles>(reader, path, "roles", "[\"reader\"]");

@@ -2,7 +2,7 @@
 
 use super::{Finding, Linter, Subject, overlap};
 use crate::registry::{
-    Acceptance, AcceptedWeaknesses, ClientDraft, ClientName, Snapshot, WeaknessReason,
+    Acceptance, AcceptedWeaknesses, ClientDraft, ClientName, ClientSpec, Snapshot, WeaknessReason,
 };
 use futures_util::future::join_all;
 use std::{
@@ -77,6 +77,25 @@ impl Linter {
         match self.found(asked, snapshot).await {
             Some((_, findings)) => asked.conclude(findings, snapshot),
             None => Judged::default(),
+        }
+    }
+
+    /// Judges what awaits approval: machine and registry may have changed since it was proposed.
+    /// What was accepted then stays accepted, and nothing else is.
+    pub async fn review_again(
+        &self,
+        name: &ClientName,
+        spec: &ClientSpec,
+        snapshot: &Arc<Snapshot>,
+    ) -> Judged {
+        let subject = Subject::of_spec(name, spec);
+        let findings = self.judge(subject, Arc::clone(snapshot)).await;
+        let accepted = spec.accepted_weaknesses();
+        let serious = findings.iter().filter(|finding| finding.is_serious());
+        let refused = serious.filter(|finding| !covers(accepted, finding));
+        Judged {
+            refused: refused.cloned().collect(),
+            findings,
         }
     }
 

@@ -11,6 +11,7 @@ mod index;
 mod shards;
 
 pub(super) use by_name::ByName;
+pub use gates::Gates;
 pub(super) use index::Index;
 pub(super) use shards::Shards;
 

@@ -16,8 +16,8 @@ use crate::{
     clock::{ManualClock, SharedClock},
     issuance::{Issuer, Lifetimes},
     registry::{
-        Actor, Client, ClientDraft, ClientName, MemoryStore, Reason, Registry, RegistryConfig,
-        SpecRules,
+        Actor, Client, ClientDraft, ClientName, Gates, MemoryStore, Reason, Registry,
+        RegistryConfig, SpecRules,
     },
     server::Refused,
     supervisor::Supervisor,
@@ -41,7 +41,7 @@ use std::{
     thread,
     time::{Duration, UNIX_EPOCH},
 };
-use symbolon_attestors::{Attestor, AttestorConfig, Held, Kinds, PinnedPeer};
+use symbolon_attestors::{Attestor, AttestorConfig, Held, PinnedPeer};
 use tempfile::TempDir;
 use tokio::{
     runtime::Handle,
@@ -82,7 +82,7 @@ pub(crate) fn settings() -> WorkloadSettings {
         max_processes: 16,
         require: Requirements::STANDARD,
         answer_timeout: ANSWER_TIMEOUT,
-        operators: Kinds::NONE,
+        operators: Arc::new(Gates::of(&[])),
     }
 }
 

@@ -77,18 +77,21 @@ impl Stage {
 
     /// Approves what is shown now.
     async fn approve_by(&self, user: u32, what: &str) {
-        let shown = self.show().await;
+        let approved = self.decide(user, "approve", "client", what).await;
+        assert_eq!(approved.code, Some(0), "{approved:?}");
+    }
+
+    /// Says a word about what of a client is shown now.
+    async fn decide(&self, user: u32, word: &str, client: &str, what: &str) -> Output {
+        let shown = self.agent.json(["client", "show", client]).await;
         let (option, pending) = match what {
             "version" => ("--version", &shown["pending"]),
             _ => ("--resumption", &shown["pending_resumption"]),
         };
         let number = pending[what].to_string();
         let digest = pending["digest"].as_str().unwrap();
-        let arguments = [
-            "client", "approve", "client", option, &number, "--digest", digest,
-        ];
-        let approved = self.as_user(user, &arguments).await;
-        assert_eq!(approved.code, Some(0), "{approved:?}");
+        let arguments = ["client", word, client, option, &number, "--digest", digest];
+        self.as_user(user, &arguments).await
     }
 
     /// A client that two others have approved.
@@ -250,4 +253,72 @@ async fn one_person_suspends_and_two_others_resume() {
     stage.approve_by(APPROVERS[1], "resumption").await;
     let mut api = workload_api(&stage.agent).await;
     let _issued = pushed(&mut open(&mut api).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn an_approver_withdraws_the_resumption_that_he_proposed() {
+    let test = "an_approver_withdraws_the_resumption_that_he_proposed";
+    let Some(stage) = Stage::new(test).await else {
+        return;
+    };
+    stage.approved().await;
+    stage.agent.suspend("client").await;
+    let resume = stage
+        .as_user(APPROVERS[0], &["client", "resume", "client"])
+        .await;
+    assert_eq!(resume.code, Some(0), "{resume:?}");
+    let [proposer, other] = APPROVERS;
+    let withdraw = async |user| stage.decide(user, "withdraw", "client", "resumption").await;
+    let refused = withdraw(other).await;
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("only its author"), "{refused:?}");
+    let withdrawn = withdraw(proposer).await;
+    assert_eq!(withdrawn.code, Some(0), "{withdrawn:?}");
+    let shown = stage.show().await;
+    assert_eq!(
+        (&shown["state"], &shown["pending_resumption"]),
+        (&"suspended".into(), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn what_has_become_weak_since_is_not_approved() {
+    let Some(stage) = Stage::new("what_has_become_weak_since_is_not_approved").await else {
+        return;
+    };
+    let register = async |name: &str, owner: &str, more: &[&str]| {
+        let command = ["client", "register", name, "--owner", owner];
+        let selector = ["--selector", "unix:uid:31999"];
+        let arguments = [&command[..], &selector, more].concat();
+        stage.agent.run_list(&arguments).await.success();
+    };
+    register("client", "one", &["--selector", "unix:path:/nothing/here"]).await;
+    stage.approve_by(APPROVERS[0], "version").await;
+    // The processes of the first one are those of another owner now.
+    register("other", "two", &["--accept-weak", "a test"]).await;
+    for user in APPROVERS {
+        let approved = stage.decide(user, "approve", "other", "version").await;
+        assert_eq!(approved.code, Some(0), "{approved:?}");
+    }
+    let refused = stage
+        .decide(APPROVERS[1], "approve", "client", "version")
+        .await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("is weak"), "{refused:?}");
+    let shown = stage.show().await;
+    assert_eq!(shown["state"], "new");
+    assert_eq!(shown["pending"]["approvals"].as_array().unwrap().len(), 1);
+
+    let accept = ["client", "update", "client", "--accept-weak", "a test"];
+    stage.agent.run(accept).await.success();
+    for user in APPROVERS {
+        stage.approve_by(user, "version").await;
+    }
+    assert_eq!(stage.show().await["state"], "active");
+    let events = stage.agent.audit().await;
+    let refused = events.iter().filter(|event| event["event"] == "refused");
+    let refused: Vec<_> = refused.collect();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(refused[0]["operation"], "approved");
+    assert_eq!(refused[0]["operator"], name(APPROVERS[1]));
 }

@@ -103,8 +103,8 @@ fn the_same_operator_twice_is_refused_and_so_are_too_few_approvers() {
         (1, OPERATORS, true),
         // A group's members are not counted here.
         (5, OPERATORS, true),
-        (2, &two, true),
-        (3, &two, false),
+        // Nobody but the author is left for the second one.
+        (2, &two, false),
     ] {
         let text = format!("[registry]\napprovals_required = {asked}\n{operators}");
         let loaded = Host::new([MINIMAL, &text].concat()).load(&[]);
@@ -135,4 +135,34 @@ fn the_same_operator_twice_is_refused_and_so_are_too_few_approvers() {
         fault.contains("cannot be 5; write `[[operators]]` tables"),
         "{fault}"
     );
+}
+
+#[test]
+fn an_author_is_no_approver_of_his_own_versions() {
+    let table = |name: &str, uid: u32, roles: &str| {
+        format!("[[operators]]\nname = \"{name}\"\nuid = {uid}\nroles = [{roles}]\n")
+    };
+    let both = table("alice", 1, "\"author\", \"approver\"");
+    let approver = table("bob", 2, "\"approver\"");
+    let author = table("carol", 3, "\"author\"");
+    let folder = "apply_dir = \"/etc/symbolon/clients\"\n";
+    for (asked, folder, operators, expected) in [
+        (1, "", both.clone(), None),
+        (1, folder, both.clone(), Some(true)),
+        (1, "", [&*both, &approver].concat(), Some(false)),
+        (2, "", [&*both, &approver].concat(), None),
+        (2, "", [&*both, &approver, &author].concat(), Some(true)),
+        (3, "", [&*both, &approver, &author].concat(), None),
+        // Authors may be named later.
+        (1, "", approver.clone(), Some(false)),
+    ] {
+        let text = format!("[registry]\napprovals_required = {asked}\n{folder}{operators}");
+        let loaded = Host::new([MINIMAL, &text].concat()).load(&[]);
+        let is_told = loaded.ok().map(|config| {
+            let notices = config.notices();
+            let mut texts = notices.iter().map(ToString::to_string);
+            texts.any(|text| text.contains("too few others"))
+        });
+        assert_eq!(is_told, expected, "{text}");
+    }
 }

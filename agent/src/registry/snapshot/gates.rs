@@ -16,9 +16,10 @@ use crate::registry::{ClientSpec, SelectorSet};
 use std::sync::Arc;
 use symbolon_attestors::{Kind, Kinds, Selector};
 
-/// The gates of the selector sets of all clients that may hold identities.
+/// The gates of selector sets: those of all clients that may hold identities, or those that
+/// operators are recognised by.
 #[derive(Clone, Debug)]
-pub(super) struct Gates {
+pub struct Gates {
     /// Each under one of its conditions.
     gates: Shards<Selector, Arc<[Gate]>>,
     /// Without conditions.
@@ -48,6 +49,17 @@ impl Gates {
         }
     }
 
+    /// Those of sets that are no client's.
+    #[must_use]
+    pub fn of(sets: &[SelectorSet]) -> Self {
+        let mut gates = Self::new();
+        for set in sets {
+            let kinds: Kinds = set.selectors().iter().filter_map(Kind::of).collect();
+            gates.change_set(set, kinds, |count| count + 1);
+        }
+        gates
+    }
+
     /// Adds those of a client.
     pub(super) fn add(&mut self, spec: &ClientSpec) {
         self.change(spec, |count| count + 1);
@@ -59,7 +71,8 @@ impl Gates {
     }
 
     /// The attestors that have to be asked about a workload with `present`, which must be sorted.
-    pub(super) fn wanted(&self, present: &[Selector]) -> Kinds {
+    #[must_use]
+    pub fn wanted(&self, present: &[Selector]) -> Kinds {
         let all = self.all.kinds();
         let mut wanted = self.open.kinds();
         for selector in present {
@@ -75,14 +88,18 @@ impl Gates {
 
     fn change(&mut self, spec: &ClientSpec, change: fn(usize) -> usize) {
         for set in spec.selector_sets() {
-            for kind in spec.kinds_for(set).iter() {
-                let conditions = conditions(set, kind);
-                self.all.change(kind, change);
-                if conditions.is_empty() {
-                    self.open.change(kind, change);
-                } else {
-                    self.change_gate(conditions, kind, change);
-                }
+            self.change_set(set, spec.kinds_for(set), change);
+        }
+    }
+
+    fn change_set(&mut self, set: &SelectorSet, kinds: Kinds, change: fn(usize) -> usize) {
+        for kind in kinds.iter() {
+            let conditions = conditions(set, kind);
+            self.all.change(kind, change);
+            if conditions.is_empty() {
+                self.open.change(kind, change);
+            } else {
+                self.change_gate(conditions, kind, change);
             }
         }
     }

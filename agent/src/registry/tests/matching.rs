@@ -2,7 +2,7 @@
 //! has no attestor asked in vain.
 
 use super::{Client, ClientDraft, Running, Standing, draft, name, selectors};
-use crate::registry::{SetFit, Snapshot};
+use crate::registry::{Gates, SelectorSet, SetFit, Snapshot};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, sync::Arc};
 use symbolon_attestors::{Kind, Kinds, Selector};
@@ -191,6 +191,25 @@ async fn what_nobody_could_fit_is_asked_of_nobody() {
     assert_eq!(wanted(&there), Kinds::NONE);
     running.stand("a", Standing::Active).await.unwrap();
     assert_eq!(wanted(&there), systemd.and(code));
+}
+
+#[test]
+fn sets_of_no_client_are_asked_for_alike() {
+    let set = |texts: &[&str]| {
+        let texts: Vec<_> = texts.iter().map(|text| (*text).to_owned()).collect();
+        SelectorSet::parse(&texts).unwrap()
+    };
+    let gates = Gates::of(&[
+        set(&["unix:uid:1", "systemd:id:a.service", "code:jit:false"]),
+        set(&["unix:uid:2"]),
+    ]);
+    let wanted = |present: &[&str]| gates.wanted(&selectors(present));
+    let systemd = Kinds::NONE.with(Kind::Systemd);
+    assert_eq!(wanted(&["unix:uid:2"]), Kinds::NONE);
+    assert_eq!(wanted(&["unix:uid:1"]), systemd);
+    let there = ["systemd:id:a.service", "unix:uid:1"];
+    assert_eq!(wanted(&there), systemd.with(Kind::Code));
+    assert_eq!(Gates::of(&[]).wanted(&selectors(&there)), Kinds::NONE);
 }
 
 #[tokio::test]

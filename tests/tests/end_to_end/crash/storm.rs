@@ -294,10 +294,12 @@ async fn approve(name: &str, known: &Known, next: Stage, approver: &mut Caller) 
 }
 
 fn spec(name: &str, fits: bool) -> ClientSpec {
-    let mut selectors = Program::itself().selectors();
-    if !fits {
-        selectors.push(format!("unix:path:/{name}"));
-    }
+    // By digest, every process of the machine would be looked at for each registration.
+    let path = match fits {
+        true => Program::itself().path_selector(),
+        false => format!("unix:path:/{name}"),
+    };
+    let selectors = vec![Program::uid_selector(), path];
     ClientSpec {
         owner: "tests@example.org".to_owned(),
         selector_sets: vec![SelectorSet { selectors }],
