@@ -56,8 +56,10 @@ const MICROSECONDS_UNTIL_KILLED: u64 = 4_000;
 /// How long after its start an agent is killed at most: so long a start takes.
 const MICROSECONDS_OF_A_START: u64 = 200_000;
 
-/// The hint of second versions.
-const SECOND: &str = "second";
+/// The hint of a client's second version: a workload gets each only once.
+fn second(name: &str) -> String {
+    format!("second-{name}")
+}
 
 /// How far a client has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,11 +105,11 @@ impl Stage {
         }
     }
 
-    /// The hint that its identity has; none where there is no identity.
-    const fn served(self) -> Option<&'static str> {
+    /// The hint that the client's identity has; none where there is no identity.
+    fn served(self, name: &str) -> Option<String> {
         match self {
-            Self::InForce | Self::ChangeProposed => Some(""),
-            Self::Changed | Self::Resumed => Some(SECOND),
+            Self::InForce | Self::ChangeProposed => Some(String::new()),
+            Self::Changed | Self::Resumed => Some(second(name)),
             _ => None,
         }
     }
@@ -258,7 +260,7 @@ impl Round<'_> {
             spiffe_id: format!("spiffe://{TRUST_DOMAIN}/mcp/client/{name}"),
         };
         let mut api = self.api.clone();
-        match (api.fetch_jwtsvid(request).await, stage.served()) {
+        match (api.fetch_jwtsvid(request).await, stage.served(name)) {
             (Ok(answer), Some(hint)) => {
                 let svid = answer.into_inner().svids.remove(0);
                 assert_eq!(svid.hint, hint, "{name} at {stage:?}");
@@ -321,7 +323,7 @@ fn update(name: &str, fits: bool) -> UpdateClientRequest {
     UpdateClientRequest {
         name: name.to_owned(),
         spec: Some(ClientSpec {
-            hint: SECOND.to_owned(),
+            hint: second(name),
             ..spec(name, fits)
         }),
         accept_weak: "a test".to_owned(),
@@ -505,7 +507,7 @@ impl Storm {
         let clients = self.clients.borrow().clone();
         let served = clients.iter().filter(|(_, known)| known.fits);
         let served = served.filter_map(|(name, known)| {
-            let hint = known.confirmed.served()?.to_owned();
+            let hint = known.confirmed.served(name)?;
             Some((format!("spiffe://{TRUST_DOMAIN}/mcp/client/{name}"), hint))
         });
         let expected: BTreeMap<_, _> = served.collect();
