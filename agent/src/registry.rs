@@ -63,7 +63,7 @@ pub use writer::{Change, Command, RegistryWriter};
 
 use crate::clock::SharedClock;
 use arc_swap::ArcSwap;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::{mpsc, oneshot, watch};
 use writer::Order;
 use told::Told;
@@ -148,6 +148,17 @@ impl Registry {
     /// Notes that the audit trail tells of the record with this revision.
     pub fn note_told(&self, revision: u64) {
         self.told.note(revision);
+    }
+
+    /// Notes that the audit trail lacks something of the record with this revision.
+    pub fn note_untold(&self, revision: u64) {
+        self.told.note_untold(revision);
+    }
+
+    /// The records that could not be told.
+    #[must_use]
+    pub fn untold(&self) -> watch::Receiver<BTreeSet<u64>> {
+        self.told.untold()
     }
 
     /// The revision up to which the audit trail tells of all records; at first of all there are.

@@ -214,8 +214,10 @@ impl AdminApi {
             recorded = recorded.and(self.services.trail.record(event).await);
         }
         let applied = changed.map_err(|undone| undone.status())?;
-        if recorded.is_ok() {
-            self.services.registry.note_told(applied.new.revision());
+        let (registry, revision) = (&self.services.registry, applied.new.revision());
+        match &recorded {
+            Ok(()) => registry.note_told(revision),
+            Err(_) => registry.note_untold(revision),
         }
         recorded.map_err(|error| status::of_unrecorded_change(&error))?;
         Ok(applied.new)

@@ -72,10 +72,18 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Keeps the file up to date, for ever.
+    /// Keeps the file up to date, and tells what could not be told once that is possible, for ever.
     pub(super) async fn keep(mut self, registry: Arc<Registry>, trail: Trail) {
-        let mut through = registry.told_through();
+        let (mut through, mut untold) = (registry.told_through(), registry.untold());
+        let mut health = trail.health();
         loop {
+            let is_untold = !untold.borrow_and_update().is_empty();
+            if is_untold && health.borrow_and_update().is_recording() {
+                let told = governance::recover_untold(&registry, &trail, self.mark).await;
+                if let Err(error) = told {
+                    tracing::error!(%error, "changes of the registry still have no record");
+                }
+            }
             // Before it is looked how far the trail tells.
             let Position { segment, .. } = trail.end();
             let through_now = *through.borrow_and_update();
@@ -89,7 +97,12 @@ impl Kept {
                 }
             }
             sleep(PAUSE).await;
-            if through.changed().await.is_err() {
+            let changed = tokio::select! {
+                changed = through.changed() => changed,
+                changed = untold.changed() => changed,
+                changed = health.changed(), if is_untold => changed,
+            };
+            if changed.is_err() {
                 return;
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! The store has a change first, and the trail tells of it then. An agent that is killed in
 //! between, or that could not write its trail, leaves changes in force that nobody would find
-//! who made. So before it serves again, the agent holds the records that may not be told
-//! against the trail, and tells what is missing by the same rules ([`events`]), with an event
+//! who made. So before it serves again, or once the trail can be written again, the agent holds
+//! the records that may not be told against the trail, and tells what is missing by the same rules ([`events`]), with an event
 //! before them that says so. What it cannot know any more is left out: the operator's process.
 //!
 //! The records say who made them. They are verified when the registry is opened, which comes
@@ -65,8 +65,32 @@ pub async fn recover(
     if last <= mark.through {
         return Ok(0);
     }
-    let mut told = told_after(trail, mark).await?;
     let entries = registry.entries_after(mark.through).await?;
+    tell(trail, mark, &entries).await
+}
+
+/// Tells of the records that could not be told when they were made; says of how many.
+///
+/// # Errors
+/// Where the trail or the store fails: they can be told another time.
+pub async fn recover_untold(
+    registry: &Registry,
+    trail: &Trail,
+    mark: Mark,
+) -> Result<usize, RecoveryError> {
+    let untold = registry.untold().borrow().clone();
+    let mut entries = registry.entries_after(mark.through).await?;
+    entries.retain(|entry| untold.contains(&entry.revision));
+    let records = tell(trail, mark, &entries).await?;
+    for revision in untold {
+        registry.note_told(revision);
+    }
+    Ok(records)
+}
+
+/// Tells what the trail lacks of `entries`.
+async fn tell(trail: &Trail, mark: Mark, entries: &[HistoryEntry]) -> Result<usize, RecoveryError> {
+    let mut told = told_after(trail, mark).await?;
     let missing: Vec<_> = entries
         .iter()
         .map(|entry| (entry.revision, untold(entry, &mut told)))
@@ -83,10 +107,10 @@ pub async fn recover(
     let records = missing.len();
     tracing::warn!(
         records,
-        "changes of the registry were not recorded before the agent ended; they are now"
+        "changes of the registry were not recorded when they were made; they are now"
     );
     let repaired = Event::new(Kind::Repaired)
-        .reason("changes of the registry were not recorded before the agent ended; they follow")
+        .reason("changes of the registry were not recorded when they were made; they follow")
         .evidence(&evidence)?;
     let events = missing.into_iter().flat_map(|(_, events)| events);
     let mut waiting = vec![repaired];

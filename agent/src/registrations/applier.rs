@@ -334,8 +334,10 @@ impl ApplierServices {
             self.count(event.kind());
             is_told &= self.record(event).await;
         }
-        if is_told {
-            self.registry.note_told(applied.new.revision());
+        let revision = applied.new.revision();
+        match is_told {
+            true => self.registry.note_told(revision),
+            false => self.registry.note_untold(revision),
         }
         Ok(())
     }

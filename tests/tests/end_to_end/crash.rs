@@ -163,6 +163,9 @@ async fn a_full_disk_denies_and_room_on_it_serves_again() {
     }
     let agent = agent_on_a_small_disk().await;
     agent.register_self("client").await;
+    agent
+        .register("other", &["unix:uid:31999".to_owned()])
+        .await;
     let mut api = workload_api(&agent).await;
     let request = JwtsvidRequest {
         audience: vec![AUDIENCE.to_owned()],
@@ -190,9 +193,21 @@ async fn a_full_disk_denies_and_room_on_it_serves_again() {
         .await
         .unwrap_err();
 
+    // To take away is possible, and told as soon as that is.
+    let suspended = agent
+        .run(["client", "suspend", "other", "--reason", "stolen"])
+        .await;
+    assert_eq!(suspended.code, Some(1), "{suspended:?}");
+    assert!(suspended.stderr.contains("is in force"), "{suspended:?}");
+
     let mut trail = agent.follow_audit();
     std::fs::remove_file(&filler).unwrap();
     trail.next_of_kind("repaired").await;
+    let told = trail.next_of_kind("suspended").await;
+    assert_eq!(
+        (&told["client"], &told["reason"]),
+        (&"other".into(), &"stolen".into())
+    );
     within("a token", api.fetch_jwtsvid(request)).await.unwrap();
     register(admin, "lucky".to_owned()).await.unwrap();
     let shown = agent.run(["client", "show", "unlucky"]).await;

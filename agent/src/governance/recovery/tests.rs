@@ -1,5 +1,6 @@
-use super::{Mark, recover};
+use super::{Mark, recover, recover_untold};
 use crate::{
+    audit::Kind,
     governance::{Act, events},
     registry::{Applied, Change, Proposal as _, Standing, Verdict},
     workloads::testing::{Scene, draft, name},
@@ -88,6 +89,40 @@ async fn of_a_change_that_is_half_told_the_other_half_is() {
             "registered 2 by alice"
         ]
     );
+}
+
+#[tokio::test]
+async fn what_could_not_be_told_is_told_later_and_the_rest_left_to_others() {
+    let scene = Scene::new().await;
+    let registered = change(&scene, Change::Register(Box::new(draft())), "alice").await;
+    let event = events(
+        Act::Change(Kind::Registered),
+        &registered,
+        "alice",
+        "because",
+    );
+    scene.trail.record_all(event).await.unwrap();
+    scene.registry.note_told(1);
+    change(&scene, Change::Stand(Standing::Suspended), "carol").await;
+    scene.registry.note_untold(2);
+    // Under way.
+    change(&scene, Change::Stand(Standing::Active), "bob").await;
+    let mark = Mark {
+        through: 1,
+        ..START
+    };
+    let recovered = recover_untold(&scene.registry, &scene.trail, mark).await;
+    assert_eq!(recovered.unwrap(), 1);
+    assert_eq!(
+        told(&scene),
+        [
+            "registered 1 by alice",
+            "repaired 0 by -",
+            "suspended 2 by carol"
+        ]
+    );
+    assert_eq!(*scene.registry.told_through().borrow(), 2);
+    assert!(scene.registry.untold().borrow().is_empty());
 }
 
 #[tokio::test]
