@@ -143,7 +143,7 @@ struct Known {
     pending: (u64, String),
 }
 
-/// The sequence of numbers that a seed gives (SplitMix64).
+/// The sequence of numbers that a seed gives (`SplitMix64`).
 #[derive(Debug)]
 struct Dice(u64);
 
@@ -383,7 +383,7 @@ impl Storm {
     /// What is asked for next; none once its life or the round is over.
     fn ask(&self, name: &str) -> Option<(Known, Stage)> {
         let mut clients = self.clients.borrow_mut();
-        let known = clients.get_mut(name).expect("it is known");
+        let known = clients.get_mut(name)?;
         let next = known.confirmed.next().filter(|_| !self.is_over.get())?;
         known.asked = next;
         Some((known.clone(), next))
@@ -460,10 +460,17 @@ impl Storm {
             let verify = agent.run(verify).await;
             assert_eq!(verify.code, Some(0), "seed {seed}: {verify:?}");
         }
-        let found = all_clients(agent).await;
-        let events = trail(agent.setup());
+        self.check_told(&all_clients(agent).await, &trail(agent.setup()));
+        self.check_served(agent).await;
+        self.check_issued(&trail(agent.setup()));
+    }
+
+    /// Nothing confirmed is lost, nothing is there that nobody asked for, and the trail tells
+    /// exactly what is there.
+    fn check_told(&self, found: &BTreeMap<String, Client>, events: &[Value]) {
+        let seed = self.seed;
         let mut told: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for event in &events {
+        for event in events {
             // Others are about processes.
             let kind = event["event"].as_str().expect("a kind");
             let is_told = Stage::ALL
@@ -497,9 +504,6 @@ impl Storm {
             (known.confirmed, known.asked) = (stage, stage);
             known.pending = client.map(pending_of).unwrap_or_default();
         }
-        drop(clients);
-        self.check_served(agent).await;
-        self.check_issued(&trail(agent.setup()));
     }
 
     /// Workloads get what is in force, all of it and nothing else.
