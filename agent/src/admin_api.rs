@@ -26,6 +26,7 @@ mod roles;
 mod status;
 #[cfg(test)]
 mod tests;
+mod views;
 
 pub use calls::{AdminApi, AdminServices, AgentFacts, Authorities};
 pub use gate::{Operator, OperatorGate, OperatorPolicy, VisitPlace, Visitor};

@@ -12,7 +12,9 @@
 mod deadlines;
 mod demo;
 mod endpoints;
+mod gauges;
 mod lifecycle;
+mod measured_store;
 mod operators;
 mod prepare;
 mod registrations;

@@ -27,5 +27,6 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod transport;
+pub mod usage;
 pub mod workload_api;
 pub mod workloads;

@@ -19,9 +19,10 @@ mod notify;
 mod readiness;
 
 pub use metrics::{
-    AdminMetrics, ApplyMetrics, AuditMetrics, AuthorityMetrics, Call, CallMetrics, ChangeLabel,
-    EventLabel, IssuanceMetrics, KeySlot, KindLabel, MethodLabel, Metrics, OutcomeLabel,
-    ProofLabel, ReasonLabel, RegistryMetrics, StateLabel, WorkloadMetrics,
+    AdminMetrics, ApplyMetrics, AuditMetrics, AuthorityMetrics, Call, CallMetrics, ChainLabel,
+    ChangeLabel, EventLabel, IssuanceMetrics, KeySlot, KindLabel, LiveMetrics, MethodLabel, Metrics,
+    OperationLabel, OutcomeLabel, ProofLabel, ReasonLabel, RegistryMetrics, StateLabel,
+    StoreMetrics, WorkloadMetrics,
 };
 pub use notify::Notifier;
 pub use readiness::{Block, Note, Readiness};

@@ -27,6 +27,7 @@ mod binding;
 mod denial;
 mod keeper;
 mod known;
+mod live;
 mod process;
 mod proof;
 mod quota;
@@ -44,6 +45,7 @@ pub use admission::{CallPlace, Caller, WorkloadGate};
 pub use answer::{Asked, Identities};
 pub use binding::Unproven;
 pub use denial::Denial;
+pub use live::{Followed, HeldCredential, Holder, KeyHolders, LiveCount};
 pub use process::{Process, Pulse};
 pub use quota::QuotaLimits;
 pub(crate) use quota::{ConnectionPlace, Quota};
@@ -306,6 +308,13 @@ impl Workloads {
                 .spiffe_id(client.spec().spiffe_id().to_string())
                 .process(audit_process(process))
                 .reason(reason);
+            tracing::info!(
+                pid = process.peer().credentials().pid,
+                client = client.name().as_str(),
+                spiffe_id = %client.spec().spiffe_id(),
+                reason,
+                "withdrawn"
+            );
             self.services
                 .metrics
                 .issuance

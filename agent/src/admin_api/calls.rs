@@ -1,6 +1,6 @@
 //! The calls of the admin service.
 
-use super::{Operator, apply, convert, govern, inspect, lint, roles, status};
+use super::{Operator, apply, convert, govern, inspect, lint, roles, status, views};
 use crate::{
     audit::{Event, Kind, MAX_TAIL_LINES, Trail},
     authority::{AuthorityInfo, TrustBundle},
@@ -520,6 +520,30 @@ impl admin::admin_server::Admin for AdminApi {
         });
         let lines = lines.take_until(until_true(self.services.stopped.clone()));
         Ok(Response::new(Box::pin(lines)))
+    }
+
+    async fn list_owners(
+        &self,
+        request: Request<admin::ListOwnersRequest>,
+    ) -> Result<Response<admin::ListOwnersResponse>, Status> {
+        let owners = views::owners(&self.services, request.into_inner()).await?;
+        Ok(Response::new(owners))
+    }
+
+    async fn list_stale_clients(
+        &self,
+        request: Request<admin::ListStaleClientsRequest>,
+    ) -> Result<Response<admin::ListStaleClientsResponse>, Status> {
+        let clients = views::stale(&self.services, request.into_inner()).await?;
+        Ok(Response::new(clients))
+    }
+
+    async fn list_holders(
+        &self,
+        request: Request<admin::ListHoldersRequest>,
+    ) -> Result<Response<admin::ListHoldersResponse>, Status> {
+        let holders = views::holders(&self.services, &request.into_inner())?;
+        Ok(Response::new(holders))
     }
 }
 

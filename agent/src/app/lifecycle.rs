@@ -221,6 +221,11 @@ async fn close(mut subsystems: Subsystems) {
     }
     subsystems.supervisor.stopping();
     subsystems.trail.close().await;
+    let usage = Arc::clone(&subsystems.usage);
+    let saved = tokio::task::spawn_blocking(move || usage.save()).await;
+    if !matches!(saved, Ok(Ok(()))) {
+        tracing::warn!("when clients were used last could not be written");
+    }
     if let Some(thread) = subsystems.audit_thread.take() {
         let joined = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
         if !joined.unwrap_or(false) {

@@ -1,7 +1,7 @@
 //! One function for each subsystem: from its part of the configuration to the
 //! running thing.
 
-use super::{RunError, deadlines, operators, told};
+use super::{RunError, deadlines, gauges, measured_store::MeasuredStore, operators, told};
 use crate::{
     audit::{
         Authority as AuditedAuthority, CallersLimits, CheckpointConfig, Event, Kind, Limits, Trail,
@@ -21,6 +21,7 @@ use crate::{
         KeySlot, Metrics,
         log::{self, LevelHandle},
     },
+    usage::UsageFile,
     workloads::{HeldRequirement, Requirements, Services, WorkloadSettings, Workloads},
 };
 use std::{io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
@@ -44,6 +45,7 @@ pub(super) struct Subsystems {
     pub(super) linter: Arc<Linter>,
     pub(super) require: Requirements,
     pub(super) workloads: Arc<Workloads>,
+    pub(super) usage: Arc<UsageFile>,
     pub(super) audit_thread: Option<JoinHandle<()>>,
     pub(super) roster: watch::Sender<Arc<Roster>>,
 }
@@ -77,6 +79,8 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         lifetimes(config),
         metrics.issuance.clone(),
     );
+    let usage = usage(config, &clock, &supervisor).await;
+    let issuer = issuer.noting_in(usage.usage().clone());
     let services = Services {
         attestor: Arc::clone(&attestor),
         registry: Arc::clone(&registry),
@@ -98,6 +102,8 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         }
         Err(error) => tracing::info!(%error, "processes are looked at every few seconds"),
     }
+    let watched = Arc::clone(&workloads);
+    supervisor.spawn(gauges::watch(watched, trail.clone(), metrics.clone()));
     supervisor.spawn(publish(
         metrics.clone(),
         Arc::clone(&registry),
@@ -114,9 +120,25 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         attestor,
         require,
         workloads,
+        usage,
         audit_thread: Some(audit_thread),
         roster: watch::Sender::new(Arc::new(roster)),
     })
+}
+
+/// When clients were used last.
+async fn usage(config: &Config, clock: &SharedClock, supervisor: &Supervisor) -> Arc<UsageFile> {
+    let (path, now) = (config.data_dir.join("usage.json"), Arc::clone(clock));
+    let opened = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || UsageFile::open(path, &now)
+    });
+    let file = match opened.await {
+        Ok(file) => Arc::new(file),
+        Err(_panicked) => Arc::new(UsageFile::beginning(path, clock)),
+    };
+    supervisor.spawn(Arc::clone(&file).run());
+    file
 }
 
 fn show_required(require: Requirements, metrics: &Metrics) {
@@ -308,6 +330,7 @@ async fn registry(
     metrics: &Metrics,
 ) -> Result<Arc<Registry>, RunError> {
     let store = open_store(&config.data_dir).await?;
+    let store = Arc::new(MeasuredStore::new(store, metrics.store.clone()));
     let settings = RegistryConfig {
         rules: rules(config),
         max_clients: CLIENTS,

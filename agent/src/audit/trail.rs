@@ -1,7 +1,7 @@
 //! The handle by which everybody else records and reads.
 
 use super::{
-    AuditError, Cause, CheckpointConfig, Event, Reader, TrailWriter, begin,
+    AuditError, Cause, Chain, CheckpointConfig, Event, Reader, TrailWriter, begin,
     ledger::Ledger,
     tail::{self, Source},
     writer::{ChainWriter, Message, Pace, Reply},
@@ -17,7 +17,10 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 /// How many records may wait for the disk; whoever comes later waits to get in.
 /// A tenth of a second's work at 10,000 records/s, and one or two megabytes.
@@ -139,6 +142,7 @@ pub struct Trail {
     callers: mpsc::Sender<Message>,
     ledger: Arc<Ledger>,
     sources: [Source; 2],
+    metrics: AuditMetrics,
 }
 
 impl Trail {
@@ -156,7 +160,8 @@ impl Trail {
     ) -> Result<(Self, TrailWriter), AuditError> {
         let (records, queue) = mpsc::channel(QUEUE);
         let (callers, callers_queue) = mpsc::channel(QUEUE);
-        let counter = config.metrics.summarized.clone();
+        let metrics = config.metrics.clone();
+        let counter = metrics.summarized.clone();
         let ledger = Arc::new(Ledger::new(Arc::clone(&clock), counter));
         let ends = begin::Ends {
             senders: [records.clone(), callers.clone()],
@@ -175,6 +180,7 @@ impl Trail {
             ledger,
             health: writer.health.subscribe(),
             sources: [source(&writer.trail), source(&writer.callers)],
+            metrics,
         };
         Ok((trail, writer))
     }
@@ -220,6 +226,8 @@ impl Trail {
         events: Vec<Event>,
         pace: Pace,
     ) -> Result<impl Future<Output = Result<(), AuditError>> + Send + use<>, AuditError> {
+        let begun = Instant::now();
+        let took = self.metrics.record_duration.clone();
         let (reply, durable) = oneshot::channel::<Reply>();
         self.records
             .send(Message::Record {
@@ -229,7 +237,22 @@ impl Trail {
             })
             .await
             .map_err(|_closed| AuditError::Closed)?;
-        Ok(async { durable.await.unwrap_or(Err(AuditError::Closed)) })
+        Ok(async move {
+            let recorded = durable.await.unwrap_or(Err(AuditError::Closed));
+            if recorded.is_ok() {
+                took.observe(begun.elapsed().as_secs_f64());
+            }
+            recorded
+        })
+    }
+
+    /// How much waits to be written now, of each chain.
+    pub fn waiting(&self) -> impl Iterator<Item = (Chain, usize)> {
+        let queues = [(Chain::Trail, &self.records), (Chain::Callers, &self.callers)];
+        let waiting = |queue: &mpsc::Sender<Message>| queue.max_capacity() - queue.capacity();
+        queues
+            .into_iter()
+            .map(move |(chain, queue)| (chain, waiting(queue)))
     }
 
     /// Hands `event` to the writer without waiting for anything.

@@ -15,8 +15,11 @@ mod export;
 mod govern;
 mod history;
 mod lint;
+mod live;
+mod owners;
 mod register;
 mod spec;
+mod stale;
 mod stop;
 mod update;
 mod view;
@@ -30,8 +33,10 @@ use super::{
     whoami::approvals,
 };
 use clap::{Args, Subcommand};
+use live::LiveView;
 use symbolon_proto::admin::{
     ChangeStateRequest, Client, GetClientRequest, GetInfoRequest, ListClientsRequest,
+    ListHoldersRequest,
     admin_client::AdminClient,
 };
 use tonic::transport::Channel;
@@ -59,6 +64,8 @@ enum ClientCommand {
     Show(ShowArgs),
     List(ListArgs),
     Lint(lint::LintArgs),
+    Owners(owners::OwnersArgs),
+    Stale(stale::StaleArgs),
     Update(update::UpdateArgs),
     Pending(govern::PendingArgs),
     Diff(history::DiffArgs),
@@ -77,6 +84,9 @@ enum ClientCommand {
 struct ShowArgs {
     /// The client's name
     name: String,
+    /// Also the processes that hold its identity now
+    #[arg(long)]
+    live: bool,
 }
 
 /// List clients
@@ -121,6 +131,8 @@ impl ClientArgs {
             ClientCommand::Show(args) => args.run(&mut admin, console).await,
             ClientCommand::List(args) => args.run(&mut admin, console).await,
             ClientCommand::Lint(args) => args.run(&mut admin, console).await,
+            ClientCommand::Owners(args) => args.run(&mut admin, console).await,
+            ClientCommand::Stale(args) => args.run(&mut admin, console).await,
             ClientCommand::Pending(args) => args.run(&mut admin, console).await,
             ClientCommand::Diff(args) => args.run(&mut admin, console).await,
             ClientCommand::Approve(args) => args.run(&mut admin, console).await,
@@ -139,7 +151,16 @@ impl ClientArgs {
 impl ShowArgs {
     async fn run(self, admin: &mut Admin, console: &mut Console) -> Result<(), Failure> {
         let client = admin.show(&self.name).await?;
-        console.show(&ClientView::from(client))
+        let mut view = ClientView::from(client);
+        if self.live {
+            let request = ListHoldersRequest {
+                name: self.name,
+                limit: PAGE,
+            };
+            let call = admin.client.list_holders(request);
+            view.live = Some(LiveView::from(admin.link.ask(call).await?));
+        }
+        console.show(&view)
     }
 }
 

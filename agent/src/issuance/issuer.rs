@@ -10,6 +10,7 @@ use crate::{
     registry::ClientSpec,
     svid::{KeyError, PrivateKey, SecretText},
     telemetry::IssuanceMetrics,
+    usage::Usage,
 };
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
@@ -105,6 +106,12 @@ pub struct JwtSvid {
     pub spiffe_id: SpiffeId,
     /// JWS compact serialization.
     pub token: SecretText,
+    /// The token's identifier.
+    pub jti: String,
+    /// When it was issued.
+    pub issued_at: SystemTime,
+    /// When it ends.
+    pub expires_at: SystemTime,
     /// What to call it.
     pub hint: String,
 }
@@ -117,6 +124,7 @@ pub struct Issuer {
     clock: SharedClock,
     lifetimes: Arc<ArcSwap<Lifetimes>>,
     metrics: IssuanceMetrics,
+    usage: Usage,
 }
 
 impl Issuer {
@@ -130,12 +138,25 @@ impl Issuer {
         metrics: IssuanceMetrics,
     ) -> Self {
         Self {
+            usage: Usage::new(clock.now()),
             authority,
             trail,
             clock,
             lifetimes: Arc::new(ArcSwap::from_pointee(lifetimes)),
             metrics,
         }
+    }
+
+    /// The same, which notes uses in `usage`.
+    #[must_use]
+    pub fn noting_in(self, usage: Usage) -> Self {
+        Self { usage, ..self }
+    }
+
+    /// When each client was used last.
+    #[must_use]
+    pub const fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// Takes new default lifetimes for what is issued from now on.
@@ -171,7 +192,9 @@ impl Issuer {
             signed.not_after,
         )
         .signed_by(&*signed.key_id);
-        self.record(entitlement, kind, credential).await?;
+        let id = &*signed.serial_hex;
+        self.record(entitlement, (kind, "x509-svid", id), credential)
+            .await?;
         self.count("x509-svid", kind, begun);
         Ok(X509Svid {
             spiffe_id: spec.spiffe_id().clone(),
@@ -206,7 +229,8 @@ impl Issuer {
             signed.not_after,
         )
         .signed_by(&*signed.key_id);
-        self.record(entitlement, kind, credential).await?;
+        self.record(entitlement, (kind, "wit-svid", &signed.jti), credential)
+            .await?;
         self.count("wit-svid", kind, begun);
         Ok(WitSvid {
             spiffe_id: spec.spiffe_id().clone(),
@@ -244,12 +268,16 @@ impl Issuer {
             })
             .await?;
         let credential =
-            Credential::jwt_svid(jti, audiences.to_vec(), not_after).signed_by(&*key_id);
-        self.record(entitlement, Kind::Issued, credential).await?;
+            Credential::jwt_svid(&*jti, audiences.to_vec(), not_after).signed_by(&*key_id);
+        self.record(entitlement, (Kind::Issued, "jwt-svid", &jti), credential)
+            .await?;
         self.count("jwt-svid", Kind::Issued, begun);
         Ok(JwtSvid {
             spiffe_id: spec.spiffe_id().clone(),
             token,
+            jti,
+            issued_at: self.clock.now(),
+            expires_at: not_after,
             hint: hint(spec),
         })
     }
@@ -270,11 +298,25 @@ impl Issuer {
     async fn record(
         &self,
         entitlement: &Entitlement,
-        kind: Kind,
+        (kind, svid, id): (Kind, &'static str, &str),
         credential: Credential,
     ) -> Result<(), IssueError> {
         let event = describe(Event::new(kind), entitlement).credential(credential);
-        Ok(self.trail.record(event).await?)
+        self.trail.record(event).await?;
+        let (client, presence) = (entitlement.client(), entitlement.presence());
+        self.usage.note(client.name(), self.clock.now());
+        tracing::debug!(
+            pid = presence.pid,
+            uid = presence.uid,
+            client = client.name().as_str(),
+            spiffe_id = %client.spec().spiffe_id(),
+            attestation_id = presence.attestation.id(),
+            kind = svid,
+            id,
+            event = kind.as_str(),
+            "recorded"
+        );
+        Ok(())
     }
 
     /// The default, or the client's cap where that is shorter, and never beyond

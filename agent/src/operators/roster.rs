@@ -133,6 +133,25 @@ impl Roster {
         })
     }
 
+    /// Whether whoever the trail calls `name`, a process of the user `uid` where that is known, has
+    /// a role now. Of a group's member it is enough that the group is named: who its members are
+    /// is known only of those who connect. Files are the agent's own to read.
+    #[must_use]
+    pub fn knows(&self, name: &str, uid: Option<u32>) -> bool {
+        if name.starts_with("file:") {
+            return true;
+        }
+        if !self.names_somebody() {
+            return uid.is_some_and(|uid| self.is_own(uid) || self.is_open);
+        }
+        let group = name.split_once('/').map(|(group, _)| group);
+        self.entries.iter().any(|entry| match entry.whose {
+            Whose::User(user) => *entry.name == *name || Some(user) == uid,
+            Whose::Group(_) => Some(&*entry.name) == group,
+            Whose::Program(_) => *entry.name == *name,
+        })
+    }
+
     fn is_own(&self, uid: u32) -> bool {
         uid == 0 || uid == self.own_uid
     }

@@ -75,7 +75,9 @@ impl Actor {
         self.name == other.name || same(self.user(), other.user()) || same(self.login, other.login)
     }
 
-    fn user(&self) -> Option<u32> {
+    /// The user, whether the name says it or not; none of a file and of a name alone.
+    #[must_use]
+    pub fn user(&self) -> Option<u32> {
         self.uid.or_else(|| named_user(self.as_str()))
     }
 }

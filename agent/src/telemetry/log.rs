@@ -1,8 +1,9 @@
 //! The log: text for people, JSON for machines, on standard error.
 //!
 //! One line for each event, with these fields where they apply: `pid`, `uid`,
-//! `client`, `spiffe_id`, `attestation_id`, `method`, `path` and `error`. The
-//! level holds for Symbolon's own code; libraries log warnings only, since below
+//! `client`, `spiffe_id`, `attestation_id`, `kind` and `id` of a credential (its serial
+//! number or `jti`), `operator`, `method`, `path` and `error`: the words of the audit
+//! trail, so that one finds the other. The level holds for Symbolon's own code; libraries log warnings only, since below
 //! that some of them write what workloads send.
 
 use std::io::{self, IsTerminal as _};

@@ -6,8 +6,12 @@
 //! not published, for tests and for commands other than the daemon.
 
 mod apply;
+mod live;
+mod store;
 
 pub use apply::ApplyMetrics;
+pub use live::LiveMetrics;
+pub use store::StoreMetrics;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -42,6 +46,10 @@ pub struct Metrics {
     pub admin: AdminMetrics,
     /// The folder of registrations.
     pub apply: ApplyMetrics,
+    /// What processes hold.
+    pub live: LiveMetrics,
+    /// The registry's store.
+    pub store: StoreMetrics,
     ready: Gauge,
     published: Arc<Registry>,
 }
@@ -121,6 +129,10 @@ pub struct AuditMetrics {
     pub refusing: Gauge,
     /// Time to make one batch durable.
     pub commit_duration: Histogram,
+    /// Time from handing an event over until it is durable.
+    pub record_duration: Histogram,
+    /// Messages that wait to be written, by chain.
+    pub waiting: Family<ChainLabel, Gauge>,
     /// Records made durable together.
     pub batch: Histogram,
     /// Events of callers that were counted and not recorded one by one.
@@ -203,6 +215,10 @@ labels! {
     ChangeLabel: change;
     /// An audit event's name.
     EventLabel: event;
+    /// A chain of the audit trail: `trail` or `callers`.
+    ChainLabel: chain;
+    /// What is asked of the registry's store: `append`, `get` or `read`.
+    OperationLabel: operation;
 }
 
 impl Default for WorkloadMetrics {
@@ -241,6 +257,8 @@ impl Default for AuditMetrics {
             refused: Counter::default(),
             refusing: Gauge::default(),
             commit_duration: durations(),
+            record_duration: durations(),
+            waiting: Family::default(),
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             summarized: Counter::default(),
             free_bytes: Gauge::default(),
@@ -292,6 +310,9 @@ impl Metrics {
         admin.publish(&mut to);
         let apply = ApplyMetrics::default();
         apply.publish(&mut to);
+        let (live, store) = (LiveMetrics::default(), StoreMetrics::default());
+        live.publish(&mut to);
+        store.publish(&mut to);
         Self {
             workload,
             issuance,
@@ -300,6 +321,8 @@ impl Metrics {
             audit,
             admin,
             apply,
+            live,
+            store,
             ready,
             published: Arc::new(to),
         }
@@ -474,6 +497,17 @@ impl AuditMetrics {
             "Time to make one batch of audit records durable",
             Unit::Seconds,
             self.commit_duration.clone(),
+        );
+        to.register_with_unit(
+            "audit_record_duration",
+            "Time from handing events over to the audit trail until they are durable",
+            Unit::Seconds,
+            self.record_duration.clone(),
+        );
+        to.register(
+            "audit_waiting",
+            "What waits to be written to the audit trail",
+            self.waiting.clone(),
         );
         to.register(
             "audit_batch_records",

@@ -8,7 +8,7 @@ use crate::{
     authority::TrustBundle,
     issuance::{WitSvid, X509Svid},
     registry::{Audience, limits::AUDIENCE_BYTES},
-    workloads::{Asked, Caller, Denial, Workloads},
+    workloads::{Asked, Caller, Denial, Followed, Workloads},
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -66,6 +66,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
         let caller = caller(&request)?;
         let answer = X509Answer {
+            _followed: caller.process().follow_x509(),
             workloads: Arc::clone(&self.workloads),
             caller: caller.clone(),
         };
@@ -132,6 +133,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
     ) -> Result<Response<Self::FetchWITSVIDStream>, Status> {
         let caller = caller(&request)?;
         let answer = WitAnswer {
+            _followed: caller.process().follow_wit(),
             workloads: Arc::clone(&self.workloads),
             caller: caller.clone(),
             only: requested_id(&request.into_inner().spiffe_id)?,
@@ -188,6 +190,7 @@ const fn asked(first: bool) -> Asked {
 struct X509Answer {
     workloads: Arc<Workloads>,
     caller: Caller,
+    _followed: Followed,
 }
 
 impl Answer for X509Answer {
@@ -210,6 +213,7 @@ struct WitAnswer {
     workloads: Arc<Workloads>,
     caller: Caller,
     only: Option<SpiffeId>,
+    _followed: Followed,
 }
 
 impl Answer for WitAnswer {

@@ -97,7 +97,11 @@ impl Workloads {
                 }
                 let issuer = &self.services.issuer;
                 let svids = decision.granted.iter().map(|e| issuer.jwt(e, audiences));
-                Ok((try_join_all(svids).await?, decision))
+                let svids = try_join_all(svids).await?;
+                for (entitlement, svid) in std::iter::zip(&decision.granted, &svids) {
+                    caller.process().note_token(entitlement, svid);
+                }
+                Ok((svids, decision))
             };
             match self.conclude(caller, recorded, answer).await {
                 Err(Denial::Changing) => {}
@@ -318,7 +322,7 @@ impl Workloads {
                 Ok(svid)
             }
             (Err(error), Some(old)) => {
-                tracing::warn!(client = client.name().as_str(), %error, "renewal failed; the SVID stays");
+                self.note_failed_renewal::<T>(process, entitlement, &error);
                 let now = self.services.clock.now();
                 T::shelf(process, |shelf| shelf.postpone(client, now));
                 process.rescheduled.notify_one();
@@ -326,6 +330,26 @@ impl Workloads {
             }
             (Err(error), None) => Err(error.into()),
         }
+    }
+
+    fn note_failed_renewal<T: Shelved>(
+        &self,
+        process: &Process,
+        entitlement: &Entitlement,
+        error: &IssueError,
+    ) {
+        let failed = &self.services.metrics.live.failed;
+        failed.get_or_create(&T::KIND.into()).inc();
+        let client = entitlement.client();
+        tracing::warn!(
+            pid = process.peer().credentials().pid,
+            client = client.name().as_str(),
+            spiffe_id = %client.spec().spiffe_id(),
+            attestation_id = entitlement.presence().attestation.id(),
+            kind = T::KIND,
+            %error,
+            "renewal failed; the SVID stays"
+        );
     }
 
     /// The kept SVID, once the trail has that it is given on this attestation: it may
@@ -439,6 +463,7 @@ impl Workloads {
         tracing::info!(
             pid = credentials.pid,
             uid = credentials.uid,
+            attestation_id = presence.map(|presence| presence.attestation.id()),
             why,
             reason,
             "denied"

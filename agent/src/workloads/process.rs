@@ -7,6 +7,7 @@
 
 use super::{
     binding::Binding,
+    live::{Followers, GivenTokens},
     quota::ProcessPlace,
     shelf::{Kept, Shelf},
 };
@@ -118,7 +119,9 @@ pub struct Process {
     image: Image,
     place: ProcessPlace,
     attested: ArcSwapOption<Attested>,
-    holding: Mutex<Holding>,
+    pub(super) holding: Mutex<Holding>,
+    /// The streams that wait for SVIDs.
+    pub(super) followers: Arc<Followers>,
     pulse: watch::Sender<Pulse>,
     /// Of its connections, those looked at last behind the others.
     open: Mutex<Vec<Weak<Binding>>>,
@@ -129,9 +132,11 @@ pub struct Process {
 }
 
 #[derive(Debug)]
-struct Holding {
-    x509: Shelf<X509Svid>,
-    wit: Shelf<WitSvid>,
+pub(super) struct Holding {
+    pub(super) x509: Shelf<X509Svid>,
+    pub(super) wit: Shelf<WitSvid>,
+    /// JWT-SVIDs are not kept; this tells of them.
+    pub(super) jwt: GivenTokens,
     /// Who the streams were told that the process is.
     entitled: Option<Vec<Arc<Client>>>,
     kept: bool,
@@ -144,6 +149,7 @@ impl Default for Holding {
         Self {
             x509: Shelf::default(),
             wit: Shelf::default(),
+            jwt: GivenTokens::default(),
             entitled: None,
             kept: false,
             announced: UNIX_EPOCH,
@@ -191,6 +197,7 @@ impl Process {
             place,
             attested: ArcSwapOption::empty(),
             holding: Mutex::default(),
+            followers: Arc::default(),
             pulse: watch::Sender::new(Pulse::default()),
             open: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
@@ -332,6 +339,7 @@ impl Process {
     /// the next call.
     pub(super) fn note_time(&self, now: SystemTime) -> bool {
         let mut holding = self.holding.lock();
+        holding.jwt.forget_expired(now);
         let dropped = holding.x509.drop_invalid(now) | holding.wit.drop_invalid(now);
         let due = holding.next_due().is_some_and(|due| due <= now);
         // Also where the clock was set back.

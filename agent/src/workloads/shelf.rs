@@ -3,6 +3,7 @@
 //! Each remembers the attestations on which it was given, the one on which it was
 //! issued and others, so that the trail has each of them once.
 
+use super::live::{HeldCredential, Kept as KeptNow};
 use crate::{
     audit::{Credential, Kind},
     issuance::{Entitlement, IssueError, Issuer, Terms, WitSvid, X509Svid},
@@ -27,6 +28,9 @@ const MAX_GIVEN: usize = 16;
 
 /// An SVID that is kept on a shelf: X.509-SVID or WIT-SVID.
 pub(crate) trait Kept: Send + Sync + Sized + 'static {
+    /// What kind it is.
+    const KIND: &'static str;
+
     /// Issues a fresh one.
     fn issue(
         issuer: &Issuer,
@@ -39,9 +43,14 @@ pub(crate) trait Kept: Send + Sync + Sized + 'static {
 
     /// By what the trail finds it.
     fn credential(&self) -> Credential;
+
+    /// Its serial number or `jti`.
+    fn id(&self) -> &str;
 }
 
 impl Kept for X509Svid {
+    const KIND: &'static str = "x509-svid";
+
     async fn issue(
         issuer: &Issuer,
         entitlement: &Entitlement,
@@ -57,9 +66,15 @@ impl Kept for X509Svid {
     fn credential(&self) -> Credential {
         Credential::known_x509_svid(&*self.serial, self.terms.expires_at)
     }
+
+    fn id(&self) -> &str {
+        &self.serial
+    }
 }
 
 impl Kept for WitSvid {
+    const KIND: &'static str = "wit-svid";
+
     async fn issue(
         issuer: &Issuer,
         entitlement: &Entitlement,
@@ -75,6 +90,10 @@ impl Kept for WitSvid {
     fn credential(&self) -> Credential {
         Credential::known_wit_svid(&*self.jti, self.terms.expires_at)
     }
+
+    fn id(&self) -> &str {
+        &self.jti
+    }
 }
 
 /// The SVIDs of one kind, by client name.
@@ -87,6 +106,8 @@ pub(crate) struct Shelf<T> {
 struct Slot<T> {
     client: Arc<Client>,
     svid: Arc<T>,
+    /// Since when there is one for this client.
+    since: SystemTime,
     retry_at: Option<SystemTime>,
     /// The identifiers of the attestations on which it was given, the latest last.
     given: Vec<Box<str>>,
@@ -103,6 +124,14 @@ impl<T: Kept> Slot<T> {
     /// When it should be renewed, or a failed renewal be tried again.
     fn due(&self) -> SystemTime {
         self.retry_at.unwrap_or_else(|| self.svid.terms().renew_at)
+    }
+
+    /// Whether it should have been renewed a tenth of its life ago.
+    fn is_late(&self, now: SystemTime) -> bool {
+        let terms = self.svid.terms();
+        let life = terms.expires_at.duration_since(terms.issued_at);
+        let patience = life.unwrap_or_default() / 10;
+        now > terms.renew_at + patience && self.is_valid(now)
     }
 }
 
@@ -142,9 +171,12 @@ impl<T: Kept> Shelf<T> {
 
     /// Puts a fresh SVID, which was issued on this attestation, in the client's place.
     pub(crate) fn put(&mut self, client: &Arc<Client>, svid: Arc<T>, attestation: &str) {
+        let before = self.slots.get(client.name().as_str());
+        let since = before.map_or_else(|| svid.terms().issued_at, |slot| slot.since);
         let slot = Slot {
             client: Arc::clone(client),
             svid,
+            since,
             retry_at: None,
             given: vec![attestation.into()],
         };
@@ -201,6 +233,34 @@ impl<T: Kept> Shelf<T> {
     /// Whether there is one for this client.
     pub(crate) fn holds(&self, client: &str) -> bool {
         self.slots.contains_key(client)
+    }
+
+    /// What there is for this client and may be handed out.
+    pub(super) fn held(&self, client: &str, now: SystemTime) -> Option<KeptNow> {
+        let slot = self.slots.get(client).filter(|slot| slot.is_valid(now))?;
+        let terms = slot.svid.terms();
+        Some(KeptNow {
+            since: slot.since,
+            attestation: slot.given.last().cloned().unwrap_or_default(),
+            credential: HeldCredential {
+                kind: T::KIND,
+                id: slot.svid.id().to_owned(),
+                issued_at: terms.issued_at,
+                expires_at: terms.expires_at,
+            },
+        })
+    }
+
+    /// The clients for which there is one that may be handed out.
+    pub(super) fn clients(&self, now: SystemTime) -> impl Iterator<Item = &str> {
+        let valid = self.slots.iter().filter(move |(_, slot)| slot.is_valid(now));
+        valid.map(|(client, _)| client.as_str())
+    }
+
+    /// How many may be handed out, and how many of them should have been renewed long ago.
+    pub(super) fn counts(&self, now: SystemTime) -> (usize, usize) {
+        let valid = || self.slots.values().filter(|slot| slot.is_valid(now));
+        (valid().count(), valid().filter(|slot| slot.is_late(now)).count())
     }
 
     /// Whether there is none at all.

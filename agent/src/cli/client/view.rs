@@ -1,6 +1,9 @@
 //! A client as the command line shows it.
 
-use super::govern::{ApprovalView, DeclinedView, Proposal, names};
+use super::{
+    govern::{ApprovalView, DeclinedView, Proposal, names},
+    live::LiveView,
+};
 use crate::cli::{
     finding::{AcceptedView, FindingView},
     moment::{duration, exact, relative},
@@ -52,6 +55,9 @@ pub(super) struct ClientView {
     pending_resumption: Option<Proposal>,
     declined: Option<DeclinedView>,
     declined_resumption: Option<DeclinedView>,
+    /// Only where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) live: Option<LiveView>,
     #[serde(skip)]
     times: Times,
 }
@@ -133,6 +139,7 @@ impl From<Client> for ClientView {
             pending_resumption: client.pending_resumption.map(Proposal::from),
             declined: client.declined.map(DeclinedView::from),
             declined_resumption: client.declined_resumption.map(DeclinedView::from),
+            live: None,
             times: Times {
                 state_changed: client.state_changed_at,
                 updated: client.updated_at,
@@ -204,7 +211,8 @@ impl View for ClientView {
         if let Some(accepted) = &self.accepted_weaknesses {
             fields.add("Accepted", accepted.line());
         }
-        fields.render()
+        let live = self.live.as_ref().map(|live| live.table(look));
+        fields.render() + &live.unwrap_or_default()
     }
 }
 
