@@ -23,6 +23,7 @@ use tonic::{Code, Request};
 
 mod apply;
 mod govern;
+mod views;
 
 /// The admin API of a scene.
 fn api(scene: &Scene) -> AdminApi {

@@ -48,6 +48,8 @@ mod tests {
     #[tokio::test]
     async fn what_processes_hold_is_counted_by_kind() {
         let scene = Scene::new().await;
+        // What comes later wakes it.
+        scene.run();
         scene.register("a").await;
         scene.register("b").await;
         let caller = scene.own();
@@ -62,7 +64,6 @@ mod tests {
         assert_eq!(served.unwrap().len(), 2);
         assert_eq!(counts().await, [2, 0, 0]);
         scene.suspend("a").await;
-        scene.run();
         crate::workloads::testing::until(|| {
             let snapshot = scene.registry.snapshot();
             let client = snapshot.client(&"a".parse().unwrap()).unwrap();

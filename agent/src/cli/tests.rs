@@ -9,6 +9,7 @@ mod failures;
 mod govern;
 mod operator;
 mod svid;
+mod views;
 mod watch;
 
 use super::{Console, Daemons, run};

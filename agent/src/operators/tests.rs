@@ -125,3 +125,30 @@ fn every_role_has_a_word() {
     assert_eq!(Roles::ALL.iter().count(), Role::ALL.len());
     assert!("Reader".parse::<Role>().is_err() && "root".parse::<Role>().is_err());
 }
+
+#[test]
+fn who_wrote_something_is_known_while_the_configuration_names_him() {
+    let roster = roster();
+    for (name, uid, is_known) in [
+        ("alice", None, true),
+        ("alice", Some(7), true),
+        // Another name of the same user.
+        ("amy", Some(1001), true),
+        ("uid:1001", Some(1001), true),
+        ("sec/uid:1003", Some(1003), true),
+        ("gone/uid:1003", Some(1003), false),
+        ("sec", None, false),
+        ("deploy", None, true),
+        ("bob", Some(1002), false),
+        // Root has no role where others are named.
+        ("uid:0", Some(0), false),
+        ("file:web.yaml", None, true),
+        ("payments-team", None, false),
+    ] {
+        assert_eq!(roster.knows(name, uid), is_known, "{name}");
+    }
+    let nobody = Roster::nobody(OWN, false);
+    assert!(nobody.knows("uid:0", Some(0)) && nobody.knows("uid:990", Some(OWN)));
+    assert!(!nobody.knows("uid:7", Some(7)) && !nobody.knows("alice", None));
+    assert!(Roster::nobody(OWN, true).knows("uid:7", Some(7)));
+}

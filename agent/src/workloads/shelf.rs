@@ -171,8 +171,10 @@ impl<T: Kept> Shelf<T> {
 
     /// Puts a fresh SVID, which was issued on this attestation, in the client's place.
     pub(crate) fn put(&mut self, client: &Arc<Client>, svid: Arc<T>, attestation: &str) {
+        let issued_at = svid.terms().issued_at;
         let before = self.slots.get(client.name().as_str());
-        let since = before.map_or_else(|| svid.terms().issued_at, |slot| slot.since);
+        let before = before.filter(|slot| slot.is_valid(issued_at));
+        let since = before.map_or(issued_at, |slot| slot.since);
         let slot = Slot {
             client: Arc::clone(client),
             svid,

@@ -3,6 +3,7 @@
 mod admin;
 mod apply;
 mod govern;
+mod views;
 mod workload;
 
 use super::{Outcome, symbolon, symbolon_on};

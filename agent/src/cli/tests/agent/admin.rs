@@ -1,9 +1,9 @@
-use super::{State, apply, govern};
+use super::{State, apply, govern, views};
 use crate::cli::tests::NOW;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use symbolon_proto::admin::{
-    AcceptedWeaknesses, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest,
+    self, AcceptedWeaknesses, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest,
     AttestProcessResponse, AuthorityInfo, ChangeManyStatesRequest, ChangeManyStatesResponse,
     ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec, Connection, DecisionRequest,
     Finding, GetBundleRequest, GetBundleResponse, GetClientHistoryRequest, GetClientRequest,
@@ -304,6 +304,28 @@ impl Admin for FakeAdmin {
         Ok(Response::new(GetBundleResponse {
             document: document.into_bytes().into(),
         }))
+    }
+
+    async fn list_owners(
+        &self,
+        request: Request<admin::ListOwnersRequest>,
+    ) -> Answer<admin::ListOwnersResponse> {
+        Ok(Response::new(views::owners(&self.hear(request)?)))
+    }
+
+    async fn list_stale_clients(
+        &self,
+        request: Request<admin::ListStaleClientsRequest>,
+    ) -> Answer<admin::ListStaleClientsResponse> {
+        Ok(Response::new(views::stale(&self.hear(request)?)))
+    }
+
+    async fn list_holders(
+        &self,
+        request: Request<admin::ListHoldersRequest>,
+    ) -> Answer<admin::ListHoldersResponse> {
+        self.hear(request)?;
+        Ok(Response::new(views::holders()))
     }
 
     type TailAuditStream = Iter<std::vec::IntoIter<Result<TailAuditResponse, Status>>>;
