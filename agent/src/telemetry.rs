@@ -20,8 +20,8 @@ mod readiness;
 
 pub use metrics::{
     AdminMetrics, ApplyMetrics, AuditMetrics, AuthorityMetrics, Call, CallMetrics, ChainLabel,
-    ChangeLabel, EventLabel, IssuanceMetrics, KeySlot, KindLabel, LiveMetrics, MethodLabel, Metrics,
-    OperationLabel, OutcomeLabel, ProofLabel, ReasonLabel, RegistryMetrics, StateLabel,
+    ChangeLabel, EventLabel, IssuanceMetrics, KeySlot, KindLabel, LiveMetrics, MethodLabel,
+    Metrics, OperationLabel, OutcomeLabel, ProofLabel, ReasonLabel, RegistryMetrics, StateLabel,
     StoreMetrics, WorkloadMetrics,
 };
 pub use notify::Notifier;

@@ -248,7 +248,10 @@ impl Trail {
 
     /// How much waits to be written now, of each chain.
     pub fn waiting(&self) -> impl Iterator<Item = (Chain, usize)> {
-        let queues = [(Chain::Trail, &self.records), (Chain::Callers, &self.callers)];
+        let queues = [
+            (Chain::Trail, &self.records),
+            (Chain::Callers, &self.callers),
+        ];
         let waiting = |queue: &mpsc::Sender<Message>| queue.max_capacity() - queue.capacity();
         queues
             .into_iter()

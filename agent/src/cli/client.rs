@@ -36,8 +36,7 @@ use clap::{Args, Subcommand};
 use live::LiveView;
 use symbolon_proto::admin::{
     ChangeStateRequest, Client, GetClientRequest, GetInfoRequest, ListClientsRequest,
-    ListHoldersRequest,
-    admin_client::AdminClient,
+    ListHoldersRequest, admin_client::AdminClient,
 };
 use tonic::transport::Channel;
 use view::{ClientList, ClientView};

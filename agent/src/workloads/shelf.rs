@@ -255,14 +255,20 @@ impl<T: Kept> Shelf<T> {
 
     /// The clients for which there is one that may be handed out.
     pub(super) fn clients(&self, now: SystemTime) -> impl Iterator<Item = &str> {
-        let valid = self.slots.iter().filter(move |(_, slot)| slot.is_valid(now));
+        let valid = self
+            .slots
+            .iter()
+            .filter(move |(_, slot)| slot.is_valid(now));
         valid.map(|(client, _)| client.as_str())
     }
 
     /// How many may be handed out, and how many of them should have been renewed long ago.
     pub(super) fn counts(&self, now: SystemTime) -> (usize, usize) {
         let valid = || self.slots.values().filter(|slot| slot.is_valid(now));
-        (valid().count(), valid().filter(|slot| slot.is_late(now)).count())
+        (
+            valid().count(),
+            valid().filter(|slot| slot.is_late(now)).count(),
+        )
     }
 
     /// Whether there is none at all.

@@ -35,4 +35,5 @@ mod roles;
 mod start;
 mod tls;
 mod unit;
+mod views;
 mod weak;

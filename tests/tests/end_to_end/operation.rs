@@ -91,7 +91,7 @@ async fn a_stop_is_announced_before_it_happens() {
 }
 
 /// The address that the agent says it bound.
-fn telemetry_address(agent: &Agent) -> String {
+pub(crate) fn telemetry_address(agent: &Agent) -> String {
     let log = std::fs::read_to_string(agent.setup().log_file()).unwrap();
     let lines = log
         .lines()
@@ -101,7 +101,7 @@ fn telemetry_address(agent: &Agent) -> String {
     line["address"].as_str().expect("an address").to_owned()
 }
 
-async fn get(address: &str, path: &str) -> String {
+pub(crate) async fn get(address: &str, path: &str) -> String {
     let mut socket = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();

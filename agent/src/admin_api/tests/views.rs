@@ -174,7 +174,10 @@ async fn clients_are_stale_for_each_reason() {
     served.unwrap();
     assert!(reasons(&scene, &api).await.is_empty());
     scene.clock.set(now + DAY);
-    let expected = ["ending never-used,expiring", "review never-used,review-overdue"];
+    let expected = [
+        "ending never-used,expiring",
+        "review never-used,review-overdue",
+    ];
     assert_eq!(reasons(&scene, &api).await, expected);
     scene.clock.set(now + 90 * DAY);
     let expected = [

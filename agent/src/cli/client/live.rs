@@ -101,7 +101,10 @@ impl LiveView {
         let shown = u64::try_from(self.holders.len()).unwrap_or(u64::MAX);
         let more = match self.total.saturating_sub(shown) {
             0 => String::new(),
-            more => format!("{} not shown.\n", count(more, "process is", "processes are")),
+            more => format!(
+                "{} not shown.\n",
+                count(more, "process is", "processes are")
+            ),
         };
         format!("\n{}{more}", table.render(look.width))
     }

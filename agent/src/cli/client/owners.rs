@@ -33,7 +33,10 @@ impl OwnersArgs {
         loop {
             let call = admin.client.list_owners(request.clone());
             let page = admin.link.ask(call).await?;
-            let last = page.owners.last().map(|last| (last.owner.clone(), last.orphans > 0));
+            let last = page
+                .owners
+                .last()
+                .map(|last| (last.owner.clone(), last.orphans > 0));
             owners.extend(page.owners.into_iter().map(OwnerView::from));
             match last {
                 Some(last) if page.more => (request.after, request.after_orphaned) = last,

@@ -28,7 +28,10 @@ fn owners_are_listed_orphans_first() {
 #[test]
 fn stale_clients_are_listed_with_their_reasons() {
     let agent = agent();
-    golden("client-stale.txt", &agent.admin(&["client", "stale"]).done());
+    golden(
+        "client-stale.txt",
+        &agent.admin(&["client", "stale"]).done(),
+    );
     let json = agent.admin(&["client", "stale", "-o", "json"]).done();
     golden("client-stale.json", &json);
     assert!(requests(&agent).contains("unused_for: 7776000, ends_within: 2592000"));

@@ -26,7 +26,10 @@ impl Default for LiveMetrics {
     fn default() -> Self {
         let (late, failed) = (Family::default(), Family::default());
         for kind in RENEWED {
-            drop(Family::<KindLabel, Gauge>::get_or_create(&late, &kind.into()));
+            drop(Family::<KindLabel, Gauge>::get_or_create(
+                &late,
+                &kind.into(),
+            ));
             drop(Family::<KindLabel, Counter>::get_or_create(
                 &failed,
                 &kind.into(),

@@ -42,7 +42,11 @@ async fn a_holder_is_told_with_its_credentials_and_the_attestation_behind_them()
     assert!(scene.workloads.holders_of(&name("a")).is_empty());
     let svid = x509(&scene, &caller).await;
     let audiences = ["aud".to_owned()];
-    let tokens = scene.workloads.jwt(&caller, &audiences, None).await.unwrap();
+    let tokens = scene
+        .workloads
+        .jwt(&caller, &audiences, None)
+        .await
+        .unwrap();
     let holder = holder(&scene);
     assert_eq!(kinds(&holder), ["x509-svid", "jwt-svid"]);
     assert_eq!(holder.credentials[0].id, svid.serial);
@@ -54,7 +58,10 @@ async fn a_holder_is_told_with_its_credentials_and_the_attestation_behind_them()
     let path = std::env::current_exe().unwrap();
     assert_eq!(holder.executable.as_deref(), path.to_str());
     let issued = scene.lines();
-    let issued = issued.iter().find(|line| line["event"] == "issued").unwrap();
+    let issued = issued
+        .iter()
+        .find(|line| line["event"] == "issued")
+        .unwrap();
     assert_eq!(issued["attestation_id"], *holder.attestation_id);
     assert_eq!(scene.workloads.holders_of(&name("b")).len(), 0);
 }
@@ -87,7 +94,11 @@ async fn a_token_is_told_until_it_ends_also_after_a_withdrawal() {
     let caller = scene.own();
     x509(&scene, &caller).await;
     let audiences = ["aud".to_owned()];
-    let token = scene.workloads.jwt(&caller, &audiences, None).await.unwrap();
+    let token = scene
+        .workloads
+        .jwt(&caller, &audiences, None)
+        .await
+        .unwrap();
     scene.suspend("a").await;
     scene.workloads.reconcile().await;
     assert_eq!(kinds(&holder(&scene)), ["jwt-svid"]);
