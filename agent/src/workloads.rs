@@ -308,7 +308,8 @@ impl Workloads {
                 .spiffe_id(client.spec().spiffe_id().to_string())
                 .process(audit_process(process))
                 .reason(reason);
-            tracing::info!(
+            // A suspension may have to end thousands of streams at once.
+            tracing::debug!(
                 pid = process.peer().credentials().pid,
                 client = client.name().as_str(),
                 spiffe_id = %client.spec().spiffe_id(),

@@ -72,15 +72,15 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     supervisor.spawn(kept.keep(Arc::clone(&registry), trail.clone()));
     let attestor = Arc::new(Attestor::new(attestor_config(&config.attestation))?);
     let signing: Arc<dyn Authority> = Arc::<EmbeddedCa>::clone(&authority);
+    let usage = usage(config, &clock, &supervisor).await;
     let issuer = Issuer::new(
         Arc::clone(&signing),
         trail.clone(),
         Arc::clone(&clock),
         lifetimes(config),
         metrics.issuance.clone(),
-    );
-    let usage = usage(config, &clock, &supervisor).await;
-    let issuer = issuer.noting_in(usage.usage().clone());
+    )
+    .noting_in(usage.usage().clone());
     let services = Services {
         attestor: Arc::clone(&attestor),
         registry: Arc::clone(&registry),
@@ -96,12 +96,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     let settings = workload_settings(config, require);
     let workloads = Arc::new(Workloads::new(services, settings));
     supervisor.critical("workloads", Arc::clone(&workloads).run());
-    match attestor.events() {
-        Ok(events) => {
-            supervisor.spawn(Arc::clone(&workloads).watch(events));
-        }
-        Err(error) => tracing::info!(%error, "processes are looked at every few seconds"),
-    }
+    watch_processes(&workloads, &attestor, &supervisor);
     let watched = Arc::clone(&workloads);
     supervisor.spawn(gauges::watch(watched, trail.clone(), metrics.clone()));
     supervisor.spawn(publish(
@@ -124,6 +119,16 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         audit_thread: Some(audit_thread),
         roster: watch::Sender::new(Arc::new(roster)),
     })
+}
+
+/// Looks at processes as soon as the kernel tells of them, where it does.
+fn watch_processes(workloads: &Arc<Workloads>, attestor: &Attestor, supervisor: &Supervisor) {
+    match attestor.events() {
+        Ok(events) => {
+            supervisor.spawn(Arc::clone(workloads).watch(events));
+        }
+        Err(error) => tracing::info!(%error, "processes are looked at every few seconds"),
+    }
 }
 
 /// When clients were used last.

@@ -514,6 +514,10 @@ impl AuditMetrics {
             "Audit records made durable together",
             self.batch.clone(),
         );
+        self.publish_space(to);
+    }
+
+    fn publish_space(&self, to: &mut Registry) {
         to.register(
             "audit_events_summarized",
             "Events of callers that were counted in the audit trail and not recorded one by one",

@@ -17,7 +17,10 @@ async fn holding(agent: &Agent) -> Workload {
 }
 
 async fn registered() -> Agent {
-    let setup = Setup::new().set("telemetry", "address", "127.0.0.1:0");
+    registered_by(Setup::new().set("telemetry", "address", "127.0.0.1:0")).await
+}
+
+async fn registered_by(setup: Setup) -> Agent {
     let agent = setup.start().await;
     let program = Program::at(symbolon());
     agent.register("client", &program.selectors()).await;
@@ -190,7 +193,7 @@ async fn what_is_published_is_documented_word_by_word() {
 
 #[tokio::test]
 async fn the_log_names_what_the_trail_names() {
-    let agent = registered().await;
+    let agent = registered_by(Setup::new().set("log", "level", "debug")).await;
     let workload = holding(&agent).await;
     agent.suspend("client").await;
     agent.run(["svid", "x509"]).await;
@@ -204,6 +207,12 @@ async fn the_log_names_what_the_trail_names() {
     assert_eq!(withdrawn["client"], "client");
     assert_eq!(withdrawn["pid"], workload.pid());
     let trail = agent.audit().await;
+    let issued = trail.iter().find(|line| line["event"] == "issued").unwrap();
+    let logged = of("recorded").expect("a line");
+    assert_eq!(logged["id"], issued["credential"]["serial"], "{logged}");
+    for field in ["client", "spiffe_id", "attestation_id"] {
+        assert_eq!(logged[field], issued[field], "{logged}");
+    }
     let denied = of("denied").expect("a line");
     let recorded = trail.iter().find(|line| line["event"] == "denied").unwrap();
     assert!(denied["attestation_id"].is_string(), "{denied}");

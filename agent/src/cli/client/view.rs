@@ -152,6 +152,13 @@ impl From<Client> for ClientView {
 
 impl View for ClientView {
     fn table(&self, look: &Look) -> String {
+        let live = self.live.as_ref().map(|live| live.table(look));
+        self.fields(look).render() + &live.unwrap_or_default()
+    }
+}
+
+impl ClientView {
+    fn fields(&self, look: &Look) -> Fields {
         let mut fields = Fields::new();
         fields.add("Name", &self.name);
         fields.add("State", self.state_line(look.now));
@@ -211,12 +218,9 @@ impl View for ClientView {
         if let Some(accepted) = &self.accepted_weaknesses {
             fields.add("Accepted", accepted.line());
         }
-        let live = self.live.as_ref().map(|live| live.table(look));
-        fields.render() + &live.unwrap_or_default()
+        fields
     }
-}
 
-impl ClientView {
     /// The words for what is weak about it.
     fn weaknesses(&self) -> String {
         let mut ids: Vec<_> = self.findings.iter().map(|f| f.id.as_str()).collect();
