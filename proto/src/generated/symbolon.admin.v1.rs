@@ -425,6 +425,9 @@ pub struct ListClientsRequest {
     /// Only clients of which something awaits approval.
     #[prost(bool, tag = "5")]
     pub pending: bool,
+    /// Only clients whose version in force has this source, where set.
+    #[prost(string, tag = "30")]
+    pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListClientsResponse {
@@ -441,7 +444,7 @@ pub struct ChangeStateRequest {
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
-/// Exactly one of `owner` and `selector` is set.
+/// Exactly one of `owner`, `selector` and `names` is set.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangeManyStatesRequest {
     /// Clients whose version in force has this owner.
@@ -455,6 +458,12 @@ pub struct ChangeManyStatesRequest {
     pub state: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
+    /// These clients, at most 1,000, as far as their version in force has `source`.
+    #[prost(string, repeated, tag = "30")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Needed with `names`, and only then.
+    #[prost(string, tag = "31")]
+    pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChangeManyStatesResponse {
@@ -644,6 +653,77 @@ pub struct TailAuditResponse {
     /// One canonical JSON line, without the line feed.
     #[prost(string, tag = "1")]
     pub line: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyClientsRequest {
+    /// At most 500, each of another name. A client is judged beside those before it.
+    #[prost(message, repeated, tag = "1")]
+    pub clients: ::prost::alloc::vec::Vec<ApplyClient>,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Only tells what would be done; nothing is changed or recorded.
+    #[prost(bool, tag = "3")]
+    pub dry_run: bool,
+}
+/// What a document says of a client.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyClient {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub spec: ::core::option::Option<ClientSpec>,
+    /// Why it is wanted although it is seriously weak.
+    #[prost(string, tag = "3")]
+    pub accept_weak: ::prost::alloc::string::String,
+    /// Refused unless this is the number of the client's last version, in force or not; 0: there is
+    /// no such client.
+    #[prost(uint64, optional, tag = "4")]
+    pub expected_last_version: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyClientsResponse {
+    /// In the order of the request.
+    #[prost(message, repeated, tag = "1")]
+    pub clients: ::prost::alloc::vec::Vec<AppliedClient>,
+    /// Whether all that was to be done is done; false for a dry run.
+    #[prost(bool, tag = "2")]
+    pub applied: bool,
+}
+/// What was done about a client, or would be.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AppliedClient {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// "registered", "updated", "proposed" (it awaits approval then), "unchanged" (the version in force
+    /// says so), "pending" (what awaits approval says so), "declined" (what was declined says so, and is
+    /// not proposed again) or "refused".
+    #[prost(string, tag = "2")]
+    pub done: ::prost::alloc::string::String,
+    /// The version meant by `done`; 0 where it is "refused".
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    /// Why it is "refused" or "declined".
+    #[prost(string, tag = "4")]
+    pub why: ::prost::alloc::string::String,
+    /// The number of the client's last version, in force or not, before this; 0: there is none.
+    #[prost(uint64, tag = "5")]
+    pub last_version: u64,
+    /// For a dry run of a client that is known: what is in force, or before there is anything, was
+    /// proposed last. Left out of large answers.
+    #[prost(message, optional, tag = "6")]
+    pub before: ::core::option::Option<ClientSpec>,
+    /// What makes it weak, where it was judged for being other than before.
+    #[prost(message, repeated, tag = "7")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+    /// The client's state; empty where there is none.
+    #[prost(string, tag = "8")]
+    pub state: ::prost::alloc::string::String,
+    /// The version awaiting approval that this one makes void; 0: none.
+    #[prost(uint64, tag = "9")]
+    pub voids: u64,
+    /// Whether its refusal is one of its content, not of its client's state.
+    #[prost(bool, tag = "10")]
+    pub is_invalid: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListOwnersRequest {
@@ -1340,6 +1420,32 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "TailAudit"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Registers and updates clients as documents say: all of the request, or none. What is refused of
+        /// it is told for each client, and `applied` is false then.
+        pub async fn apply_clients(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApplyClientsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApplyClientsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/ApplyClients",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "ApplyClients"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Who owns the registrations, who wrote and approved them, who holds their keys.
         pub async fn list_owners(
             &mut self,
@@ -1552,6 +1658,15 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::TailAuditRequest>,
         ) -> std::result::Result<tonic::Response<Self::TailAuditStream>, tonic::Status>;
+        /// Registers and updates clients as documents say: all of the request, or none. What is refused of
+        /// it is told for each client, and `applied` is false then.
+        async fn apply_clients(
+            &self,
+            request: tonic::Request<super::ApplyClientsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApplyClientsResponse>,
+            tonic::Status,
+        >;
         /// Who owns the registrations, who wrote and approved them, who holds their keys.
         async fn list_owners(
             &self,
@@ -2441,6 +2556,51 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/ApplyClients" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApplyClientsSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ApplyClientsRequest>
+                    for ApplyClientsSvc<T> {
+                        type Response = super::ApplyClientsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApplyClientsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::apply_clients(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApplyClientsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
