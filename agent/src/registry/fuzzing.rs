@@ -178,7 +178,7 @@ pub fn words(words: &[Word<'_>]) {
         let resumption = client.pending_resumption();
         let resumption = resumption.map(|pending| &*pending.approvals);
         let in_force = Some(client.approvals()).filter(|_| client.has_version_in_force());
-        assert!(in_force.is_none_or(|given| given.len() == REQUIRED as usize));
+        assert!(in_force.is_none_or(|given| u32::try_from(given.len()) == Ok(REQUIRED)));
         for given in [version, resumption, in_force].into_iter().flatten() {
             are_persons(given);
         }
