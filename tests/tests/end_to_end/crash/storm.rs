@@ -9,6 +9,8 @@
 //! A few hundred calls by default. `SYMBOLON_CRASH_CALLS=10000` makes more of them, and
 //! `SYMBOLON_CRASH_SEED` others.
 
+mod stage;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,6 +33,7 @@ use toml::{Table, Value as Toml};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use self::stage::{Stage, second};
 use super::trail;
 use crate::caller::{self, Caller};
 use crate::credentials::{part, serial};
@@ -55,80 +58,6 @@ const MICROSECONDS_UNTIL_KILLED: u64 = 4_000;
 
 /// How long after its start an agent is killed at most: so long a start takes.
 const MICROSECONDS_OF_A_START: u64 = 200_000;
-
-/// The hint of a client's second version: a workload gets each only once.
-fn second(name: &str) -> String {
-    format!("second-{name}")
-}
-
-/// How far a client has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Absent,
-    Proposed,
-    InForce,
-    ChangeProposed,
-    Changed,
-    Suspended,
-    ResumptionProposed,
-    Resumed,
-    Revoked,
-}
-
-impl Stage {
-    const ALL: [Self; 9] = [
-        Self::Absent,
-        Self::Proposed,
-        Self::InForce,
-        Self::ChangeProposed,
-        Self::Changed,
-        Self::Suspended,
-        Self::ResumptionProposed,
-        Self::Resumed,
-        Self::Revoked,
-    ];
-
-    fn next(self) -> Option<Self> {
-        Self::ALL.into_iter().find(|stage| *stage > self)
-    }
-
-    /// The events that tell how it got there from the stage before.
-    const fn events(self) -> &'static [&'static str] {
-        match self {
-            Self::Absent => &[],
-            Self::Proposed | Self::ChangeProposed | Self::ResumptionProposed => &["proposed"],
-            Self::InForce => &["approved", "registered"],
-            Self::Changed => &["approved", "updated"],
-            Self::Suspended => &["suspended"],
-            Self::Resumed => &["approved", "resumed"],
-            Self::Revoked => &["revoked"],
-        }
-    }
-
-    /// The hint that the client's identity has; none where there is no identity.
-    fn served(self, name: &str) -> Option<String> {
-        match self {
-            Self::InForce | Self::ChangeProposed => Some(String::new()),
-            Self::Changed | Self::Resumed => Some(second(name)),
-            _ => None,
-        }
-    }
-
-    fn of(client: &Client) -> Self {
-        let changed = client.version == 2;
-        match (client.state.as_str(), client.pending.is_some()) {
-            ("new", true) => Self::Proposed,
-            ("active", true) => Self::ChangeProposed,
-            ("active", false) if client.state_changed_at != 0 => Self::Resumed,
-            ("active", false) if changed => Self::Changed,
-            ("active", false) => Self::InForce,
-            ("suspended", _) if client.pending_resumption.is_some() => Self::ResumptionProposed,
-            ("suspended", _) => Self::Suspended,
-            ("revoked", _) => Self::Revoked,
-            other => panic!("a client that nobody made so: {other:?} {client:?}"),
-        }
-    }
-}
 
 /// What is known of a client.
 #[derive(Clone, Debug)]
