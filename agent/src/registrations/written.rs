@@ -28,10 +28,6 @@ pub enum WriteError {
 
 /// One document, in the order in which its fields are documented.
 #[derive(Clone, Debug, Serialize)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "the fields of a document, each of which stands for itself"
-)]
 pub struct Written {
     name: String,
     owner: String,
