@@ -16,6 +16,7 @@
 //! shown. Left out on purpose: who is named as an operator, which is `operators`' to say.
 
 mod apply;
+mod backup;
 mod calls;
 mod convert;
 mod gate;

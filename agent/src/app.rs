@@ -18,6 +18,7 @@ mod measured_store;
 mod operators;
 mod prepare;
 mod registrations;
+mod restoration;
 mod subsystems;
 mod told;
 
@@ -29,6 +30,8 @@ use crate::{
     cli::{AgentArgs, Console},
     config::{Config, Overrides, Sources},
     governance::RecoveryError,
+    data_directory::{DataDirectoryError, DataLock},
+    disk,
     registry::{RegistryError, StoreError},
     server::BindError,
 };
@@ -43,6 +46,8 @@ const FAULTY_CONFIGURATION: u8 = 2;
 enum RunError {
     #[error(transparent)]
     Prepare(#[from] prepare::PrepareError),
+    #[error(transparent)]
+    Directory(#[from] DataDirectoryError),
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("telemetry address {0}: {1}")]
@@ -65,6 +70,8 @@ enum RunError {
         "attestation.require: {0:?} cannot be proved on this machine; take it out, or see SECURITY.md"
     )]
     Unprovable(&'static str),
+    #[error("registry: the note that a restoration has left cannot be read: {0}")]
+    Restoration(#[from] serde_json::Error),
     #[error("log: {0}")]
     Log(#[from] tracing::subscriber::SetGlobalDefaultError),
     #[error("changes of the registry that the audit trail lacks: {0}")]
@@ -75,6 +82,21 @@ enum RunError {
     Reflection(#[from] tonic_reflection::server::Error),
     #[error("the task {0:?} ended; the log has the reason")]
     Task(&'static str),
+}
+
+impl RunError {
+    /// What an operator can do about it, where its words do not say that themselves.
+    fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(error) => Some(error.remedy()),
+            Self::Registry(RegistryError::Store(error)) => Some(error.remedy()),
+            Self::Registry(RegistryError::Record(error)) => Some(error.remedy()),
+            Self::Audit(AuditError::Io { source, .. }) => Some(disk::remedy(&**source)),
+            Self::Audit(AuditError::Unwritable(source)) => Some(disk::remedy(&**source)),
+            Self::System(error) => Some(disk::remedy(error)),
+            _ => None,
+        }
+    }
 }
 
 /// Runs `symbolon agent`.
@@ -105,6 +127,9 @@ pub fn run_agent(args: AgentArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             console.tell(&format!("agent: {error}"));
+            if let Some(remedy) = error.remedy() {
+                console.tell(remedy);
+            }
             ExitCode::FAILURE
         }
     }
@@ -123,7 +148,7 @@ fn sources(args: AgentArgs) -> Sources {
 fn start(config: Config, sources: Sources) -> Result<(), RunError> {
     let log = subsystems::log(&config.log)?;
     prepare::harden()?;
-    let lock = prepare::data_directory(&config.data_dir)?;
+    let lock = DataLock::of(&config.data_dir)?;
     let roster = operators::roster(&config)?;
     let sockets = endpoints::bind(&config, &roster)?;
     let runtime = subsystems::runtime(config.runtime.workers)?;

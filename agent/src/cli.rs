@@ -1,7 +1,8 @@
 //! The command line: every subcommand but `agent` and `demo` is a client of a socket.
 //!
 //! Owns the arguments, the texts and the output of `symbolon`. `client`,
-//! `bundle`, `attest`, `audit`, `whoami` and `health --details` ask the admin socket;
+//! `bundle`, `attest`, `audit`, `backup`, `whoami` and `health --details` ask the admin socket;
+//! `restore` and `registry` the data directory of a stopped agent;
 //! `svid`, `jwt` and `health` the workload socket, where they are attested as
 //! the `symbolon` program itself. What an agent answers is believed, but never
 //! printed raw: control characters in names and paths are made visible, since
@@ -16,6 +17,7 @@
 
 mod attest;
 mod audit;
+mod backup;
 mod bundle;
 mod client;
 mod console;
@@ -27,6 +29,7 @@ mod health;
 mod jwt;
 mod moment;
 mod output;
+mod registry;
 mod socket;
 mod svid;
 mod whoami;
@@ -95,6 +98,9 @@ enum Command {
     Bundle(bundle::BundleArgs),
     Attest(attest::AttestArgs),
     Audit(audit::AuditArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
+    Registry(registry::RegistryArgs),
     Health(health::HealthArgs),
     Whoami(whoami::WhoamiArgs),
     Version(documents::VersionArgs),
@@ -144,6 +150,9 @@ fn ask(command: Command, console: &mut Console) -> Result<(), Failure> {
             Command::Bundle(args) => args.run(console).await,
             Command::Attest(args) => args.run(console).await,
             Command::Audit(args) => args.run(console).await,
+            Command::Backup(args) => Box::pin(args.run(console)).await,
+            Command::Restore(args) => args.run(console).await,
+            Command::Registry(args) => Box::pin(args.run(console)).await,
             Command::Health(args) => args.run(console).await,
             Command::Whoami(args) => args.run(console).await,
             // The others need no runtime; `run` has taken them.

@@ -22,6 +22,7 @@
 
 mod actor;
 mod book;
+mod checkup;
 mod client;
 mod digest;
 mod error;
@@ -43,6 +44,7 @@ mod writer;
 
 pub use actor::Actor;
 pub use book::Applied;
+pub use checkup::{Checkup, Flaw, Report};
 pub use client::{Client, ClientState, ClientVersion, SetFit, Standing, StateChange};
 pub use digest::{Digest, DigestError};
 pub use error::RegistryError;
@@ -58,6 +60,7 @@ pub use spec::{
     Acceptance, AcceptedWeaknesses, ClientDraft, ClientSpec, SelectorSet, SpecError, SpecRules,
 };
 pub use store::{MemoryStore, Record, RedbStore, Store, StoreError};
+pub(crate) use store::{Rebuild, confirmed};
 pub use transition::Effect;
 pub use writer::{Change, Command, RegistryWriter};
 
@@ -257,6 +260,14 @@ impl Registry {
     ) -> Result<Applied, RegistryError> {
         let change = Change::Decide(about, digest, verdict);
         self.change(name, change, actor, reason).await
+    }
+
+    /// Some of the records that follow revision `after`; none at the end of the log.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn records(&self, after: u64) -> Result<Vec<Record>, RegistryError> {
+        Ok(self.store.read(after, limits::RECORDS_PER_EXPORT).await?)
     }
 
     async fn made(

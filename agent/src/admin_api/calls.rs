@@ -1,6 +1,6 @@
 //! The calls of the admin service.
 
-use super::{Operator, apply, convert, govern, inspect, lint, roles, status, views};
+use super::{Operator, apply, backup, convert, govern, inspect, lint, roles, status, views};
 use crate::{
     audit::{Event, Kind, MAX_TAIL_LINES, Trail},
     authority::{AuthorityInfo, TrustBundle},
@@ -28,11 +28,11 @@ use std::{
 use symbolon_attestors::Attestor;
 use symbolon_proto::admin::{
     self, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest, AttestProcessResponse,
-    ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, DecisionRequest,
-    GetBundleRequest, GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest,
-    GetInfoResponse, LintClientsRequest, LintClientsResponse, ListClientsRequest,
-    ListClientsResponse, RegisterClientRequest, RollbackClientRequest, TailAuditRequest,
-    TailAuditResponse, UpdateClientRequest,
+    BackupRequest, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest,
+    DecisionRequest, GetBundleRequest, GetBundleResponse, GetClientHistoryRequest,
+    GetClientRequest, GetInfoRequest, GetInfoResponse, LintClientsRequest, LintClientsResponse,
+    ListClientsRequest, ListClientsResponse, RegisterClientRequest, RollbackClientRequest,
+    TailAuditRequest, TailAuditResponse, UpdateClientRequest,
 };
 use tokio::sync::{Semaphore, oneshot, watch};
 use tonic::{Request, Response, Status};
@@ -86,6 +86,16 @@ pub struct AdminServices {
     pub authorities: Authorities,
     /// Who is an operator now.
     pub roster: watch::Receiver<Arc<Roster>>,
+    /// Places for backups that are being made.
+    pub backups: Arc<Semaphore>,
+}
+
+impl AdminServices {
+    /// As many places for backups as there are.
+    #[must_use]
+    pub fn backups() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(backup::AT_ONCE))
+    }
 }
 
 /// Lists the authority's keys.
@@ -145,8 +155,9 @@ impl AdminApi {
         let services = &self.services;
         // Taking away must not wait for the disk to have space again.
         let takes_away = matches!(requested.act.kind(), Kind::Suspended | Kind::Revoked);
-        if !takes_away && !services.trail.health().borrow().is_recording() {
-            return Err(status::of_refusing_trail());
+        let health = services.trail.health().borrow().clone();
+        if !takes_away && !health.is_recording() {
+            return Err(status::of_refusing_trail(&health));
         }
         let actor = requested.operator.actor()?;
         let findings = lint::findings(&requested.judged.findings);
@@ -291,6 +302,8 @@ pub(super) fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
 #[tonic::async_trait]
 impl admin::admin_server::Admin for AdminApi {
     type GetClientHistoryStream = govern::HistoryStream;
+
+    type BackupStream = backup::BackupStream;
 
     type TailAuditStream = Pin<Box<dyn Stream<Item = Result<TailAuditResponse, Status>> + Send>>;
 
@@ -502,6 +515,15 @@ impl admin::admin_server::Admin for AdminApi {
         let bundle = self.services.workloads.bundle();
         let document = document(&bundle, &request.into_inner().format)?;
         Ok(Response::new(GetBundleResponse { document }))
+    }
+
+    async fn backup(
+        &self,
+        request: Request<BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let pieces = backup::begin(&self.services, &operator(&request)?).await?;
+        let pieces = pieces.take_until(until_true(self.services.stopped.clone()));
+        Ok(Response::new(Box::pin(pieces)))
     }
 
     async fn tail_audit(

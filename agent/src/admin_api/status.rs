@@ -1,8 +1,9 @@
 //! From an error to a gRPC status: the one place that chooses code and words.
 
 use crate::{
-    audit::AuditError,
-    registry::{Bar, RegistryError},
+    audit::{AuditError, Health},
+    disk,
+    registry::{Bar, RegistryError, StoreError},
 };
 use symbolon_attestors::{AttestError, PinError};
 use tonic::Status;
@@ -24,6 +25,13 @@ pub(super) fn of_registry(error: &RegistryError) -> Status {
         RegistryError::Barred(..) => Status::permission_denied(text),
         RegistryError::Full { .. } => Status::resource_exhausted(text),
         RegistryError::Closed => Status::unavailable(text),
+        RegistryError::Store(why) if matches!(**why, StoreError::Unavailable(_)) => {
+            tracing::error!(%error, "the registry failed");
+            Status::unavailable(format!(
+                "the registry's store cannot be used, so nothing was confirmed. {}",
+                why.remedy()
+            ))
+        }
         RegistryError::Store(_) | RegistryError::Record(_) | RegistryError::Canonical(_) => {
             tracing::error!(%error, "the registry failed");
             Status::internal("the registry failed; the agent's log has the details")
@@ -31,8 +39,27 @@ pub(super) fn of_registry(error: &RegistryError) -> Status {
     }
 }
 
-pub(super) fn of_refusing_trail() -> Status {
-    Status::unavailable("nothing can be recorded in the audit trail, so nothing is changed")
+pub(super) fn of_refusing_trail(health: &Health) -> Status {
+    let text = "nothing can be recorded in the audit trail, so nothing is changed";
+    match health {
+        Health::Recording => Status::unavailable(text),
+        Health::Refusing { error, .. } => {
+            Status::unavailable(format!("{text}: {error}. {}", disk::remedy(&**error)))
+        }
+    }
+}
+
+/// Nothing was done, because it could not be recorded.
+pub(super) fn of_unrecorded(error: &AuditError) -> Status {
+    tracing::error!(%error, "the audit trail cannot be written");
+    Status::unavailable(format!(
+        "nothing can be recorded, so nothing is done: {error}"
+    ))
+}
+
+pub(super) fn of_backup(error: &(dyn std::error::Error + 'static)) -> Status {
+    tracing::error!(error, "a backup could not be made");
+    Status::internal(format!("the backup could not be made: {error}"))
 }
 
 pub(super) fn of_unrecorded_change(error: &AuditError) -> Status {

@@ -52,6 +52,7 @@ fn api(scene: &Scene) -> AdminApi {
         stopped: watch::Sender::new(false).subscribe(),
         authorities: Authorities(Box::new(Vec::new)),
         roster: watch::Sender::new(Arc::new(Roster::nobody(0, false))).subscribe(),
+        backups: AdminServices::backups(),
     }))
 }
 

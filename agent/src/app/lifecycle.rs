@@ -3,7 +3,7 @@
 use super::{
     RunError,
     endpoints::{self, Serving, Sockets},
-    operators, registrations,
+    operators, registrations, restoration,
     subsystems::{self, Subsystems},
 };
 use crate::{
@@ -47,6 +47,7 @@ pub(super) async fn run(
         subsystems.trail.health(),
         readiness.clone(),
     ));
+    restoration::record(&subsystems).await?;
     registrations::load(&config, &subsystems, &readiness).await;
     let serving = endpoints::serve(&config, sockets, &subsystems, &readiness)?;
     let started = Event::new(Kind::Started).reason(env!("CARGO_PKG_VERSION"));

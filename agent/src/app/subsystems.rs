@@ -15,7 +15,9 @@ use crate::{
     issuance::{Issuer, Lifetimes},
     lint::Linter,
     operators::Roster,
-    registry::{ClientState, RedbStore, Registry, RegistryConfig, SpecRules, limits::CLIENTS},
+    registry::{
+        ClientState, RedbStore, Registry, RegistryConfig, SpecRules, Store, limits::CLIENTS,
+    },
     supervisor::Supervisor,
     telemetry::{
         KeySlot, Metrics,
@@ -41,6 +43,7 @@ pub(super) struct Subsystems {
     pub(super) trail: Trail,
     pub(super) authority: Arc<EmbeddedCa>,
     pub(super) registry: Arc<Registry>,
+    pub(super) store: Arc<RedbStore>,
     pub(super) attestor: Arc<Attestor>,
     pub(super) linter: Arc<Linter>,
     pub(super) require: Requirements,
@@ -67,7 +70,8 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     let (trail, writer) = audit(config, &metrics, &clock)?;
     let audit_thread = write_trail(writer, &supervisor)?;
     let authority = authority(config, &clock, &supervisor, &trail)?;
-    let registry = registry(config, &clock, &supervisor, &metrics).await?;
+    let store = open_store(&config.data_dir).await?;
+    let registry = registry(config, &store, (&clock, &supervisor), &metrics).await?;
     let kept = told::catch_up(&config.data_dir, &registry, &trail).await?;
     supervisor.spawn(kept.keep(Arc::clone(&registry), trail.clone()));
     let attestor = Arc::new(Attestor::new(attestor_config(&config.attestation))?);
@@ -112,6 +116,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         trail,
         authority,
         registry,
+        store,
         attestor,
         require,
         workloads,
@@ -330,11 +335,11 @@ fn audited(info: &AuthorityInfo) -> AuditedAuthority {
 
 async fn registry(
     config: &Config,
-    clock: &SharedClock,
-    supervisor: &Supervisor,
+    store: &Arc<RedbStore>,
+    (clock, supervisor): (&SharedClock, &Supervisor),
     metrics: &Metrics,
 ) -> Result<Arc<Registry>, RunError> {
-    let store = open_store(&config.data_dir).await?;
+    let store: Arc<dyn Store> = Arc::<RedbStore>::clone(store);
     let store = Arc::new(MeasuredStore::new(store, metrics.store.clone()));
     let settings = RegistryConfig {
         rules: rules(config),

@@ -209,6 +209,12 @@ fn append_to(file: &mut File, line: &[u8]) -> io::Result<()> {
 
 /// The newest checkpoint in the trail's folder.
 pub(super) fn newest(dir: &Path) -> Result<Option<Checkpoint>, AuditError> {
+    let line = newest_line(dir)?;
+    Ok(line.as_deref().and_then(Checkpoint::parse))
+}
+
+/// Its line.
+pub(super) fn newest_line(dir: &Path) -> Result<Option<Vec<u8>>, AuditError> {
     use std::os::unix::fs::FileExt as _;
     let path = dir.join(CHECKPOINTS_FILE);
     let file = match File::open(&path) {
@@ -224,8 +230,9 @@ pub(super) fn newest(dir: &Path) -> Result<Option<Checkpoint>, AuditError> {
     let mut bytes = vec![0; usize::try_from(length - start).unwrap_or(0)];
     file.read_exact_at(&mut bytes, start)
         .map_err(AuditError::io("read", &path))?;
-    let lines = bytes.split(|byte| *byte == b'\n');
-    Ok(lines.rev().find_map(Checkpoint::parse))
+    let mut lines = bytes.rsplit(|byte| *byte == b'\n');
+    let newest = lines.find(|line| Checkpoint::parse(line).is_some());
+    Ok(newest.map(<[u8]>::to_vec))
 }
 
 #[cfg(test)]

@@ -74,6 +74,10 @@ pub enum Kind {
     Repaired,
     /// Old segments of the trail were removed.
     Expunged,
+    /// The registry left the agent in a backup.
+    BackedUp,
+    /// The registry was restored from a backup, before the agent started.
+    Restored,
     /// Events of the same kind that were counted and not recorded one by one.
     Summarized,
 }
@@ -272,6 +276,8 @@ impl Kind {
             Self::Refused => "refused",
             Self::Repaired => "repaired",
             Self::Expunged => "expunged",
+            Self::BackedUp => "backed_up",
+            Self::Restored => "restored",
             Self::Summarized => "summarized",
         }
     }

@@ -1,7 +1,7 @@
 //! The handle by which everybody else records and reads.
 
 use super::{
-    AuditError, Cause, Chain, CheckpointConfig, Event, Reader, TrailWriter, begin,
+    AuditError, Cause, Chain, CheckpointConfig, Event, Reader, TrailWriter, begin, checkpoint,
     ledger::Ledger,
     tail::{self, Source},
     writer::{ChainWriter, Message, Pace, Reply},
@@ -348,6 +348,15 @@ impl Trail {
         Ok(ends
             .into_iter()
             .fold(reader, |reader, (chain, end)| reader.up_to(chain, end)))
+    }
+
+    /// The line of the newest signed checkpoint; reads a file, so not for an async thread.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn newest_checkpoint(&self) -> Result<Option<Vec<u8>>, AuditError> {
+        let [trail, _] = &self.sources;
+        checkpoint::newest_line(&trail.dir)
     }
 
     /// The last `last` durable lines of both chains (at most [`super::MAX_TAIL_LINES`]), without

@@ -95,7 +95,12 @@ impl Book {
     ) -> Result<Applied, RecordError> {
         let revision = record.revision;
         self.try_apply(record, interned)
-            .map_err(|fault| RecordError { revision, fault })
+            .map_err(|fault| RecordError::new(revision, fault, &record.document))
+    }
+
+    /// Goes on behind a record that cannot be believed, as if it were not there.
+    pub(super) const fn pass_over(&mut self, revision: u64) {
+        self.revision = revision;
     }
 
     fn try_apply(

@@ -148,10 +148,9 @@ impl History {
         let Some(record) = self.read.pop_front() else {
             return Ok(None);
         };
-        let entry = self.entry(&record).map_err(|fault| RecordError {
-            revision: record.revision,
-            fault,
-        })?;
+        let entry = self
+            .entry(&record)
+            .map_err(|fault| RecordError::new(record.revision, fault, &record.document))?;
         self.client = Some(Arc::clone(&entry.applied.new));
         Ok(Some(entry))
     }

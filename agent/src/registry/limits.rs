@@ -55,3 +55,5 @@ pub(super) const RECORDS_PER_READ: usize = 4_096;
 pub(super) const COMMIT_ATTEMPTS: usize = 8;
 /// Records of a client's history that are read at a time: bounds the memory that showing it takes.
 pub(super) const RECORDS_PER_PAGE: usize = 64;
+/// Records that leave in a backup at a time: changes of the registry wait for that long.
+pub(super) const RECORDS_PER_EXPORT: usize = 512;

@@ -22,13 +22,47 @@ use std::time::SystemTime;
 
 /// A record that cannot be believed, or not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("record {revision} of the registry: {fault}")]
+#[error("record {revision} of the registry{}: {fault}", of(.client.as_ref()))]
 pub struct RecordError {
     /// Its place in the log.
     pub revision: u64,
+    /// Whose it is, as far as it says.
+    pub client: Option<String>,
     /// What is wrong with it.
     #[source]
     pub fault: RecordFault,
+}
+
+impl RecordError {
+    pub(super) fn new(revision: u64, fault: RecordFault, document: &[u8]) -> Self {
+        Self {
+            revision,
+            client: client_of(document),
+            fault,
+        }
+    }
+
+    /// What an operator can do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        "`symbolon registry verify` tells of all such records. Start the version of symbolon that \
+         wrote them, or keep the file and put a backup in its place: `symbolon restore FILE`."
+    }
+}
+
+fn of(client: Option<&String>) -> String {
+    client.map_or_else(String::new, |client| format!(", of client {client:?}"))
+}
+
+/// Whose a document is, as far as it says: of one that is damaged, or of a kind that is not known.
+pub(super) fn client_of(document: &[u8]) -> Option<String> {
+    if document.len() > limits::RECORD_BYTES {
+        return None;
+    }
+    let value: serde_json::Value = serde_json::from_slice(document).ok()?;
+    let body = value.as_object()?.values().next()?;
+    let name: ClientName = body.get("client")?.as_str()?.parse().ok()?;
+    Some(name.to_string())
 }
 
 /// What is wrong with a record.

@@ -202,6 +202,13 @@ pub(super) struct Fields {
     source: Option<Source>,
 }
 
+impl Fields {
+    /// Whose the client is, as far as this says.
+    pub(super) fn trust_domain(&self) -> TrustDomain {
+        self.spiffe_id.trust_domain().clone()
+    }
+}
+
 impl SelectorSet {
     /// The selectors, sorted.
     #[must_use]

@@ -16,9 +16,11 @@ mod embedded;
 mod memory;
 
 pub use embedded::RedbStore;
+pub(crate) use embedded::{Rebuild, confirmed};
 pub use memory::MemoryStore;
 
 use super::Digest;
+use crate::disk;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::{error::Error, fmt::Debug};
@@ -47,6 +49,17 @@ pub enum StoreError {
     /// The store's own structure cannot be read.
     #[error("the registry's store is damaged: {0}")]
     Damaged(String),
+    /// It has less than was confirmed.
+    #[error(
+        "the registry's store ends with revision {last} and lacks revision {confirmed} as it was \
+         confirmed: it is an older copy, damaged, or gone"
+    )]
+    Outdated {
+        /// The last revision that was confirmed, as far as it was noted.
+        confirmed: u64,
+        /// The last revision of the log; 0 where there is none.
+        last: u64,
+    },
     /// It holds something that this agent does not know.
     #[error("the registry's store was written by a newer agent: it has {0}")]
     Newer(String),
@@ -56,6 +69,34 @@ pub enum StoreError {
     /// Reading or writing failed; whether the records are kept will show when the log is read.
     #[error("the registry's store cannot be used: {0}")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl StoreError {
+    /// What an operator can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Conflict { .. } => "Two agents write to one store: stop one of them.",
+            Self::Damaged(_) => {
+                "Keep the file as it is, `symbolon registry verify` tells what can still be read \
+                 of it, and put a backup in its place: `symbolon restore FILE`."
+            }
+            Self::Outdated { .. } => {
+                "Put the newer file back, or a backup that is new enough: `symbolon restore FILE`. \
+                 To go on with what is there, and without the changes that are missing, remove \
+                 registry.head."
+            }
+            Self::Newer(_) => {
+                "Start the version of symbolon that wrote it, or put a backup in its place that \
+                 this version can read: `symbolon restore FILE`."
+            }
+            Self::Unsafe(_) => {
+                "Only one agent, and no other user, may use it. Find out who could, look through \
+                 `symbolon registry verify`, then give it to the agent's user with mode 0600."
+            }
+            Self::Unavailable(why) => disk::remedy(&**why),
+        }
+    }
 }
 
 /// Refuses records that do not follow revision `last` one by one.

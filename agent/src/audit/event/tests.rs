@@ -13,7 +13,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const KINDS: [Kind; 24] = [
+const KINDS: [Kind; 26] = [
     Kind::Started,
     Kind::Stopped,
     Kind::Attested,
@@ -37,6 +37,8 @@ const KINDS: [Kind; 24] = [
     Kind::Refused,
     Kind::Repaired,
     Kind::Expunged,
+    Kind::BackedUp,
+    Kind::Restored,
     Kind::Summarized,
 ];
 

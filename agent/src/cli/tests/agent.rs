@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) refusal: Option<Status>,
     pub(super) selectors: Vec<String>,
     pub(super) audit: Vec<String>,
+    /// The pieces of a backup.
+    pub(super) backup: Vec<Vec<u8>>,
     /// What each stream of X.509-SVIDs sends, a stream an entry.
     pub(super) streams: Vec<Vec<Push>>,
     pub(super) serving: bool,

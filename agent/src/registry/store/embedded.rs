@@ -17,27 +17,37 @@
 //! file is closed and opened again by the next call, which is what lets a full
 //! disk recover without a restart.
 //!
+//! Beside the log the file says of which schema it is (`schema`): one of an older
+//! agent is brought forward in one commit, one of a newer agent is refused. And
+//! beside the file lies a note of the last confirmed record (`head`), so that an
+//! older copy, or a damage that brings back an older state, is refused as well.
+//!
 //! All work is done on blocking threads, one call at a time. Memory is bounded
 //! by a small page cache.
+
+mod file;
+mod glimpse;
+mod head;
+mod rebuild;
+mod schema;
+
+pub(crate) use rebuild::{Rebuild, confirmed};
 
 use super::{Record, Store, StoreError, check_follow, missing};
 use crate::registry::Digest;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt as _};
+use head::Head;
 use parking_lot::Mutex;
 use redb::{
-    Builder, Database, DatabaseError, MultimapTableHandle as _, ReadableDatabase as _,
-    ReadableTable, TableDefinition, TableHandle as _,
+    Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable, TableDefinition,
 };
-use rustix::{fs::OFlags, io::Errno, process::geteuid};
 use std::{
     error::Error,
     fmt,
-    fs::{self, File, OpenOptions},
     io::{self, ErrorKind},
     mem,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 use tokio::{
@@ -54,9 +64,6 @@ const PAGE_CACHE_BYTES: usize = 4 << 20;
 /// Bytes of documents after which a read ends, so that long ones do not fill the memory.
 const READ_BYTES: usize = 4 << 20;
 
-/// Permission bits that anybody else but the owner would use.
-const FOREIGN_PERMISSIONS: u32 = 0o077;
-
 /// A store in one file.
 #[derive(Clone, Debug)]
 pub struct RedbStore {
@@ -65,6 +72,7 @@ pub struct RedbStore {
 
 struct Inner {
     open: Opener,
+    head: Option<Head>,
     /// `None` after a failure, until the next call.
     database: Mutex<Option<Database>>,
     last: watch::Sender<u64>,
@@ -76,17 +84,52 @@ impl RedbStore {
     /// Opens the log at `path`, or makes a new one there; its directory must exist.
     ///
     /// # Errors
-    /// Where the file is damaged, held by another process, or others may use it.
+    /// Where the file is damaged, held by another process, lacks what was confirmed, or others
+    /// may use it.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();
+        let head = Head::beside(&path);
         let new = path.clone();
-        blocking(move || create_if_missing(&new)).await?;
-        Self::with(Box::new(move || open_file(&path))).await
+        blocking(move || file::create_if_missing(&new)).await?;
+        let opener = move || {
+            let database = file::open(&path)?;
+            Head::beside(&path).check(&database)?;
+            Ok(database)
+        };
+        Self::with(Box::new(opener), Some(head)).await
     }
 
-    async fn with(open: Opener) -> Result<Self, StoreError> {
+    /// Opens the log at `path` to read it: the file is not written to, whatever it needs, and what
+    /// is appended is kept in memory. Whether it is in use, and whether it has what was confirmed,
+    /// is the caller's to know.
+    ///
+    /// # Errors
+    /// Where there is none, it is damaged or newer, or others may use it.
+    pub async fn glimpse(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let path = path.into();
+        Self::with(Box::new(move || glimpse::open(&path)), None).await
+    }
+
+    /// The note that a restoration has left in the file, until [`Self::forget_restoration`].
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub async fn restoration(&self) -> Result<Option<String>, StoreError> {
+        self.call(schema::restoration).await
+    }
+
+    /// Takes the note out.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub async fn forget_restoration(&self) -> Result<(), StoreError> {
+        self.call(schema::forget_restoration).await
+    }
+
+    async fn with(open: Opener, head: Option<Head>) -> Result<Self, StoreError> {
         let inner = Inner {
             open,
+            head,
             database: Mutex::new(None),
             last: watch::Sender::new(0),
         };
@@ -151,8 +194,15 @@ impl Store for RedbStore {
     }
 
     fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.call(move |database| append(database, &records))
-            .boxed()
+        let inner = Arc::clone(&self.inner);
+        let work = move |database: &Database| {
+            append(database, &records)?;
+            if let (Some(head), Some(last)) = (&inner.head, records.last()) {
+                head.note(last.revision, last.digest);
+            }
+            Ok(())
+        };
+        self.call(work).boxed()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -247,93 +297,10 @@ fn builder() -> Builder {
     builder
 }
 
-/// Opens the log at `path`.
-fn open_file(path: &Path) -> Result<Database, StoreError> {
-    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(unavailable)?;
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).custom_flags(flags);
-    let file = file.open(path).map_err(not_reached)?;
-    check_file(&file)?;
-    let database = builder().create_file(file).map_err(not_opened)?;
-    check_tables(&database)?;
-    Ok(database)
-}
-
-fn not_reached(error: io::Error) -> StoreError {
-    if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
-        StoreError::Unsafe("is a symbolic link".into())
-    } else {
-        unavailable(error)
-    }
-}
-
-fn check_file(file: &File) -> Result<(), StoreError> {
-    let facts = file.metadata().map_err(unavailable)?;
-    if !facts.is_file() || facts.uid() != geteuid().as_raw() {
-        return Err(StoreError::Unsafe(
-            "is not a file of the agent's own user".into(),
-        ));
-    }
-    if facts.mode() & FOREIGN_PERMISSIONS != 0 {
-        let mode = facts.mode() & 0o777;
-        return Err(StoreError::Unsafe(format!(
-            "has mode {mode:04o}; 0600 is needed"
-        )));
-    }
-    if facts.len() == 0 {
-        return Err(StoreError::Damaged("the file is empty".into()));
-    }
-    Ok(())
-}
-
-fn check_tables(database: &Database) -> Result<(), StoreError> {
-    let reading = database.begin_read().map_err(failed)?;
-    let tables = reading.list_tables().map_err(failed)?;
-    let multimaps = reading.list_multimap_tables().map_err(failed)?;
-    let tables = tables.map(|table| table.name().to_owned());
-    let multimaps = multimaps.map(|table| table.name().to_owned());
-    match tables.chain(multimaps).find(|name| name != RECORDS.name()) {
-        Some(name) => Err(StoreError::Newer(format!("a table {name:?}"))),
-        None => Ok(()),
-    }
-}
-
-/// Makes an empty log where there is none: whole and durable from the moment it has its name.
-fn create_if_missing(path: &Path) -> Result<(), StoreError> {
-    match path.symlink_metadata() {
-        Err(error) if error.kind() == ErrorKind::NotFound => create(path),
-        found => found.map(drop).map_err(unavailable),
-    }
-}
-
-fn create(path: &Path) -> Result<(), StoreError> {
-    let unfinished = path.with_extension("new");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(unavailable(error)),
-        _ => (),
-    }
-    let mut options = OpenOptions::new();
-    let file = options
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished);
-    let file = file.map_err(unavailable)?;
-    let database = builder().create_file(file.try_clone().map_err(unavailable)?);
-    initialize(&database.map_err(not_opened)?)?;
-    file.sync_all().map_err(unavailable)?;
-    fs::rename(&unfinished, path).map_err(unavailable)?;
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let directory = File::open(directory.unwrap_or_else(|| Path::new("."))).map_err(unavailable)?;
-    directory.sync_all().map_err(unavailable)
-}
-
-/// Makes the empty table.
+/// Makes the empty tables.
 fn initialize(database: &Database) -> Result<(), StoreError> {
-    append(database, &[])
+    append(database, &[])?;
+    schema::bring_forward(database)
 }
 
 /// redb trusts parts of its file, and panics where they make no sense.

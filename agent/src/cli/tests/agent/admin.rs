@@ -4,13 +4,13 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use symbolon_proto::admin::{
     self, AcceptedWeaknesses, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest,
-    AttestProcessResponse, AuthorityInfo, ChangeManyStatesRequest, ChangeManyStatesResponse,
-    ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec, Connection, DecisionRequest,
-    Finding, GetBundleRequest, GetBundleResponse, GetClientHistoryRequest, GetClientRequest,
-    GetInfoRequest, GetInfoResponse, HistoryEntry, LintClientsRequest, LintClientsResponse,
-    ListClientsRequest, ListClientsResponse, OperatorInfo, Proposal, ProposedSelector,
-    RegisterClientRequest, RollbackClientRequest, SelectorSet, SetFit, TailAuditRequest,
-    TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin,
+    AttestProcessResponse, AuthorityInfo, BackupRequest, BackupResponse, ChangeManyStatesRequest,
+    ChangeManyStatesResponse, ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec,
+    Connection, DecisionRequest, Finding, GetBundleRequest, GetBundleResponse,
+    GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse, HistoryEntry,
+    LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse, OperatorInfo,
+    Proposal, ProposedSelector, RegisterClientRequest, RollbackClientRequest, SelectorSet, SetFit,
+    TailAuditRequest, TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin,
 };
 use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
@@ -326,6 +326,19 @@ impl Admin for FakeAdmin {
     ) -> Answer<admin::ListHoldersResponse> {
         self.hear(request)?;
         Ok(Response::new(views::holders()))
+    }
+
+    type BackupStream = Iter<std::vec::IntoIter<Result<BackupResponse, Status>>>;
+
+    async fn backup(&self, request: Request<BackupRequest>) -> Answer<Self::BackupStream> {
+        self.hear(request)?;
+        let pieces = self.0.lock().backup.clone();
+        let pieces = pieces.into_iter().map(|data| {
+            let data = data.into();
+            Ok(BackupResponse { data })
+        });
+        let pieces: Vec<_> = pieces.collect();
+        Ok(Response::new(tokio_stream::iter(pieces)))
     }
 
     type TailAuditStream = Iter<std::vec::IntoIter<Result<TailAuditResponse, Status>>>;

@@ -34,7 +34,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 async fn on_disk(disk: &Disk) -> Result<RedbStore, StoreError> {
     let disk = disk.clone();
-    RedbStore::with(Box::new(move || disk.open())).await
+    RedbStore::with(Box::new(move || disk.open()), None).await
 }
 
 /// A disk with an empty log, to which nothing has been done since.

@@ -1,0 +1,140 @@
+//! The registry leaves in a backup while the agent runs.
+//!
+//! What its end was when the call came is what the backup has: the log only
+//! grows. It is recorded before the first byte leaves. Records are read some at a
+//! time and only when the caller has taken those before, so that a slow one costs
+//! nobody else anything.
+
+use super::{AdminServices, Operator, status};
+use crate::{
+    audit::{Event, Kind},
+    backup::{FORMAT, Header, Writer},
+    clock::unix_seconds,
+    registry::Record,
+};
+use futures_util::{Stream, stream};
+use serde::Serialize;
+use std::{pin::Pin, sync::Arc};
+use symbolon_proto::admin::BackupResponse;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::Status;
+
+/// Backups at the same time: each holds some thousand bytes to a few megabytes.
+pub(super) const AT_ONCE: usize = 2;
+
+/// The pieces of a backup.
+pub(super) type BackupStream =
+    Pin<Box<dyn Stream<Item = Result<BackupResponse, Status>> + Send + 'static>>;
+
+/// What the trail tells of a backup. Fields stand in the order of their names.
+#[derive(Serialize)]
+struct Evidence {
+    clients: usize,
+    digest: Option<String>,
+    revision: u64,
+}
+
+/// Where a backup stands.
+struct Progress {
+    services: Arc<AdminServices>,
+    first: Option<Vec<u8>>,
+    /// Taken by its end.
+    writer: Option<Writer>,
+    after: u64,
+    until: u64,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Records that a backup leaves, and begins it.
+pub(super) async fn begin(
+    services: &Arc<AdminServices>,
+    operator: &Operator,
+) -> Result<BackupStream, Status> {
+    let place = Arc::clone(&services.backups).try_acquire_owned();
+    let place = place.map_err(|_taken| {
+        Status::resource_exhausted("other backups are being made; try again when they are done")
+    })?;
+    let snapshot = services.registry.snapshot();
+    let until = snapshot.revision();
+    let digest = match until.checked_sub(1) {
+        Some(before) => last_of(services, before).await?.map(|last| last.digest),
+        None => None,
+    };
+    let evidence = Evidence {
+        clients: snapshot.len(),
+        digest: digest.map(|digest| digest.to_string()),
+        revision: until,
+    };
+    let event = Event::new(Kind::BackedUp).evidence(&evidence);
+    let event = event.map_err(|error| status::of_backup(&error))?;
+    let recorded = services.trail.record(operator.sign(event)).await;
+    recorded.map_err(|error| status::of_unrecorded(&error))?;
+
+    let trail = services.trail.clone();
+    let checkpoint = tokio::task::spawn_blocking(move || trail.newest_checkpoint()).await;
+    let checkpoint = checkpoint.map_err(|error| status::of_backup(&error))?;
+    let checkpoint = checkpoint.map_err(|error| status::of_backup(&error))?;
+    let header = Header {
+        agent: services.facts.version.to_owned(),
+        created_at: created_at(services),
+        format: FORMAT,
+        revision: until,
+        trust_domain: services.workloads.bundle().trust_domain().to_string(),
+    };
+    let begun = Writer::begin(&header, checkpoint.as_deref());
+    let (writer, first) = begun.map_err(|error| status::of_backup(&error))?;
+    let progress = Progress {
+        services: Arc::clone(services),
+        first: Some(first),
+        writer: Some(writer),
+        after: 0,
+        until,
+        _place: place,
+    };
+    Ok(Box::pin(stream::try_unfold(progress, next)))
+}
+
+async fn last_of(services: &AdminServices, after: u64) -> Result<Option<Record>, Status> {
+    let records = services.registry.records(after).await;
+    let records = records.map_err(|error| status::of_registry(&error))?;
+    Ok(records.into_iter().next())
+}
+
+fn created_at(services: &AdminServices) -> String {
+    let seconds = i64::try_from(unix_seconds(services.clock.now())).unwrap_or(i64::MAX);
+    let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
+/// The next piece, until the end has left.
+async fn next(mut progress: Progress) -> Result<Option<(BackupResponse, Progress)>, Status> {
+    if let Some(data) = progress.first.take() {
+        return Ok(Some((piece(data), progress)));
+    }
+    if progress.after == progress.until {
+        let Some(writer) = progress.writer.take() else {
+            return Ok(None);
+        };
+        let data = writer.end().map_err(|error| status::of_backup(&error))?;
+        return Ok(Some((piece(data), progress)));
+    }
+    let records = progress.services.registry.records(progress.after).await;
+    let mut records = records.map_err(|error| status::of_registry(&error))?;
+    records.retain(|record| record.revision <= progress.until);
+    let Some(last) = records.last() else {
+        return Err(Status::data_loss(
+            "the registry has fewer records than it had",
+        ));
+    };
+    progress.after = last.revision;
+    let data = progress
+        .writer
+        .as_mut()
+        .map(|writer| writer.records(&records));
+    Ok(Some((piece(data.unwrap_or_default()), progress)))
+}
+
+fn piece(data: Vec<u8>) -> BackupResponse {
+    BackupResponse { data: data.into() }
+}
