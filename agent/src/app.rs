@@ -93,7 +93,8 @@ impl RunError {
             Self::Registry(RegistryError::Record(error)) => Some(error.remedy()),
             Self::Audit(AuditError::Io { source, .. }) => Some(disk::remedy(&**source)),
             Self::Audit(AuditError::Unwritable(source)) => Some(disk::remedy(&**source)),
-            Self::System(error) => Some(disk::remedy(error)),
+            Self::Audit(AuditError::Key(error)) => disk::known_remedy(&**error),
+            Self::Authority(error) => disk::known_remedy(error),
             _ => None,
         }
     }

@@ -19,15 +19,17 @@
 mod reader;
 mod restore;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 pub use reader::{BackupError, Item, Reader};
 pub use restore::{Outcome, Previous, RestoreError, RestoreOptions, Restored, restore};
 pub use writer::Writer;
 
-use crate::registry::limits;
+use crate::{clock::unix_seconds, registry::limits};
 use serde::{Deserialize, Serialize};
+use std::time::SystemTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// The form that this version writes and reads.
 pub const FORMAT: u32 = 1;
@@ -57,4 +59,11 @@ struct End {
     lines: u64,
     /// SHA-256 of them, with their line feeds.
     sha256: String,
+}
+
+/// `at` in whole seconds, RFC 3339.
+pub(crate) fn moment(at: SystemTime) -> String {
+    let seconds = i64::try_from(unix_seconds(at)).unwrap_or(i64::MAX);
+    let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    at.format(&Rfc3339).unwrap_or_default()
 }

@@ -13,29 +13,33 @@ use std::{
 /// The next step after `error`, which may be of the system or have such a cause.
 #[must_use]
 pub fn remedy(error: &(dyn Error + 'static)) -> &'static str {
+    known_remedy(error).unwrap_or("Look in the kernel's log whether the disk is failing.")
+}
+
+/// As [`remedy`], where the cause is one of those that operators can mend.
+#[must_use]
+pub fn known_remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     let mut causes = iter::from_fn(move || {
         let this = next?;
         next = this.source();
         Some(this)
     });
-    match causes.find_map(kind) {
-        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+    Some(match causes.find_map(kind)? {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             "Make room on its file system; nothing that was confirmed is lost."
         }
-        Some(ErrorKind::ReadOnlyFilesystem) => {
+        ErrorKind::ReadOnlyFilesystem => {
             "Its file system is read-only: mount it for writing, and look in the kernel's log for \
              why it is not."
         }
-        Some(ErrorKind::PermissionDenied) => {
+        ErrorKind::PermissionDenied => {
             "The agent's user may not: look with `namei -l` which directory is closed, and give \
              the data directory to that user alone (chown, chmod 700)."
         }
-        Some(ErrorKind::NotFound) => {
-            "Put it back, or a backup in its place: `symbolon restore FILE`."
-        }
-        _ => "Look in the kernel's log whether the disk is failing.",
-    }
+        ErrorKind::NotFound => "Put it back, or a backup in its place: `symbolon restore FILE`.",
+        _ => return None,
+    })
 }
 
 fn kind(error: &(dyn Error + 'static)) -> Option<ErrorKind> {

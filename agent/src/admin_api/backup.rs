@@ -8,15 +8,13 @@
 use super::{AdminServices, Operator, status};
 use crate::{
     audit::{Event, Kind},
-    backup::{FORMAT, Header, Writer},
-    clock::unix_seconds,
+    backup::{self, FORMAT, Header, Writer},
     registry::Record,
 };
 use futures_util::{Stream, stream};
 use serde::Serialize;
 use std::{pin::Pin, sync::Arc};
 use symbolon_proto::admin::BackupResponse;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
@@ -77,7 +75,7 @@ pub(super) async fn begin(
     let checkpoint = checkpoint.map_err(|error| status::of_backup(&error))?;
     let header = Header {
         agent: services.facts.version.to_owned(),
-        created_at: created_at(services),
+        created_at: backup::moment(services.clock.now()),
         format: FORMAT,
         revision: until,
         trust_domain: services.workloads.bundle().trust_domain().to_string(),
@@ -101,14 +99,13 @@ async fn last_of(services: &AdminServices, after: u64) -> Result<Option<Record>,
     Ok(records.into_iter().next())
 }
 
-fn created_at(services: &AdminServices) -> String {
-    let seconds = i64::try_from(unix_seconds(services.clock.now())).unwrap_or(i64::MAX);
-    let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    at.format(&Rfc3339).unwrap_or_default()
-}
-
 /// The next piece, until the end has left.
 async fn next(mut progress: Progress) -> Result<Option<(BackupResponse, Progress)>, Status> {
+    if *progress.services.stopped.borrow() {
+        return Err(Status::unavailable(
+            "the agent stops; the backup is not whole",
+        ));
+    }
     if let Some(data) = progress.first.take() {
         return Ok(Some((piece(data), progress)));
     }

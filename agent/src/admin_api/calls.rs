@@ -522,8 +522,7 @@ impl admin::admin_server::Admin for AdminApi {
         request: Request<BackupRequest>,
     ) -> Result<Response<Self::BackupStream>, Status> {
         let pieces = backup::begin(&self.services, &operator(&request)?).await?;
-        let pieces = pieces.take_until(until_true(self.services.stopped.clone()));
-        Ok(Response::new(Box::pin(pieces)))
+        Ok(Response::new(pieces))
     }
 
     async fn tail_audit(

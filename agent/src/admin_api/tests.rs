@@ -22,6 +22,7 @@ use tokio::{runtime::Handle, sync::watch};
 use tonic::{Code, Request};
 
 mod apply;
+mod backup;
 mod govern;
 mod views;
 

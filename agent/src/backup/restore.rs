@@ -7,7 +7,7 @@
 //! A note goes with the new file, which the next agent records in the audit trail
 //! before it serves, and which says who has done it.
 
-use super::{BackupError, Header, Item, Reader};
+use super::{BackupError, Header, Item, Reader, moment};
 use crate::{
     clock::{SharedClock, unix_seconds},
     data_directory::{DataDirectoryError, DataLock},
@@ -139,8 +139,8 @@ pub struct Restored {
     pub previous_revision: Option<u64>,
     /// The last revision now.
     pub revision: u64,
-    /// When it was restored, in seconds since 1970.
-    pub time: u64,
+    /// When it was restored, RFC 3339.
+    pub time: String,
     /// The user who did it.
     pub uid: u32,
 }
@@ -171,8 +171,9 @@ pub async fn restore<R: BufRead>(
             return Err(error);
         }
     };
-    let time = unix_seconds(clock.now());
-    let aside = path.with_extension(format!("redb.replaced-{time}"));
+    let now = clock.now();
+    let aside = format!("redb.replaced-{}", unix_seconds(now));
+    let aside = path.with_extension(aside);
     let kept_as = aside.file_name().and_then(|name| name.to_str());
     let kept_as = kept_as.filter(|_| there.previous != Previous::None);
     let restored = restored(
@@ -184,7 +185,7 @@ pub async fn restore<R: BufRead>(
     let restored = Restored {
         checkpoint,
         kept_as: kept_as.map(str::to_owned),
-        time,
+        time: moment(now),
         ..restored
     };
     if judged.is_same {
@@ -220,7 +221,7 @@ fn restored(
         previous: there.previous,
         previous_revision: there.last.or_else(|| there.confirmed.map(|(last, _)| last)),
         revision: report.revision,
-        time: 0,
+        time: String::new(),
         uid: options.uid,
     }
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod apply;
 mod audit;
+mod backup;
 mod client;
 mod contract;
 mod failures;

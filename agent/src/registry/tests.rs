@@ -7,6 +7,7 @@ mod damage;
 mod expiry;
 mod history;
 mod matching;
+mod migration;
 mod records;
 mod stores;
 

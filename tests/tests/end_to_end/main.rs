@@ -33,6 +33,7 @@ mod protocol;
 mod readme;
 mod roles;
 mod start;
+mod store;
 mod tls;
 mod unit;
 mod views;

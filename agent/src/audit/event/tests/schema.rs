@@ -195,7 +195,7 @@ fn example(kind: Kind) -> Event {
                 "backup_sha256": "a".repeat(64), "checkpoint": null, "clients": 3,
                 "digest": "d".repeat(64), "kept_as": "registry.redb.replaced-1785240000",
                 "login": 1001, "lost": 3, "previous": "read", "previous_revision": 12,
-                "revision": 9, "time": 1_785_240_000, "uid": 0}))
+                "revision": 9, "time": "2026-07-28T12:05:00Z", "uid": 0}))
             .unwrap(),
         Kind::Summarized => Event::new(kind).process(process()).summary(Summary {
             cgroup: Some(5120),

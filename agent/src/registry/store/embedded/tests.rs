@@ -2,6 +2,7 @@
 
 mod disk;
 mod file;
+mod keeping;
 mod process;
 
 use super::{Record, RedbStore, Store as _, StoreError, initialize};
@@ -12,7 +13,6 @@ use std::{
     fs,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink},
     path::Path,
-    slice,
     sync::LazyLock,
 };
 
@@ -224,11 +224,15 @@ async fn a_new_file_is_private_and_its_unfinished_predecessor_ignored() {
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o600
     );
-    let names: Vec<_> = fs::read_dir(directory.path())
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .collect();
-    assert_eq!(names, slice::from_ref(&path));
+    let names = fs::read_dir(directory.path()).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    let head = path.with_extension("head");
+    assert_eq!(
+        fs::metadata(&head).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(names, [head, path]);
 }
 
 #[tokio::test]

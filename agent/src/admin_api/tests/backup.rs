@@ -1,0 +1,73 @@
+//! A backup is recorded before it leaves, and has what the registry had then.
+
+use super::{api, request, state_change};
+use crate::{
+    backup::{Item, Reader},
+    registry::Checkup,
+    workloads::testing::Scene,
+};
+use futures_util::StreamExt as _;
+use symbolon_proto::admin::{BackupRequest, admin_server::Admin as _};
+use tonic::Code;
+
+#[tokio::test]
+async fn a_backup_has_the_registry_of_when_it_was_asked_for() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    for name in ["a", "b", "c"] {
+        scene.register(name).await;
+    }
+    scene.suspend("c").await;
+    let pieces = api.backup(request(&scene, BackupRequest {})).await;
+    let mut pieces = pieces.unwrap().into_inner();
+    let mut bytes = pieces.next().await.unwrap().unwrap().data.to_vec();
+    // What comes meanwhile is another backup's.
+    let suspended = api.suspend_client(request(&scene, state_change("a"))).await;
+    suspended.unwrap();
+    while let Some(piece) = pieces.next().await {
+        bytes.extend(piece.unwrap().data);
+    }
+    let mut reader = Reader::begin(&bytes[..]).unwrap();
+    let mut checkup = Checkup::default();
+    while let Some(item) = reader.item().unwrap() {
+        if let Item::Record(record) = item {
+            checkup.take(&record);
+        }
+    }
+    let report = checkup.end();
+    assert!(report.whole, "{report:?}");
+    assert_eq!((report.revision, report.clients), (4, 3));
+    assert_eq!(reader.header().revision, 4);
+    assert_eq!(reader.header().trust_domain, "example.org");
+    let lines = scene.lines();
+    let told = lines.iter().find(|line| line["event"] == "backed_up");
+    let told = told.unwrap();
+    assert_eq!(told["evidence"]["revision"], 4);
+    assert_eq!(
+        told["evidence"]["digest"],
+        report.digest.unwrap().to_string()
+    );
+    assert!(told["operator"].is_string() && told["process"]["pid"].is_u64());
+}
+
+#[tokio::test]
+async fn a_backup_that_cannot_be_recorded_does_not_leave() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    scene.register("a").await;
+    scene.close_trail().await;
+    let refused = api.backup(request(&scene, BackupRequest {})).await;
+    assert_eq!(refused.err().unwrap().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn so_many_backups_are_made_at_once_and_no_more() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let backup = || api.backup(request(&scene, BackupRequest {}));
+    let (first, second) = (backup().await.unwrap(), backup().await.unwrap());
+    let refused = backup().await.err().unwrap();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    drop((first, second));
+    backup().await.unwrap();
+}
