@@ -46,13 +46,13 @@ pub enum RestoreError {
     /// It has records that cannot be believed.
     #[error("the backup has a record that cannot be believed: revision {0}: {1}")]
     Record(u64, String),
-    /// Another trust domain's.
-    #[error("the backup is of trust domain {backup}, the registry that is there of {there}")]
+    /// It is not what it says.
+    #[error("the backup says that it is of trust domain {said}, and its records are of {found}")]
     TrustDomain {
-        /// The backup's.
-        backup: String,
-        /// The data directory's.
-        there: String,
+        /// What its first line says.
+        said: String,
+        /// Whose its clients are.
+        found: String,
     },
     /// There are changes that the backup lacks.
     #[error(
@@ -261,9 +261,9 @@ async fn take<R: BufRead>(
     if let Some(domain) = &report.trust_domain
         && *domain != reader.header().trust_domain
     {
-        let backup = domain.clone();
-        let there = reader.header().trust_domain.clone();
-        return Err(RestoreError::TrustDomain { backup, there });
+        let said = reader.header().trust_domain.clone();
+        let found = domain.clone();
+        return Err(RestoreError::TrustDomain { said, found });
     }
     Ok((report, checkpoint))
 }

@@ -220,10 +220,9 @@ fn refused(error: &RestoreError) -> Failure {
         RestoreError::Record(..) => {
             failure.advise("`symbolon registry verify --backup FILE` tells of all such records.")
         }
-        RestoreError::TrustDomain { .. } => {
-            failure.advise("Use the backup of this agent, or another data directory.")
+        RestoreError::TrustDomain { .. } | RestoreError::Backup(_) => {
+            failure.advise("Use another backup.")
         }
-        RestoreError::Backup(_) => failure.advise("Use another backup."),
         RestoreError::Store(error) => failure.advise(error.remedy()),
         RestoreError::Directory(DataDirectoryError::InUse(_)) => {
             failure.advise("Stop the agent first; it starts with what was restored.")
