@@ -52,9 +52,16 @@ pub(super) fn of_refusing_trail(health: &Health) -> Status {
 /// Nothing was done, because it could not be recorded.
 pub(super) fn of_unrecorded(error: &AuditError) -> Status {
     tracing::error!(%error, "the audit trail cannot be written");
-    Status::unavailable(format!(
-        "nothing can be recorded, so nothing is done: {error}"
-    ))
+    let text = format!("nothing can be recorded, so nothing is done: {error}");
+    Status::unavailable(text + &remedy(error))
+}
+
+/// What to do about a trail that cannot be written, as the next sentence.
+fn remedy(error: &AuditError) -> String {
+    match error {
+        AuditError::Unwritable(error) => format!(". {}", disk::remedy(&**error)),
+        _ => String::new(),
+    }
 }
 
 pub(super) fn of_backup(error: &(dyn std::error::Error + 'static)) -> Status {
@@ -64,9 +71,8 @@ pub(super) fn of_backup(error: &(dyn std::error::Error + 'static)) -> Status {
 
 pub(super) fn of_unrecorded_change(error: &AuditError) -> Status {
     tracing::error!(%error, "a change is in force that the audit trail lacks");
-    Status::internal(format!(
-        "the change is in force, but could not be recorded: {error}"
-    ))
+    let text = format!("the change is in force, but could not be recorded: {error}");
+    Status::internal(text + &remedy(error))
 }
 
 pub(super) fn of_tail(error: &AuditError) -> Status {

@@ -23,6 +23,7 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use symbolon_proto::admin::BackupRequest;
 
@@ -186,7 +187,7 @@ impl RestoreArgs {
             uid: rustix::process::getuid().as_raw(),
             login: login(),
         };
-        let clock = console.clock.clone();
+        let clock = Arc::clone(&console.clock);
         let source: &mut dyn BufRead = if self.file.as_os_str() == STREAM {
             &mut console.stdin
         } else {

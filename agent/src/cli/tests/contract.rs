@@ -68,7 +68,6 @@ fn the_documented_forms_parse() {
         "audit export --format ocsf",
         "audit verify --data-dir D --public-key F --checkpoint F",
         "backup F --force",
-        "backup -",
         "restore F --data-dir D --allow-older",
         "registry verify --data-dir D",
         "registry verify --backup F",

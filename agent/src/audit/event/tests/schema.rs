@@ -132,6 +132,26 @@ fn approvals(by: &[&str], required: u32) -> Approvals {
     }
 }
 
+fn of_registry(kind: Kind) -> Event {
+    match kind {
+        Kind::BackedUp => Event::new(kind)
+            .operator("carol")
+            .process(process())
+            .evidence(&json!({"clients": 3, "digest": "d".repeat(64), "revision": 9}))
+            .unwrap(),
+        _ => Event::new(kind)
+            .operator("uid:0")
+            .login(Some(1001))
+            .reason("3 changes are lost that the backup lacked")
+            .evidence(&json!({"backup_created_at": "2026-07-28T12:00:00Z",
+                "backup_sha256": "a".repeat(64), "checkpoint": null, "clients": 3,
+                "digest": "d".repeat(64), "kept_as": "registry.redb.replaced-1785240000",
+                "login": 1001, "lost": 3, "previous": "read", "previous_revision": 12,
+                "revision": 9, "time": "2026-07-28T12:05:00Z", "uid": 0}))
+            .unwrap(),
+    }
+}
+
 /// One event of each kind, as the agent records it.
 fn example(kind: Kind) -> Event {
     let x509 = Credential::x509_svid("0a1b", "c".repeat(64), noon()).signed_by("k1");
@@ -182,21 +202,7 @@ fn example(kind: Kind) -> Event {
                 "last_seq": 90_211, "segments": 1}),
             )
             .unwrap(),
-        Kind::BackedUp => Event::new(kind)
-            .operator("carol")
-            .process(process())
-            .evidence(&json!({"clients": 3, "digest": "d".repeat(64), "revision": 9}))
-            .unwrap(),
-        Kind::Restored => Event::new(kind)
-            .operator("uid:0")
-            .login(Some(1001))
-            .reason("3 changes are lost that the backup lacked")
-            .evidence(&json!({"backup_created_at": "2026-07-28T12:00:00Z",
-                "backup_sha256": "a".repeat(64), "checkpoint": null, "clients": 3,
-                "digest": "d".repeat(64), "kept_as": "registry.redb.replaced-1785240000",
-                "login": 1001, "lost": 3, "previous": "read", "previous_revision": 12,
-                "revision": 9, "time": "2026-07-28T12:05:00Z", "uid": 0}))
-            .unwrap(),
+        Kind::BackedUp | Kind::Restored => of_registry(kind),
         Kind::Summarized => Event::new(kind).process(process()).summary(Summary {
             cgroup: Some(5120),
             count: 999_890,
