@@ -164,13 +164,8 @@ const DAMAGES: [Damage; 6] = [
     ),
     (
         |path, _| {
-            drop(
-                File::options()
-                    .write(true)
-                    .truncate(true)
-                    .open(path)
-                    .unwrap(),
-            )
+            let mut options = File::options();
+            drop(options.write(true).truncate(true).open(path).unwrap());
         },
         "empty",
     ),
