@@ -5,7 +5,8 @@
 //! refused. Accepted connections wait in turns of their users (`reception`); then
 //! each passes [`Admit`] (which pins the peer and keeps the caps), then the frame
 //! layer of `transport`, which puts the caller's question where it has one, then
-//! hyper's HTTP/2.
+//! hyper's HTTP/2. All connections of a user run in his lane (`lanes`), so that users
+//! take turns with each step of their calls.
 //!
 //! The caller that `admit` returned is put into each request's extensions;
 //! services take it from there and from nowhere else.
@@ -19,6 +20,8 @@ mod activity;
 mod bind;
 mod connection;
 mod health;
+mod lane;
+mod lanes;
 mod measure;
 mod open_call;
 mod patience;
@@ -28,15 +31,16 @@ mod side;
 mod tests;
 
 pub use bind::{BindError, BoundSocket, Ownership, SocketSpec};
-pub use connection::{Admit, Caller, GrpcService, HttpLimits, Refused};
+pub use connection::{Admit, Caller, GrpcService, HttpLimits, Refused, Whose};
 
 pub use health::{HealthApi, until_true};
 pub(crate) use measure::{known_method, measured};
 pub use side::SideServices;
 
+use lanes::Lanes;
 use reception::{Next, Reception};
 use std::sync::Arc;
-use tokio::{net::UnixListener, sync::watch, task::JoinSet};
+use tokio::{net::UnixListener, sync::watch};
 
 /// Work on connections after which other tasks get their turn, in connections that were refused.
 const WORK_AT_ONCE: usize = 16;
@@ -58,7 +62,7 @@ pub async fn serve<A, S>(
     A: Admit,
     S: GrpcService,
 {
-    let mut connections = JoinSet::new();
+    let mut lanes = Lanes::new();
     let mut reception = match Reception::new(listener) {
         Ok(reception) => reception,
         Err(error) => return tracing::error!(%error, "cannot listen on a socket"),
@@ -73,7 +77,7 @@ pub async fn serve<A, S>(
         let next = tokio::select! {
             biased;
             () = until_true(shutdown.clone()) => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            Some(()) = lanes.left() => continue,
             next = reception.next(&*admit) => next,
         };
         work += 1;
@@ -82,7 +86,11 @@ pub async fn serve<A, S>(
                 Ok(caller) => {
                     work += ADMISSION;
                     let (service, shutdown) = (service.clone(), shutdown.clone());
-                    connections.spawn(connection::run(socket, caller, service, limits, shutdown));
+                    lanes.enter(caller.whose(), |lane| {
+                        let connection =
+                            connection::run(socket, caller, service, limits, shutdown, lane);
+                        Box::pin(connection)
+                    });
                 }
                 Err(refused) => admit.refused(&refused).await,
             },
@@ -94,5 +102,5 @@ pub async fn serve<A, S>(
         }
     }
     drop(reception);
-    while connections.join_next().await.is_some() {}
+    while lanes.left().await.is_some() {}
 }

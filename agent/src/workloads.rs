@@ -38,7 +38,6 @@ mod shelf;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod turns;
 mod validation;
 
 pub use admission::{CallPlace, Caller, WorkloadGate};
@@ -50,7 +49,6 @@ pub use process::{Process, Pulse};
 pub use quota::QuotaLimits;
 pub(crate) use quota::{ConnectionPlace, Quota};
 pub use requirements::{HeldRequirement, Requirements};
-pub use turns::Turn;
 pub use validation::{Validated, ValidationError};
 
 use crate::{

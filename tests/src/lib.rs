@@ -46,7 +46,9 @@ pub use program::Program;
 pub use requirement::{SOMEBODY_ELSE, can_run, has_tool, is_root};
 pub use setup::{AUDIENCE, Setup, TRUST_DOMAIN};
 pub use workload::Workload;
-pub use workload_api::{AddHeader, WorkloadApi, channel, workload_api, workload_api_at};
+pub use workload_api::{
+    AddHeader, WorkloadApi, channel, try_workload_api_at, workload_api, workload_api_at,
+};
 
 use std::future::Future;
 use std::pin::Pin;

@@ -8,7 +8,7 @@ use symbolon_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClien
 use tokio::net::UnixStream;
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Error};
 use tonic::{Request, Status};
 use tower::service_fn;
 
@@ -30,18 +30,27 @@ pub async fn workload_api_at(socket: &Path) -> WorkloadApi {
     SpiffeWorkloadApiClient::with_interceptor(channel(socket).await, add_header)
 }
 
+/// The same, where the agent lets this process in.
+pub async fn try_workload_api_at(socket: &Path) -> Option<WorkloadApi> {
+    let channel = try_channel(socket).await.ok()?;
+    Some(SpiffeWorkloadApiClient::with_interceptor(
+        channel, add_header,
+    ))
+}
+
 /// A new connection to a Unix socket.
 pub async fn channel(socket: &Path) -> Channel {
+    try_channel(socket).await.expect("a connection")
+}
+
+async fn try_channel(socket: &Path) -> Result<Channel, Error> {
     let socket = socket.to_owned();
     let connect = service_fn(move |_| {
         let socket = socket.clone();
         async move { UnixStream::connect(socket).await.map(TokioIo::new) }
     });
     let endpoint = Endpoint::from_static("http://localhost");
-    endpoint
-        .connect_with_connector(connect)
-        .await
-        .expect("a connection")
+    endpoint.connect_with_connector(connect).await
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of an interceptor")]

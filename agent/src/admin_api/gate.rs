@@ -177,7 +177,6 @@ impl Drop for VisitPlace {
 
 impl server::Caller for Visitor {
     type Place = VisitPlace;
-    type Turn = ();
 
     fn enter(&self) -> Result<VisitPlace, Refused> {
         self.0.place.begin_call()?;
@@ -188,8 +187,8 @@ impl server::Caller for Visitor {
         self.0.program.as_ref()?.question()
     }
 
-    async fn turn(&self) -> Result<(), Refused> {
-        Ok(())
+    fn whose(&self) -> server::Whose {
+        self.0.place.whose
     }
 
     /// When the process is gone that connected, whoever has its socket now, when the roster

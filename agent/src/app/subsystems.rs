@@ -158,6 +158,12 @@ fn show_required(require: Requirements, metrics: &Metrics) {
     }
 }
 
+/// Tasks that run before the sockets are looked at again.
+const EVENT_INTERVAL: u32 = 2;
+
+/// Tasks that run before what other threads woke is looked at again.
+const GLOBAL_QUEUE_INTERVAL: u32 = 1;
+
 /// One thread by default: a node's agent answers faster that way, and leaves
 /// the other cores to the workloads.
 pub(super) fn runtime(workers: usize) -> io::Result<Runtime> {
@@ -169,7 +175,11 @@ pub(super) fn runtime(workers: usize) -> io::Result<Runtime> {
             builder
         }
     };
-    builder.enable_all().build()
+    builder
+        .enable_all()
+        .event_interval(EVENT_INTERVAL)
+        .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
+        .build()
 }
 
 pub(super) fn log(config: &config::Log) -> Result<LevelHandle, RunError> {

@@ -6,28 +6,29 @@
 //! ever called, such as one that does not even begin to speak HTTP/2, is given
 //! no more than that moment.
 
-use super::{activity::Activity, health::until_true, open_call::OpenCall, patience::Patient};
+use super::{
+    activity::Activity, health::until_true, lane::LaneEntry, lanes::InPortions,
+    open_call::OpenCall, patience::Patient,
+};
 use crate::transport::{Accepted, Course, Http2Guard, Question, TransportLimits};
 use hyper::{body::Incoming, server::conn::http2::Builder};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     fmt::Debug,
-    future::{Future, poll_fn, ready},
+    future::{Future, ready},
     os::fd::BorrowedFd,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 use symbolon_syscalls::peer_credentials;
 use tokio::{
     net::UnixStream,
     sync::{Notify, watch},
-    task::yield_now,
     time::{sleep, timeout},
 };
 use tonic::{Status, body::Body};
@@ -65,13 +66,19 @@ const MAX_REFUSED: usize = 1024;
 /// was made or its caller is over.
 const LEAVE: Duration = Duration::from_secs(1);
 
+/// Who takes turns with others: a user, and within his turns one of his cgroups.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Whose {
+    /// The user.
+    pub uid: u32,
+    /// The cgroup, by its ID; none where it is unknown, or everybody's.
+    pub cgroup: Option<u64>,
+}
+
 /// Who calls, as each request carries it.
 pub trait Caller: Clone + Debug + Send + Sync + 'static {
     /// Taken by each call until its answer has ended.
     type Place: Send + 'static;
-
-    /// Held while a call begins.
-    type Turn: Send;
 
     /// Takes a place for a call.
     ///
@@ -90,11 +97,8 @@ pub trait Caller: Clone + Debug + Send + Sync + 'static {
         None
     }
 
-    /// Waits until it is this caller's turn to begin a call.
-    ///
-    /// # Errors
-    /// Where too many wait already.
-    fn turn(&self) -> impl Future<Output = Result<Self::Turn, Refused>> + Send;
+    /// With whom it takes turns.
+    fn whose(&self) -> Whose;
 
     /// Resolves when the caller is over: its connections end.
     fn ended(&self) -> impl Future<Output = ()> + Send;
@@ -194,15 +198,16 @@ pub(super) fn unimplemented() -> http::Response<Body> {
 }
 
 /// Serves one connection until it ends, or until `shutdown` and the last
-/// stream's end.
+/// stream's end; its calls run in `lane`.
 pub(super) async fn run<C: Caller, S: GrpcService>(
     socket: UnixStream,
     caller: C,
     service: S,
     limits: HttpLimits,
     shutdown: watch::Receiver<bool>,
+    lane: LaneEntry,
 ) {
-    attend(socket, caller.clone(), service, limits, shutdown).await;
+    attend(socket, caller.clone(), service, limits, shutdown, lane).await;
     caller.left().await;
 }
 
@@ -223,6 +228,7 @@ async fn attend<C: Caller, S: GrpcService>(
     service: S,
     limits: HttpLimits,
     shutdown: watch::Receiver<bool>,
+    lane: LaneEntry,
 ) {
     let guarded = guarded(socket, &caller);
     let visit = Arc::new(Visit {
@@ -242,8 +248,9 @@ async fn attend<C: Caller, S: GrpcService>(
             )
         })
     };
-    let io = TokioIo::new(Patient::new(guarded));
-    let mut connection = pin!(builder(limits).serve_connection(io, handler));
+    let io = InPortions::new(Patient::new(guarded), lane.clone());
+    let serving = builder(limits, lane).serve_connection(TokioIo::new(io), handler);
+    let mut connection = pin!(serving);
     let patient = tokio::select! {
         ended = connection.as_mut() => return note_end(ended),
         () = until_true(shutdown) => true,
@@ -259,8 +266,8 @@ async fn attend<C: Caller, S: GrpcService>(
     }
 }
 
-fn builder(limits: HttpLimits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(limits: HttpLimits, lane: LaneEntry) -> Builder<LaneEntry> {
+    let mut builder = Builder::new(lane);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_concurrent_streams)
@@ -315,30 +322,11 @@ async fn call<C: Caller, S: GrpcService>(
         Ok(place) => place,
         Err(refused) => return Ok(visit.refuse(&refused).await),
     };
-    let turn = match visit.caller.turn().await {
-        Ok(turn) => turn,
-        Err(refused) => return Ok(visit.refuse(&refused).await),
-    };
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(visit.caller.clone());
     // The generated services are always ready.
-    let response = begin(service.call(request), turn).await?;
+    let response = service.call(request).await?;
     Ok(response.map(|body| Body::new(OpenCall::new(body, stopped, (place, open)))))
-}
-
-/// Runs `work`; holds the turn until it first waits.
-///
-/// First the other calls that have come meanwhile get to queue for theirs: on one thread they would
-/// otherwise begin in the order in which they came, and a flood before all others.
-async fn begin<T>(work: impl Future<Output = T>, turn: impl Send) -> T {
-    yield_now().await;
-    let mut work = pin!(work);
-    let begun = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
-    drop(turn);
-    match begun {
-        Poll::Ready(done) => done,
-        Poll::Pending => work.await,
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use super::{Admit, Caller, HealthApi, HttpLimits, Refused, serve};
+use super::{Admit, Caller, HealthApi, HttpLimits, Refused, Whose, serve};
 use crate::transport::{Breach, Heard, Question};
 use futures_util::StreamExt as _;
 use hyper_util::rt::TokioIo;
@@ -45,14 +45,16 @@ pub(super) struct Guest {
 
 impl Caller for Guest {
     type Place = ();
-    type Turn = ();
 
     fn enter(&self) -> Result<(), Refused> {
         Ok(())
     }
 
-    async fn turn(&self) -> Result<(), Refused> {
-        Ok(())
+    fn whose(&self) -> Whose {
+        Whose {
+            uid: 1,
+            cgroup: None,
+        }
     }
 
     fn question(&self) -> Option<Question> {

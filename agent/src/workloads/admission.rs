@@ -4,11 +4,10 @@ use super::{
     Process, Workloads, audit_peer,
     binding::Binding,
     quota::{ConnectionPlace, Payer, Quota, QuotaLimits},
-    turns::{Turn, Turns},
 };
 use crate::{
     audit::{Cause, Event, Kind, Origin, Process as AuditProcess},
-    server::{self, Admit, Refused},
+    server::{self, Admit, Refused, Whose},
     transport::{Course, Question},
 };
 use std::{
@@ -57,7 +56,6 @@ pub struct WorkloadGate(Arc<GateState>);
 struct GateState {
     workloads: Arc<Workloads>,
     quota: Arc<Quota>,
-    turns: Turns,
 }
 
 /// The place of an open call, until dropped.
@@ -66,7 +64,6 @@ pub struct CallPlace(Caller);
 
 impl server::Caller for Caller {
     type Place = CallPlace;
-    type Turn = Turn;
 
     fn enter(&self) -> Result<CallPlace, Refused> {
         self.0.place.begin_call()?;
@@ -84,8 +81,8 @@ impl server::Caller for Caller {
         Some(self.0.binding.course())
     }
 
-    fn turn(&self) -> impl Future<Output = Result<Turn, Refused>> + Send {
-        self.0.gate.turns.take(self.0.place.whose)
+    fn whose(&self) -> Whose {
+        self.0.place.whose
     }
 
     async fn ended(&self) {
@@ -123,7 +120,6 @@ impl WorkloadGate {
         Self(Arc::new(GateState {
             workloads,
             quota: Quota::new(limits),
-            turns: Turns::default(),
         }))
     }
 

@@ -11,7 +11,7 @@
 //! that still counts.
 
 use super::rate::Rate;
-use crate::server::Refused;
+use crate::server::{Refused, Whose};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -41,13 +41,6 @@ pub(crate) enum Payer {
     User(u32),
     /// A cgroup, by its ID in the unified hierarchy.
     Cgroup(u64),
-}
-
-/// Who waits in a queue: a user, with one of his cgroups.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Whose {
-    pub(crate) uid: u32,
-    pub(crate) cgroup: Option<u64>,
 }
 
 /// What a payer may have at a time, and what all together. A cgroup has half of what its user has
@@ -98,7 +91,7 @@ pub(crate) struct ConnectionPlace {
     quota: Arc<Quota>,
     accounts: [Option<Arc<Account>>; 2],
     shaking_hands: AtomicBool,
-    /// In whose queue its calls wait.
+    /// With whom its calls take turns.
     pub(crate) whose: Whose,
 }
 

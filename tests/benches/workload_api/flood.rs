@@ -20,7 +20,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use symbolon_tests::{Program, Workload, can_run, is_root, workload_api_at};
+use symbolon_tests::{Program, Workload, WorkloadApi, can_run, is_root, try_workload_api_at};
 
 /// The user who floods.
 const FLOODER: u32 = 64_001;
@@ -220,7 +220,7 @@ pub(crate) async fn call(socket: &Path) {
     tell();
     let mut callers = Vec::new();
     for _ in 0..CONNECTIONS {
-        let api = workload_api_at(socket).await;
+        let api = workload_api_when_let_in(socket).await;
         callers.extend(vec![api; STREAMS]);
     }
     let calls = callers.into_iter().map(|mut api| async move {
@@ -231,6 +231,17 @@ pub(crate) async fn call(socket: &Path) {
         }
     });
     let _forever: Vec<()> = join_all(calls).await;
+}
+
+/// A connection, once the agent takes one: whoever has connected too often before has to wait.
+async fn workload_api_when_let_in(socket: &Path) -> WorkloadApi {
+    loop {
+        if let Some(api) = try_workload_api_at(socket).await {
+            return api;
+        }
+        count(false);
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Connects for ever.
