@@ -18,12 +18,14 @@
 mod apply;
 mod backup;
 mod calls;
+mod changes;
 mod convert;
 mod gate;
 mod govern;
 mod inspect;
 mod lint;
 mod roles;
+mod search;
 mod status;
 #[cfg(test)]
 mod tests;

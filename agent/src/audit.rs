@@ -61,10 +61,13 @@ pub use event::{
 };
 pub use ledger::{Cause, Origin};
 pub use ocsf::to_ocsf;
-pub use query::{Filter, Judge, Related, query};
+pub use query::{Filter, Found, Judge, Keep, Related, Search, query};
 pub use read::{Line, Lines, Reader, SegmentFile};
 pub use tail::MAX_TAIL_LINES;
 pub use threads::TrailWriter;
-pub use trace::{ClientStory, CredentialStory, ProcessStory, Story, Subject, Trace, VersionStory};
+pub use trace::{
+    ClientStory, CredentialStory, MAX_STORY_LINES, ProcessStory, Story, Subject, Told, Trace,
+    VersionStory, tell,
+};
 pub use trail::{CallersLimits, Durability, Health, Limits, Trail, TrailConfig};
 pub use verify::{ChainSummary, Finding, Place, Problem, Verification, VerifyOptions, verify};

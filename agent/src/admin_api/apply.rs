@@ -255,6 +255,13 @@ impl Batch {
             changes.get_or_create(&event.kind().as_str().into()).inc();
         }
         let recorded = api.services.trail.record_all(events).await;
+        let registry = &api.services.registry;
+        for revision in made.iter().map(|applied| applied.new.revision()) {
+            match &recorded {
+                Ok(()) => registry.note_told(revision),
+                Err(_) => registry.note_untold(revision),
+            }
+        }
         recorded.map_err(|error| status::of_unrecorded_change(&error))
     }
 
@@ -271,7 +278,8 @@ impl Batch {
         };
         let events = refused.map(event).collect();
         let recorded = api.services.trail.record_all(events).await;
-        recorded.map_err(|_not_recorded| status::of_refusing_trail())
+        let health = api.services.trail.health();
+        recorded.map_err(|_not_recorded| status::of_refusing_trail(&health.borrow()))
     }
 }
 

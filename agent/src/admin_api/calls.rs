@@ -1,17 +1,14 @@
 //! The calls of the admin service.
 
-use super::{Operator, apply, backup, convert, govern, inspect, lint, roles, status, views};
+use super::{Operator, apply, backup, changes::Requested, convert, govern, inspect, lint, roles, search, status, views};
 use crate::{
-    audit::{Event, Kind, MAX_TAIL_LINES, Trail},
+    audit::{Kind, MAX_TAIL_LINES, Trail},
     authority::{AuthorityInfo, TrustBundle},
     clock::SharedClock,
-    governance::{self, Act},
-    lint::{Judged, Linter, Weak},
+    governance::Act,
+    lint::Linter,
     operators::Roster,
-    registry::{
-        Actor, Applied, Change, Client, ClientDraft, ClientName, Reason, Registry, RegistryError,
-        Standing, Verdict,
-    },
+    registry::{Change, Client, ClientDraft, Registry, Standing, Verdict},
     server::until_true,
     supervisor::Supervisor,
     telemetry::{Readiness, RegistryMetrics},
@@ -19,22 +16,16 @@ use crate::{
 };
 use futures_util::{Stream, StreamExt as _};
 use std::{
-    fmt::{self, Debug, Display, Formatter},
+    fmt::{self, Debug, Formatter},
     pin::Pin,
-    str::FromStr as _,
     sync::Arc,
     time::SystemTime,
 };
 use symbolon_attestors::Attestor;
 use symbolon_proto::admin::{
-    self, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest, AttestProcessResponse,
-    BackupRequest, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest,
-    DecisionRequest, GetBundleRequest, GetBundleResponse, GetClientHistoryRequest,
-    GetClientRequest, GetInfoRequest, GetInfoResponse, LintClientsRequest, LintClientsResponse,
-    ListClientsRequest, ListClientsResponse, RegisterClientRequest, RollbackClientRequest,
-    TailAuditRequest, TailAuditResponse, UpdateClientRequest,
+    self, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest, AttestProcessResponse, BackupRequest, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, DecisionRequest, ExportAuditRequest, ExportAuditResponse, GetAuditKeyRequest, GetAuditKeyResponse, GetBundleRequest, GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse, LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse, QueryAuditRequest, QueryAuditResponse, RegisterClientRequest, RollbackClientRequest, TailAuditRequest, TailAuditResponse, TraceAuditRequest, TraceAuditResponse, UpdateClientRequest,
 };
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};
 
 /// Most clients in one page.
@@ -113,6 +104,7 @@ pub struct AdminApi {
     pub(super) services: Arc<AdminServices>,
     /// One batch of documents is worked on at a time, and the others wait.
     pub(super) applying: Arc<Semaphore>,
+    pub(super) searches: Arc<search::Searches>,
 }
 
 impl AdminApi {
@@ -122,10 +114,11 @@ impl AdminApi {
         Self {
             services,
             applying: Arc::new(Semaphore::new(1)),
+            searches: Arc::default(),
         }
     }
 
-    fn show(&self, client: &Client) -> admin::Client {
+    pub(super) fn show(&self, client: &Client) -> admin::Client {
         let state = self.services.registry.snapshot().state_of(client);
         let holders = self.services.workloads.holders(&[client]);
         convert::client(client, state, holders.first().copied().unwrap_or_default())
@@ -140,156 +133,9 @@ impl AdminApi {
     ) -> Result<(Requested, ClientDraft), Status> {
         let draft = convert::draft(spec)?;
         let (draft, judged) =
-            lint::judge(&self.services, &requested.name, draft, accept_weak).await?;
+            lint::judge(&self.services, requested.name(), draft, accept_weak).await?;
         requested.judged = judged;
         Ok((requested, draft))
-    }
-
-    /// Makes a change and records it, or records that it was refused. Both are
-    /// done also where the operator does not wait for them.
-    pub(super) async fn change(
-        &self,
-        requested: Requested,
-        change: Change,
-    ) -> Result<Response<admin::Client>, Status> {
-        let services = &self.services;
-        // Taking away must not wait for the disk to have space again.
-        let takes_away = matches!(requested.act.kind(), Kind::Suspended | Kind::Revoked);
-        let health = services.trail.health().borrow().clone();
-        if !takes_away && !health.is_recording() {
-            return Err(status::of_refusing_trail(&health));
-        }
-        let actor = requested.operator.actor()?;
-        let findings = lint::findings(&requested.judged.findings);
-        let checked = requested.judged.check();
-        let (reply, done) = oneshot::channel();
-        let this = self.clone();
-        services.supervisor.spawn(async move {
-            let changed = match checked {
-                Ok(()) => this.make(&requested, change, actor).await,
-                Err(weak) => Err(Undone::Weak(weak)),
-            };
-            let recorded = this.record_change(&requested, changed).await;
-            if reply.send(recorded).is_err() {
-                tracing::debug!("the operator did not wait for a change");
-            }
-        });
-        let client = done
-            .await
-            .map_err(|_panicked| Status::internal("the change was given up"))??;
-        let mut client = self.show(&client);
-        if !findings.is_empty() {
-            client.findings = findings;
-        }
-        Ok(Response::new(client))
-    }
-
-    async fn make(
-        &self,
-        requested: &Requested,
-        change: Change,
-        actor: Actor,
-    ) -> Result<Applied, Undone> {
-        let (name, reason) = (requested.name.clone(), requested.reason.clone());
-        let changed = self.services.registry.change(name, change, actor, reason);
-        changed.await.map_err(Undone::Registry)
-    }
-
-    pub(super) async fn record_change(
-        &self,
-        requested: &Requested,
-        changed: Result<Applied, Undone>,
-    ) -> Result<Arc<Client>, Status> {
-        let Requested { act, name, .. } = requested;
-        let label = requested.operator.label();
-        let events = match &changed {
-            Ok(applied) => governance::events(*act, applied, &label, requested.reason.as_str()),
-            Err(error) => vec![
-                Event::new(Kind::Refused)
-                    .operation(act.kind().as_str())
-                    .operator(&*label)
-                    .reason(format!("{name}: {error}")),
-            ],
-        };
-        let changes = &self.services.metrics.changes;
-        let mut recorded = Ok(());
-        for event in events {
-            // What was approved is its author's, who did it from another process.
-            let event = match event.is_by(&label) {
-                true => requested.operator.sign(event),
-                false => event,
-            };
-            if changed.is_ok() {
-                changes.get_or_create(&event.kind().as_str().into()).inc();
-            }
-            recorded = recorded.and(self.services.trail.record(event).await);
-        }
-        let applied = changed.map_err(|undone| undone.status())?;
-        let (registry, revision) = (&self.services.registry, applied.new.revision());
-        match &recorded {
-            Ok(()) => registry.note_told(revision),
-            Err(_) => registry.note_untold(revision),
-        }
-        recorded.map_err(|error| status::of_unrecorded_change(&error))?;
-        Ok(applied.new)
-    }
-}
-
-/// Why a change was not made.
-#[derive(Debug)]
-pub(super) enum Undone {
-    Registry(RegistryError),
-    Weak(Weak),
-}
-
-impl Undone {
-    fn status(&self) -> Status {
-        match self {
-            Self::Registry(error) => status::of_registry(error),
-            Self::Weak(weak) => lint::refusal(weak),
-        }
-    }
-}
-
-impl Display for Undone {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Registry(error) => Display::fmt(error, f),
-            Self::Weak(weak) => Display::fmt(weak, f),
-        }
-    }
-}
-
-/// A change that an operator asks for.
-#[derive(Clone, Debug)]
-pub(super) struct Requested {
-    operator: Operator,
-    act: Act,
-    name: ClientName,
-    reason: Reason,
-    /// What was found about the registration that is asked for.
-    pub(super) judged: Judged,
-}
-
-impl Requested {
-    pub(super) fn new(
-        operator: Operator,
-        act: Act,
-        name: &str,
-        reason: &str,
-    ) -> Result<Self, Status> {
-        Ok(Self {
-            operator,
-            act,
-            name: convert::name(name)?,
-            reason: Reason::from_str(reason)
-                .map_err(|error| Status::invalid_argument(error.to_string()))?,
-            judged: Judged::default(),
-        })
-    }
-
-    pub(super) const fn name(&self) -> &ClientName {
-        &self.name
     }
 }
 
@@ -565,6 +411,40 @@ impl admin::admin_server::Admin for AdminApi {
     ) -> Result<Response<admin::ListHoldersResponse>, Status> {
         let holders = views::holders(&self.services, &request.into_inner())?;
         Ok(Response::new(holders))
+    }
+
+    type QueryAuditStream = search::Parts<QueryAuditResponse>;
+
+    async fn query_audit(
+        &self,
+        request: Request<QueryAuditRequest>,
+    ) -> Result<Response<Self::QueryAuditStream>, Status> {
+        self.query_trail(request)
+    }
+
+    type ExportAuditStream = search::Parts<ExportAuditResponse>;
+
+    async fn export_audit(
+        &self,
+        request: Request<ExportAuditRequest>,
+    ) -> Result<Response<Self::ExportAuditStream>, Status> {
+        self.export_trail(request)
+    }
+
+    type TraceAuditStream = search::Parts<TraceAuditResponse>;
+
+    async fn trace_audit(
+        &self,
+        request: Request<TraceAuditRequest>,
+    ) -> Result<Response<Self::TraceAuditStream>, Status> {
+        self.trace_trail(request)
+    }
+
+    async fn get_audit_key(
+        &self,
+        _request: Request<GetAuditKeyRequest>,
+    ) -> Result<Response<GetAuditKeyResponse>, Status> {
+        self.audit_key()
     }
 }
 

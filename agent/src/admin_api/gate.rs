@@ -111,17 +111,20 @@ impl Operator {
         Ok(actor.with_login(self.login).with_uid(Some(self.uid)))
     }
 
-    /// The event with the operator in it.
-    pub(super) fn sign(&self, event: Event) -> Event {
-        let process = audit::Process {
+    const fn process(&self) -> audit::Process {
+        audit::Process {
             gid: self.gid,
             pid: self.pid,
             uid: self.uid,
-        };
+        }
+    }
+
+    /// The event with the operator in it.
+    pub(super) fn sign(&self, event: Event) -> Event {
         let event = event
             .operator(self.label())
             .login(self.login)
-            .process(process);
+            .process(self.process());
         match &self.attestation_id {
             Some(id) => event.attestation(&**id),
             None => event,
@@ -257,7 +260,7 @@ impl Visitor {
                 let label = format!("uid:{}", seat.peer.credentials().uid).into();
                 let roles = Roles::NONE;
                 let stranger = self.operator(Identified { label, roles }, None);
-                return Err(self.refuse(&stranger, path, &why).await);
+                return Err(self.turn_away(&stranger, path, &why).await);
             }
         };
         let why = match method(path).and_then(roles::rule_of) {
@@ -312,11 +315,37 @@ impl Visitor {
         }
     }
 
+    /// Refuses somebody who is no operator. Anybody may try where programs are operators: what such
+    /// callers cause is recorded one by one up to a rate and then counted, and not in the trail of
+    /// what operators do.
+    async fn turn_away(&self, stranger: &Operator, path: &str, why: &str) -> Status {
+        let seat = &self.0;
+        let called = called(path);
+        let cause = Cause {
+            origin: Origin {
+                uid: Some(stranger.uid),
+                cgroup: None,
+            },
+            kind: Kind::Refused,
+            word: "call",
+            process: Some(stranger.process()),
+        };
+        let event = || {
+            let event = stranger.sign(Event::new(Kind::Refused));
+            event.operation(called).reason(why)
+        };
+        // It is recorded, or counted, also where the caller does not wait.
+        if let Err(error) = seat.gate.trail.of_caller(cause, event).await {
+            tracing::error!(%error, "a refusal could not be recorded");
+        }
+        sleep(REFUSED_PAUSE).await;
+        refused(stranger, called, why)
+    }
+
     /// The record is made also where the caller does not wait for it.
     async fn refuse(&self, operator: &Operator, path: &str, why: &str) -> Status {
         let gate = &self.0.gate;
-        let called = method(path).and_then(roles::rule_of);
-        let called = called.map_or("unknown method", |rule| rule.method);
+        let called = called(path);
         let event = operator.sign(Event::new(Kind::Refused)).operation(called);
         match self.0.refusals.queue() {
             Some(place) => {
@@ -331,9 +360,19 @@ impl Visitor {
             }
             None => sleep(REFUSED_PAUSE).await,
         }
-        tracing::warn!(operator = &*operator.name, called, why, "refused");
-        Status::permission_denied(format!("{} may not call {called}: {why}", operator.name))
+        refused(operator, called, why)
     }
+}
+
+/// What of the path gets into the trail: nothing that a caller makes up.
+fn called(path: &str) -> &'static str {
+    let rule = method(path).and_then(roles::rule_of);
+    rule.map_or("unknown method", |rule| rule.method)
+}
+
+fn refused(operator: &Operator, called: &str, why: &str) -> Status {
+    tracing::warn!(operator = &*operator.name, called, why, "refused");
+    Status::permission_denied(format!("{} may not call {called}: {why}", operator.name))
 }
 
 fn lacking(has: Roles, needed: Roles) -> String {

@@ -5,7 +5,8 @@
 //! Who takes away, one client or all of an owner's, waits for nobody.
 
 use super::{
-    calls::{AdminApi, Requested, operator},
+    calls::{AdminApi, operator},
+    changes::Requested,
     convert, lint, status,
 };
 use crate::{
@@ -26,7 +27,7 @@ use symbolon_proto::admin::{
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
-/// Changes of many clients that are under way together: what one commit takes.
+/// Changes of many clients that are made together, and recorded together: what one commit takes.
 const TOGETHER: usize = 128;
 /// Names that an answer about many repeats.
 const SHOWN_NAMES: usize = 1_000;
@@ -208,12 +209,8 @@ impl Many {
             if names.is_empty() {
                 break;
             }
-            let changes = names
-                .into_iter()
-                .map(|name| self.change_one(api, operator, name));
-            let mut changes = stream::iter(changes).buffered(TOGETHER);
-            while let Some((name, outcome)) = changes.next().await {
-                note(&mut response, name, outcome);
+            for some in names.chunks(TOGETHER) {
+                self.change_some(api, operator, some, &mut response).await;
             }
             // They would fail again.
             if response.failed > 0 {
@@ -231,24 +228,26 @@ impl Many {
         chosen.map(|client| client.name().clone()).collect()
     }
 
-    async fn change_one(
+    async fn change_some(
         &self,
         api: &AdminApi,
         operator: &super::Operator,
-        name: ClientName,
-    ) -> (ClientName, Result<(), Status>) {
+        names: &[ClientName],
+        response: &mut ChangeManyStatesResponse,
+    ) {
         let act = Act::Change(kind_of(self.to));
-        let reason = self.reason.as_str();
-        let requested = match Requested::new(operator.clone(), act, name.as_str(), reason) {
-            Ok(requested) => requested,
-            Err(status) => return (name, Err(status)),
+        let requested = |name: &ClientName| {
+            Requested::of(operator.clone(), act, name.clone(), self.reason.clone())
         };
-        let changed = api.change(requested, Change::Stand(self.to)).await;
-        (name, changed.map(drop))
+        let requested: Vec<_> = names.iter().map(requested).collect();
+        let changed = api.change_some(&requested, || Change::Stand(self.to));
+        for (name, outcome) in names.iter().zip(changed.await) {
+            note(response, name, outcome.map(drop));
+        }
     }
 }
 
-fn note(response: &mut ChangeManyStatesResponse, name: ClientName, outcome: Result<(), Status>) {
+fn note(response: &mut ChangeManyStatesResponse, name: &ClientName, outcome: Result<(), Status>) {
     match outcome {
         Ok(()) => {
             response.changed += 1;

@@ -70,6 +70,7 @@ pub(super) const TABLE: &[Rule] = &[
     rule("TailAudit", Who::Roles(AUDIT)),
     rule("QueryAudit", Who::Roles(AUDIT)),
     rule("ExportAudit", Who::Roles(AUDIT)),
+    rule("TraceAudit", Who::Roles(AUDIT)),
     rule("GetAuditKey", Who::Roles(AUDIT)),
     rule("Backup", Who::Roles(KEEP)),
 ];

@@ -27,7 +27,7 @@ mod govern;
 mod views;
 
 /// The admin API of a scene.
-fn api(scene: &Scene) -> AdminApi {
+pub(super) fn api(scene: &Scene) -> AdminApi {
     let (readiness, _starting) = Readiness::blocked_by("test");
     AdminApi::new(Arc::new(AdminServices {
         facts: AgentFacts {
@@ -58,13 +58,13 @@ fn api(scene: &Scene) -> AdminApi {
 }
 
 /// A request of the test's own user.
-fn request<T>(_scene: &Scene, message: T) -> Request<T> {
+pub(super) fn request<T>(_scene: &Scene, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.extensions_mut().insert(Operator::of_test());
     request
 }
 
-fn registration(name: &str) -> RegisterClientRequest {
+pub(super) fn registration(name: &str) -> RegisterClientRequest {
     let draft = draft();
     let sets = draft.selector_sets.into_iter();
     RegisterClientRequest {
@@ -90,7 +90,7 @@ fn unaccepted(name: &str, selectors: &[&str]) -> RegisterClientRequest {
     request
 }
 
-fn state_change(name: &str) -> ChangeStateRequest {
+pub(super) fn state_change(name: &str) -> ChangeStateRequest {
     ChangeStateRequest {
         name: name.to_owned(),
         reason: "a test".to_owned(),

@@ -10,7 +10,7 @@ mod mirror;
 
 pub use key::{CheckpointKey, CheckpointKeyError, Jwk};
 pub(super) use key::{KeyStore, Keys};
-pub(super) use mirror::Mirror;
+pub(super) use mirror::{Mirror, older};
 
 use super::{
     AuditError,

@@ -11,7 +11,7 @@ use super::{
     ledger::Ledger,
     writer::{Durable, Message, Pace},
 };
-use crate::{clock::SharedClock, telemetry::AuditMetrics};
+use crate::{clock::SharedClock, svid::PublicKey, telemetry::AuditMetrics};
 use serde::Serialize;
 use std::{
     fmt,
@@ -70,6 +70,8 @@ pub(super) struct Checkpoints {
     /// Whether there are many records since the last one.
     is_asked: bool,
     is_failing: bool,
+    /// The key that signs now.
+    public: watch::Sender<PublicKey>,
 }
 
 impl fmt::Debug for Keeper {
@@ -263,6 +265,7 @@ impl Checkpoints {
         clock: SharedClock,
     ) -> Self {
         Self {
+            public: watch::Sender::new(*keys.active.public()),
             config,
             keys,
             mirror,
@@ -274,6 +277,11 @@ impl Checkpoints {
             is_asked: false,
             is_failing: false,
         }
+    }
+
+    /// The key that signs, and each next one.
+    pub(super) fn public(&self) -> watch::Receiver<PublicKey> {
+        self.public.subscribe()
     }
 
     fn write(&mut self, folder: &Folder) -> Result<(), Failure> {
@@ -321,6 +329,7 @@ impl Checkpoints {
             return Err(error);
         }
         let old = std::mem::replace(&mut self.keys.active, next);
+        self.public.send_replace(*self.keys.active.public());
         self.keys.store.remove(&old)?;
         self.written = None;
         self.write(folder)?;

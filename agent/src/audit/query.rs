@@ -3,7 +3,7 @@
 //! Reads every line of both chains in the order of their times and keeps what fits a
 //! [`Filter`]. There is no index: the trail is evidence and nothing stands beside it that
 //! could say otherwise; a million lines take seconds. Memory is bounded by the longest
-//! line, by [`MAX_KEPT_BYTES`] of what is kept, and by the number of clients where one asks for
+//! line, by [`Keep::bytes`] of what is kept, and by the number of clients where one asks for
 //! an owner. It blocks: not for an async thread. Lines that are no records are passed
 //! over; [`super::verify()`] tells them.
 
@@ -16,50 +16,107 @@ pub use filter::{Filter, Judge, Related};
 
 use super::{AuditError, Chain, Lines, Reader};
 use fields::{Fields, start_time};
-use std::collections::VecDeque;
-
-/// Bytes of lines that are kept while the newest of them are looked for.
-const MAX_KEPT_BYTES: usize = 256 << 20;
+use std::{collections::VecDeque, fmt};
 
 /// Processes with one number that are told apart.
 const MAX_LIVES: usize = 10_000;
 
-/// Calls `each` with the lines that fit, oldest first: all of them or, with `limit`,
-/// the newest so many. Stops where `each` says false.
+/// Attestations of one of them: one for each set of proofs, and most have one.
+const MAX_ATTESTATIONS: usize = 1_000;
+
+/// What is looked for, and how much of it.
+#[derive(Clone, Copy)]
+pub struct Search<'a> {
+    /// Which lines.
+    pub filter: &'a Filter,
+    /// Only the newest of them; without, all.
+    pub keep: Option<Keep>,
+    /// Asked before each line: where it says false, the search is given up.
+    pub is_wanted: &'a dyn Fn() -> bool,
+}
+
+/// How many of the newest lines are kept while others are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// At most so many.
+    pub lines: usize,
+    /// At most so many bytes of them.
+    pub bytes: usize,
+}
+
+/// How a search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Everything that was asked for was handed on.
+    All,
+    /// Older lines were left out: the newest alone have [`Keep::bytes`].
+    Newest,
+    /// It was given up.
+    GivenUp,
+}
+
+impl<'a> Search<'a> {
+    /// All lines that fit, whatever it takes.
+    #[must_use]
+    pub fn all(filter: &'a Filter) -> Self {
+        Self {
+            filter,
+            keep: None,
+            is_wanted: &|| true,
+        }
+    }
+}
+
+impl fmt::Debug for Search<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Search")
+            .field("filter", &self.filter)
+            .field("keep", &self.keep)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Calls `each` with the lines that fit, oldest first: all of them, or those that are to be
+/// kept. Gives up where `each` says false.
 ///
 /// # Errors
 /// Where the trail cannot be read.
 pub fn query(
     reader: &Reader,
-    filter: &Filter,
-    limit: Option<usize>,
+    search: Search<'_>,
     mut each: impl FnMut(&str) -> bool,
-) -> Result<(), AuditError> {
+) -> Result<Found, AuditError> {
+    let filter = search.filter;
     let mut judge = Judge::new(filter);
     if let (Some(pid), Some(at)) = (filter.pid, &filter.at) {
-        judge.only_life(life_at(reader, pid, at)?);
+        judge.only_life(life_at(reader, (pid, at), search.is_wanted)?);
     }
     let mut newest = Newest::default();
     let mut lines = Merged::new(reader)?;
     while let Some(line) = lines.next_line()? {
+        if !(search.is_wanted)() {
+            return Ok(Found::GivenUp);
+        }
         let Ok(text) = std::str::from_utf8(line) else {
             continue;
         };
         if !judge.fits(text) {
             continue;
         }
-        match limit {
-            Some(limit) => newest.push(text, limit),
-            None if !each(text) => return Ok(()),
+        match search.keep {
+            Some(keep) => newest.push(text, keep),
+            None if !each(text) => return Ok(Found::GivenUp),
             None => {}
         }
     }
-    for line in &newest.lines {
-        if !each(line) {
-            break;
-        }
+    if !newest.lines.iter().all(|line| each(line)) {
+        return Ok(Found::GivenUp);
     }
-    Ok(())
+    let is_cut = |keep: Keep| newest.is_large && newest.lines.len() < keep.lines;
+    Ok(match search.keep {
+        Some(keep) if is_cut(keep) => Found::Newest,
+        _ => Found::All,
+    })
 }
 
 /// The last lines of those that were pushed.
@@ -67,13 +124,16 @@ pub fn query(
 struct Newest {
     lines: VecDeque<String>,
     bytes: usize,
+    /// Whether some had to go for their bytes.
+    is_large: bool,
 }
 
 impl Newest {
-    fn push(&mut self, line: &str, limit: usize) {
+    fn push(&mut self, line: &str, keep: Keep) {
         self.bytes += line.len();
         self.lines.push_back(line.to_owned());
-        while self.lines.len() > limit || self.bytes > MAX_KEPT_BYTES {
+        while self.lines.len() > keep.lines || self.bytes > keep.bytes {
+            self.is_large |= self.lines.len() <= keep.lines;
             match self.lines.pop_front() {
                 Some(oldest) => self.bytes -= oldest.len(),
                 None => break,
@@ -162,8 +222,12 @@ struct Life {
 
 /// The process that had this number at a time: the one that was attested last before
 /// it or, if none was, first after it.
-fn life_at(reader: &Reader, pid: u32, at: &str) -> Result<Life, AuditError> {
-    let lives = lives(reader, pid)?;
+fn life_at(
+    reader: &Reader,
+    (pid, at): (u32, &str),
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Life, AuditError> {
+    let lives = lives(reader, pid, is_wanted)?;
     let before = lives.iter().rposition(|life| life.first.as_str() <= at);
     Ok(lives
         .into_iter()
@@ -171,10 +235,13 @@ fn life_at(reader: &Reader, pid: u32, at: &str) -> Result<Life, AuditError> {
         .unwrap_or_default())
 }
 
-fn lives(reader: &Reader, pid: u32) -> Result<Vec<Life>, AuditError> {
+fn lives(reader: &Reader, pid: u32, is_wanted: &dyn Fn() -> bool) -> Result<Vec<Life>, AuditError> {
     let mut lives: Vec<Life> = Vec::new();
     let mut lines = Merged::new(reader)?;
     while let Some(line) = lines.next_line()? {
+        if !is_wanted() {
+            break;
+        }
         let Some(fields) = Fields::of(line) else {
             continue;
         };
@@ -185,7 +252,9 @@ fn lives(reader: &Reader, pid: u32) -> Result<Vec<Life>, AuditError> {
         let id = fields.attestation_id.into_owned();
         let time = fields.time.to_owned();
         if let Some(life) = lives.iter_mut().rfind(|life| life.start == start) {
-            life.attestations.push(id);
+            if life.attestations.len() < MAX_ATTESTATIONS {
+                life.attestations.push(id);
+            }
             continue;
         }
         if let Some(before) = lives.last_mut() {

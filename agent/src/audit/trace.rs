@@ -1,11 +1,14 @@
 //! From a credential, a process or a client to the whole story.
 //!
 //! Knows which lines belong together, not how they are read: it says what to ask for,
-//! takes the answers and asks again, three times. So it works on a folder and over the
-//! admin socket alike. A process is told from others with its number by when it started.
+//! takes the answers and asks again, three times; [`tell()`] does that on a folder. A process is told from others with its number by when it started.
+
+mod tell;
+
+pub use tell::{MAX_STORY_LINES, Told, tell};
 
 use super::query::{Filter, Related};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -32,7 +35,8 @@ pub struct Trace {
 }
 
 /// Who got what on what evidence, who allowed it, and what became of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Story {
     /// What was asked.
     pub subject: Value,
@@ -47,7 +51,8 @@ pub struct Story {
 }
 
 /// What operators made of a client.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct ClientStory {
     /// Its name.
     pub name: String,
@@ -59,7 +64,8 @@ pub struct ClientStory {
 }
 
 /// Who is responsible for a version.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct VersionStory {
     /// Its number.
     pub version: u64,
@@ -85,7 +91,8 @@ pub struct VersionStory {
 }
 
 /// A process.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct ProcessStory {
     /// Its number.
     pub pid: u64,
@@ -101,7 +108,8 @@ pub struct ProcessStory {
 }
 
 /// A credential.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct CredentialStory {
     /// When it was issued.
     pub issued: String,

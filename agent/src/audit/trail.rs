@@ -2,11 +2,12 @@
 
 use super::{
     AuditError, Cause, Chain, CheckpointConfig, Event, Reader, TrailWriter, begin, checkpoint,
+    keeper::Checkpoints,
     ledger::Ledger,
     tail::{self, Source},
     writer::{ChainWriter, Message, Pace, Reply},
 };
-use crate::{clock::SharedClock, telemetry::AuditMetrics};
+use crate::{clock::SharedClock, svid::PublicKey, telemetry::AuditMetrics};
 use futures_util::{
     FutureExt as _, Stream,
     future::{self, BoxFuture},
@@ -143,6 +144,7 @@ pub struct Trail {
     ledger: Arc<Ledger>,
     sources: [Source; 2],
     metrics: AuditMetrics,
+    checkpoint_key: Option<watch::Receiver<PublicKey>>,
 }
 
 impl Trail {
@@ -181,6 +183,7 @@ impl Trail {
             health: writer.health.subscribe(),
             sources: [source(&writer.trail), source(&writer.callers)],
             metrics,
+            checkpoint_key: writer.keeper.checkpoints.as_ref().map(Checkpoints::public),
         };
         Ok((trail, writer))
     }
@@ -334,6 +337,12 @@ impl Trail {
     pub fn end(&self) -> super::Position {
         let [trail, _] = &self.sources;
         trail.durable.borrow().end
+    }
+
+    /// The public key that verifies the checkpoints made now; none where there are none.
+    #[must_use]
+    pub fn checkpoint_key(&self) -> Option<PublicKey> {
+        self.checkpoint_key.as_ref().map(|key| *key.borrow())
     }
 
     /// What is durable of both chains now, to be read on a blocking thread.

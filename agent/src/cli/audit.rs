@@ -7,6 +7,7 @@
 mod filter;
 mod place;
 mod query;
+mod remote;
 mod trace;
 mod verify;
 
@@ -25,7 +26,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-use symbolon_proto::admin::TailAuditRequest;
+use symbolon_proto::admin::{GetAuditKeyRequest, TailAuditRequest};
 
 /// More lines the agent does not send at once.
 const MAX_LAST: i64 = 10_000;
@@ -70,7 +71,7 @@ struct TailArgs {
 
 /// Print the public key that verifies the trail's checkpoints
 ///
-/// Reads the data directory; the agent need not run. `-o json` prints a JWK, else PEM.
+/// Asks the agent, or reads the data directory that --data-dir names. `-o json` prints a JWK, else PEM.
 /// Keep a copy where the trail's writer cannot reach it: what it verifies, nobody can
 /// have made without the agent's private key.
 #[derive(Args, Debug)]
@@ -79,35 +80,42 @@ Examples:
   symbolon audit key > checkpoint.pub
   symbolon audit key --data-dir /mnt/copy -o json")]
 struct KeyArgs {
-    /// The agent's data directory
+    /// Read this data directory; the agent need not run
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
 
 impl KeyArgs {
-    fn run(self, console: &mut Console) -> Result<(), Failure> {
-        let dir = self
-            .data_dir
-            .or_else(|| console.directories.data().map(Path::to_owned))
-            .ok_or_else(|| {
-                Failure::new(Exit::Usage, "say where the data directory is (--data-dir)")
-            })?;
-        let path = dir.join("audit").join(PUBLIC_KEY_FILE);
-        let pem = fs::read_to_string(&path).map_err(|error| {
-            let exit = match error.kind() {
-                io::ErrorKind::NotFound => Exit::NotFound,
-                io::ErrorKind::PermissionDenied => Exit::Denied,
-                _ => Exit::Failed,
-            };
-            Failure::new(exit, format!("{}: {error}", path.display()))
-        })?;
+    async fn run(self, admin: &AdminArgs, console: &mut Console) -> Result<(), Failure> {
+        let (pem, place) = match &self.data_dir {
+            Some(dir) => read_key(&dir.join("audit").join(PUBLIC_KEY_FILE))?,
+            None => {
+                let link = admin.link(console);
+                let mut client = link.admin().await.map_err(remote::or_read)?;
+                let answer = link.ask(client.get_audit_key(GetAuditKeyRequest {}));
+                (answer.await?.pem, "the agent's answer".to_owned())
+            }
+        };
         let public = CheckpointKey::from_pem(&pem)
-            .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;
+            .map_err(|error| Failure::new(Exit::Failed, format!("{place}: {error}")))?;
         match console.format {
             None | Some(Format::Table) => console.write(CheckpointKey::pem(&public).as_bytes()),
             Some(_) => console.show(&PublicKeyView(CheckpointKey::jwk(&public))),
         }
     }
+}
+
+fn read_key(path: &Path) -> Result<(String, String), Failure> {
+    let place = path.display().to_string();
+    let pem = fs::read_to_string(path).map_err(|error| {
+        let exit = match error.kind() {
+            io::ErrorKind::NotFound => Exit::NotFound,
+            io::ErrorKind::PermissionDenied => Exit::Denied,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, format!("{place}: {error}"))
+    })?;
+    Ok((pem, place))
 }
 
 /// The key as a JWK.
@@ -129,11 +137,11 @@ impl AuditArgs {
             filter,
         } = match self.command {
             AuditCommand::Tail(args) => args,
-            AuditCommand::Query(args) => return args.run(console),
-            AuditCommand::Trace(args) => return args.run(console),
-            AuditCommand::Export(args) => return args.run(console),
+            AuditCommand::Query(args) => return args.run(&self.admin, console).await,
+            AuditCommand::Trace(args) => return args.run(&self.admin, console).await,
+            AuditCommand::Export(args) => return args.run(&self.admin, console).await,
             AuditCommand::Verify(args) => return args.run(console),
-            AuditCommand::Key(args) => return args.run(console),
+            AuditCommand::Key(args) => return args.run(&self.admin, console).await,
         };
         let filter = filter.filter(console)?;
         if filter.at.is_some() {

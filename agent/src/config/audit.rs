@@ -107,7 +107,8 @@ const CHECKPOINT_FILE: Key = Key::new(
     "audit",
     "checkpoint_file",
     "A second place for signed checkpoints, to which they are appended: on another disk or machine, \
-     so that whoever changes the trail does not reach them. Without it, an older copy of the whole \
+     so that whoever changes the trail does not reach them. Once it has 8 MiB it is renamed to the \
+     same with .old, and begun anew. Without it, an older copy of the whole \
      data directory cannot be told from the trail.",
 )
 .without_default("/mnt/elsewhere/symbolon.checkpoints");

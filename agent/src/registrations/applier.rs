@@ -329,13 +329,10 @@ impl ApplierServices {
         let (name, actor) = (name.clone(), author.clone());
         let made = self.registry.change(name, change, actor, reason.clone());
         let (act, applied) = (Act::Change(kind), made.await?);
-        let mut is_told = true;
-        for event in governance::events(act, &applied, author.as_str(), reason.as_str()) {
-            self.count(event.kind());
-            is_told &= self.record(event).await;
-        }
+        let events = governance::events(act, &applied, author.as_str(), reason.as_str());
+        events.iter().for_each(|event| self.count(event.kind()));
         let revision = applied.new.revision();
-        match is_told {
+        match self.record_all(events).await {
             true => self.registry.note_told(revision),
             false => self.registry.note_untold(revision),
         }
@@ -347,9 +344,13 @@ impl ApplierServices {
         changes.get_or_create(&kind.as_str().into()).inc();
     }
 
-    /// Whether it could be recorded.
-    async fn record(&self, event: Event) -> bool {
-        let recorded = self.trail.record(event).await;
+    async fn record(&self, event: Event) {
+        self.record_all(vec![event]).await;
+    }
+
+    /// Whether they could be recorded.
+    async fn record_all(&self, events: Vec<Event>) -> bool {
+        let recorded = self.trail.record_all(events).await;
         if let Err(error) = &recorded {
             tracing::error!(%error, "a change of registry.apply_dir could not be recorded");
         }

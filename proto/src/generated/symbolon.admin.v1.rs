@@ -645,13 +645,112 @@ pub struct TailAuditResponse {
     #[prost(string, tag = "1")]
     pub line: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BackupRequest {}
+/// Conditions that all have to hold; what is empty or not set does. Times are RFC 3339.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BackupResponse {
-    /// What follows the piece before.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub data: ::prost::bytes::Bytes,
+pub struct AuditFilter {
+    #[prost(string, tag = "1")]
+    pub client: ::prost::alloc::string::String,
+    /// Who owned the client at that time, as far as the trail goes back.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub spiffe_id: ::prost::alloc::string::String,
+    /// Lower-case hexadecimal.
+    #[prost(string, tag = "4")]
+    pub serial: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub jti: ::prost::alloc::string::String,
+    /// Lower-case hexadecimal.
+    #[prost(string, tag = "6")]
+    pub key_thumbprint: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub attestation_id: ::prost::alloc::string::String,
+    #[prost(uint32, optional, tag = "8")]
+    pub pid: ::core::option::Option<u32>,
+    /// With `pid`: only the process that had this number at that time.
+    #[prost(string, tag = "9")]
+    pub at: ::prost::alloc::string::String,
+    #[prost(uint32, optional, tag = "10")]
+    pub uid: ::core::option::Option<u32>,
+    #[prost(string, tag = "11")]
+    pub event: ::prost::alloc::string::String,
+    /// "accepted", "refused" or "failed".
+    #[prost(string, tag = "12")]
+    pub outcome: ::prost::alloc::string::String,
+    #[prost(string, tag = "13")]
+    pub since: ::prost::alloc::string::String,
+    #[prost(string, tag = "14")]
+    pub until: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryAuditRequest {
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<AuditFilter>,
+    /// Only the newest so many, at most 100,000; 0 stands for all.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+/// A part of the answer; one without lines says that the search goes on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryAuditResponse {
+    /// Canonical JSON lines, without the line feed.
+    #[prost(string, repeated, tag = "1")]
+    pub lines: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In the last part: whether older lines were left out although they are within the limit, because
+    /// the newest alone are as large as the agent keeps.
+    #[prost(bool, tag = "2")]
+    pub cut: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportAuditRequest {
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<AuditFilter>,
+    /// "jsonl" (the lines as they are) or "ocsf" (Open Cybersecurity Schema Framework).
+    #[prost(string, tag = "2")]
+    pub format: ::prost::alloc::string::String,
+}
+/// A part of the answer; one without lines says that the search goes on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportAuditResponse {
+    /// An event each, without the line feed.
+    #[prost(string, repeated, tag = "1")]
+    pub lines: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Exactly one of `serial`, `jti`, `pid` and `client` is set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceAuditRequest {
+    #[prost(string, tag = "1")]
+    pub serial: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub jti: ::prost::alloc::string::String,
+    #[prost(uint32, optional, tag = "3")]
+    pub pid: ::core::option::Option<u32>,
+    /// With `pid`: when the process had that number.
+    #[prost(string, tag = "4")]
+    pub at: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub client: ::prost::alloc::string::String,
+}
+/// A part of the answer; one without anything says that the search goes on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceAuditResponse {
+    /// In the part that comes first: the story without its lines, a JSON document as `symbolon audit  trace -o json` prints it.
+    #[prost(string, tag = "1")]
+    pub story: ::prost::alloc::string::String,
+    /// The lines of the story, oldest first.
+    #[prost(string, repeated, tag = "2")]
+    pub lines: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In the last part: whether the story is longer than the agent tells, and its oldest lines are left out.
+    #[prost(bool, tag = "3")]
+    pub cut: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAuditKeyRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAuditKeyResponse {
+    /// The key that signs now: a SubjectPublicKeyInfo in PEM.
+    #[prost(string, tag = "1")]
+    pub pem: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod admin_client {
@@ -1167,12 +1266,13 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "TailAudit"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// The registry as of now, in the form of `agent/doc/backup.md`: pieces of one file.
-        pub async fn backup(
+        /// The lines of the audit trail that fit, oldest first. This and the next two read what is durable
+        /// when they begin. RESOURCE_EXHAUSTED where too many of them run already.
+        pub async fn query_audit(
             &mut self,
-            request: impl tonic::IntoRequest<super::BackupRequest>,
+            request: impl tonic::IntoRequest<super::QueryAuditRequest>,
         ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::BackupResponse>>,
+            tonic::Response<tonic::codec::Streaming<super::QueryAuditResponse>>,
             tonic::Status,
         > {
             self.inner
@@ -1185,12 +1285,87 @@ pub mod admin_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/symbolon.admin.v1.Admin/Backup",
+                "/symbolon.admin.v1.Admin/QueryAudit",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "Backup"));
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "QueryAudit"));
             self.inner.server_streaming(req, path, codec).await
+        }
+        /// The same in another form, for other systems.
+        pub async fn export_audit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExportAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ExportAuditResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/ExportAudit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "ExportAudit"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// The whole story of a credential, a process or a client. NOT_FOUND where the trail has nothing.
+        pub async fn trace_audit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TraceAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TraceAuditResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/TraceAudit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "TraceAudit"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// The public key that verifies the checkpoints of the audit trail.
+        pub async fn get_audit_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetAuditKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAuditKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/GetAuditKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "GetAuditKey"));
+            self.inner.unary(req, path, codec).await
         }
     }
 }
@@ -1329,17 +1504,51 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::TailAuditRequest>,
         ) -> std::result::Result<tonic::Response<Self::TailAuditStream>, tonic::Status>;
-        /// Server streaming response type for the Backup method.
-        type BackupStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::BackupResponse, tonic::Status>,
+        /// Server streaming response type for the QueryAudit method.
+        type QueryAuditStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::QueryAuditResponse, tonic::Status>,
             >
             + std::marker::Send
             + 'static;
-        /// The registry as of now, in the form of `agent/doc/backup.md`: pieces of one file.
-        async fn backup(
+        /// The lines of the audit trail that fit, oldest first. This and the next two read what is durable
+        /// when they begin. RESOURCE_EXHAUSTED where too many of them run already.
+        async fn query_audit(
             &self,
-            request: tonic::Request<super::BackupRequest>,
-        ) -> std::result::Result<tonic::Response<Self::BackupStream>, tonic::Status>;
+            request: tonic::Request<super::QueryAuditRequest>,
+        ) -> std::result::Result<tonic::Response<Self::QueryAuditStream>, tonic::Status>;
+        /// Server streaming response type for the ExportAudit method.
+        type ExportAuditStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ExportAuditResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The same in another form, for other systems.
+        async fn export_audit(
+            &self,
+            request: tonic::Request<super::ExportAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ExportAuditStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the TraceAudit method.
+        type TraceAuditStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TraceAuditResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The whole story of a credential, a process or a client. NOT_FOUND where the trail has nothing.
+        async fn trace_audit(
+            &self,
+            request: tonic::Request<super::TraceAuditRequest>,
+        ) -> std::result::Result<tonic::Response<Self::TraceAuditStream>, tonic::Status>;
+        /// The public key that verifies the checkpoints of the audit trail.
+        async fn get_audit_key(
+            &self,
+            request: tonic::Request<super::GetAuditKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAuditKeyResponse>,
+            tonic::Status,
+        >;
     }
     /// What operators do. Callers are known by peer credentials.
     #[derive(Debug)]
@@ -2209,26 +2418,26 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
-                "/symbolon.admin.v1.Admin/Backup" => {
+                "/symbolon.admin.v1.Admin/QueryAudit" => {
                     #[allow(non_camel_case_types)]
-                    struct BackupSvc<T: Admin>(pub Arc<T>);
+                    struct QueryAuditSvc<T: Admin>(pub Arc<T>);
                     impl<
                         T: Admin,
-                    > tonic::server::ServerStreamingService<super::BackupRequest>
-                    for BackupSvc<T> {
-                        type Response = super::BackupResponse;
-                        type ResponseStream = T::BackupStream;
+                    > tonic::server::ServerStreamingService<super::QueryAuditRequest>
+                    for QueryAuditSvc<T> {
+                        type Response = super::QueryAuditResponse;
+                        type ResponseStream = T::QueryAuditStream;
                         type Future = BoxFuture<
                             tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::BackupRequest>,
+                            request: tonic::Request<super::QueryAuditRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as Admin>::backup(&inner, request).await
+                                <T as Admin>::query_audit(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -2239,7 +2448,7 @@ pub mod admin_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = BackupSvc(inner);
+                        let method = QueryAuditSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -2251,6 +2460,141 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/ExportAudit" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExportAuditSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::ExportAuditRequest>
+                    for ExportAuditSvc<T> {
+                        type Response = super::ExportAuditResponse;
+                        type ResponseStream = T::ExportAuditStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExportAuditRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::export_audit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExportAuditSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/TraceAudit" => {
+                    #[allow(non_camel_case_types)]
+                    struct TraceAuditSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::TraceAuditRequest>
+                    for TraceAuditSvc<T> {
+                        type Response = super::TraceAuditResponse;
+                        type ResponseStream = T::TraceAuditStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TraceAuditRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::trace_audit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TraceAuditSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/GetAuditKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAuditKeySvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::GetAuditKeyRequest>
+                    for GetAuditKeySvc<T> {
+                        type Response = super::GetAuditKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAuditKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_audit_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAuditKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

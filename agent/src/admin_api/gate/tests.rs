@@ -343,3 +343,49 @@ fn namespaces_are_compared_by_what_the_kernel_says() {
     }
     assert!(!shares_namespace(process::id(), "none"));
 }
+
+/// Where programs are operators anybody may connect: what that causes is bounded, and apart.
+#[tokio::test(start_paused = true)]
+async fn calls_of_those_who_are_no_operators_are_not_in_the_trail_of_operators() {
+    let test = "calls_of_those_who_are_no_operators_are_not_in_the_trail_of_operators";
+    let root = rustix::process::geteuid().is_root();
+    if !crate::testing::can_run(test, root, "run the tests as root") {
+        return;
+    }
+    const STRANGER: u32 = 31_008;
+    let scene = Scene::new().await;
+    let set = crate::registry::SelectorSet::parse(&["unix:uid:4711".to_owned()]).unwrap();
+    let door = Door::of(&scene, named("job", Whose::Program(set), Roles::ALL));
+    let actress = Actress::of_user(STRANGER);
+    let held = Arc::new(parking_lot::Mutex::new(Held::CloseOnExec));
+    let program = |_: &_| scene.admit_holding(actress.pid(), held, None);
+    let peer = scene.pin(actress.pid());
+    let visitor = door.gate.admit_peer(peer, Vec::new(), program).unwrap();
+    let wrong = path("GetClient");
+    let calls = (0..300).map(|_| visitor.authorize(&wrong));
+    for refused in futures_util::future::join_all(calls).await {
+        assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    }
+    drop(visitor);
+    scene.close_trail().await;
+    let lines = scene.lines();
+    let of = |event: &str| -> Vec<_> {
+        let is_it = |line: &&Value| line["event"] == event;
+        lines.iter().filter(is_it).collect()
+    };
+    let refused = of("refused");
+    for line in &refused {
+        assert_eq!(line["chain"], "callers", "{line}");
+        assert_eq!(line["operator"], format!("uid:{STRANGER}"));
+        assert_eq!(line["operation"], "GetClient");
+        assert_eq!(line["process"]["uid"], STRANGER);
+    }
+    let summaries = of("summarized");
+    let counted = summaries.iter().map(|line| &line["summary"]);
+    let counted: u64 = counted
+        .filter(|summary| summary["reason"] == "call" && summary["uid"] == STRANGER)
+        .filter_map(|summary| summary["count"].as_u64())
+        .sum();
+    assert!((1..=110).contains(&refused.len()), "{}", refused.len());
+    assert_eq!(u64::try_from(refused.len()).unwrap() + counted, 300);
+}

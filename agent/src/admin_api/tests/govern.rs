@@ -331,3 +331,32 @@ async fn many_are_stopped_by_one_and_resumed_one_by_one_with_approval() {
     let count = |event: &str| events.iter().filter(|found| is(found, event)).count();
     assert_eq!((count("suspended"), count("revoked")), (3, 4));
 }
+
+#[tokio::test]
+async fn a_change_of_many_is_recorded_for_each_of_them() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let names: Vec<_> = (0..300).map(|number| format!("client-{number}")).collect();
+    for name in &names {
+        let mut registration = registration(name);
+        registration.spec.as_mut().unwrap().owner = "x".to_owned();
+        let register = by(&scene, 1, registration);
+        api.register_client(register).await.unwrap();
+    }
+    let stop = by(&scene, 3, many("x", "", "suspended", "stolen"));
+    let stopped = api.change_many_states(stop).await.unwrap().into_inner();
+    assert_eq!((stopped.changed, stopped.failed), (300, 0));
+    let lines = scene.lines();
+    let suspended = lines.iter().filter(|line| line["event"] == "suspended");
+    let mut suspended: Vec<_> = suspended
+        .map(|line| {
+            assert_eq!(line["operator"], "uid:3");
+            assert_eq!(line["reason"], "stolen");
+            line["client"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    suspended.sort();
+    let mut names = names;
+    names.sort();
+    assert_eq!(suspended, names);
+}

@@ -2,12 +2,15 @@
 //!
 //! May be on another machine's disk, slow or gone: a thread of its own writes
 //! there, nobody waits for it, and what goes wrong is told, not suffered. The
-//! file is opened anew for each checkpoint, so that it may be moved away.
+//! file is opened anew for each checkpoint, so that it may be moved away. Once it is
+//! large it takes the name `FILE.old`, in place of what has that, and the next is begun;
+//! where it may not be renamed (a file that can only grow) it grows on.
 
-use super::append_to;
+use super::{MAX_FILE_BYTES, append_to};
 use crate::telemetry::AuditMetrics;
 use std::{
-    fs::OpenOptions,
+    ffi::OsString,
+    fs::{self, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -62,8 +65,9 @@ impl Mirror {
 }
 
 fn write(path: &Path, lines: &Receiver<Vec<u8>>, metrics: &AuditMetrics, end: Sender<()>) {
-    let mut is_failing = false;
+    let (mut is_failing, mut is_stuck) = (false, false);
     while let Ok(line) = lines.recv() {
+        make_room(path, &mut is_stuck);
         let written = append(path, &line);
         metrics.second_place_failing.set(written.is_err().into());
         match written {
@@ -77,6 +81,29 @@ fn write(path: &Path, lines: &Receiver<Vec<u8>>, metrics: &AuditMetrics, end: Se
         }
     }
     drop(end);
+}
+
+/// The file with the checkpoints before those in `path`.
+pub(in crate::audit) fn older(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".old");
+    name.into()
+}
+
+/// Puts a file that is large enough aside.
+fn make_room(path: &Path, is_stuck: &mut bool) {
+    let is_large = |metadata: fs::Metadata| metadata.is_file() && metadata.len() >= MAX_FILE_BYTES;
+    if !fs::symlink_metadata(path).is_ok_and(is_large) {
+        return;
+    }
+    let renamed = fs::rename(path, older(path));
+    if let Err(error) = &renamed
+        && !*is_stuck
+    {
+        tracing::warn!(%error, path = %path.display(),
+            "the second place of audit checkpoints is large and cannot be renamed; it grows on");
+    }
+    *is_stuck = renamed.is_err();
 }
 
 fn append(path: &Path, line: &[u8]) -> io::Result<()> {

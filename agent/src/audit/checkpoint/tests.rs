@@ -320,3 +320,52 @@ fn a_public_key_survives_pem() {
     }
     CheckpointKey::from_pem(&pem.replace("MFk", "MFo")).unwrap_err();
 }
+
+/// A file of checkpoints that is as large as one gets.
+fn large() -> String {
+    let line = "{}".repeat(2_000) + "\n";
+    line.repeat(usize::try_from(super::MAX_FILE_BYTES).unwrap() / line.len() + 1)
+}
+
+#[tokio::test]
+async fn the_second_place_does_not_grow_without_end() {
+    let stage = Stage::new();
+    let large = large();
+    fs::write(stage.second(), &large).unwrap();
+    stage.record(15).await;
+    let older = super::older(&stage.second());
+    assert_eq!(fs::read_to_string(&older).unwrap(), large);
+    let here = fs::read(stage.folder.audit().join(CHECKPOINTS_FILE)).unwrap();
+    assert_eq!(fs::read(stage.second()).unwrap(), here);
+    // The next one takes the place of that.
+    fs::write(stage.second(), large.replace("{}", "[]")).unwrap();
+    stage.record(1).await;
+    assert!(fs::read_to_string(&older).unwrap().starts_with("[]"));
+}
+
+#[tokio::test]
+async fn a_second_place_that_cannot_be_renamed_grows_on() {
+    let stage = Stage::new();
+    let older = super::older(&stage.second());
+    fs::create_dir_all(older.join("not empty")).unwrap();
+    let large = large();
+    fs::write(stage.second(), &large).unwrap();
+    stage.record(15).await;
+    let text = fs::read_to_string(stage.second()).unwrap();
+    let checkpoints = text.strip_prefix(&large).unwrap();
+    let last = checkpoints.lines().next_back().unwrap();
+    let last = Checkpoint::parse(last.as_bytes()).unwrap();
+    assert_eq!(last.head(Chain::Trail).seq, 16);
+    assert_eq!(stage.metrics.second_place_failing.get(), 0);
+}
+
+#[tokio::test]
+async fn the_key_that_signs_is_known_without_its_file() {
+    let stage = Stage::new();
+    let (trail, writer) = stage.open(stage.second());
+    let key = trail.checkpoint_key().unwrap();
+    let running = Running::run(trail, writer);
+    running.record("a").await.unwrap();
+    running.stop();
+    assert_eq!(key.thumbprint(), stage.public().thumbprint());
+}

@@ -380,6 +380,25 @@ async fn an_older_copy_is_found_with_a_checkpoint_from_elsewhere() {
 }
 
 #[tokio::test]
+async fn what_a_second_place_was_before_it_was_large_counts() {
+    let stage = Stage::new();
+    stage.record(5).await;
+    let older = stage.beside("older");
+    copy(&stage.folder.audit(), &older);
+    stage.record(5).await;
+    fs::remove_dir_all(stage.folder.audit()).unwrap();
+    copy(&older, &stage.folder.audit());
+    let second = fs::read_to_string(stage.beside("second")).unwrap();
+    fs::write(stage.beside("second.old"), &second).unwrap();
+    // Alone it knows nothing that the trail does not have.
+    fs::write(stage.beside("second"), second.lines().next().unwrap()).unwrap();
+    let verification = stage.verify_with_second();
+    assert_eq!(problems(&verification), [Problem::OlderCopy]);
+    let place = verification.findings[0].place.as_ref().unwrap();
+    assert!(place.file.ends_with("second.old"), "{place:?}");
+}
+
+#[tokio::test]
 async fn an_older_copy_that_grew_again_is_found() {
     let stage = Stage::new();
     stage.record(5).await;

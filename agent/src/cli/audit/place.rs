@@ -11,17 +11,20 @@ use std::{
 };
 
 /// The folder of the trail in a data directory, or that folder itself: a copy of it.
-pub(super) fn folder(data_dir: Option<&Path>, console: &Console) -> Result<PathBuf, Failure> {
-    let dir = data_dir
-        .or_else(|| console.directories.data())
-        .ok_or_else(|| Failure::new(Exit::Usage, "say where the data directory is (--data-dir)"))?;
+pub(super) fn folder(dir: &Path) -> PathBuf {
     let inside = dir.join("audit");
-    let folder = if inside.is_dir() {
+    if inside.is_dir() {
         inside
     } else {
         dir.to_owned()
-    };
-    Ok(folder)
+    }
+}
+
+/// [`folder`], in the data directory of this machine's agent where none is named.
+pub(super) fn folder_or_own(dir: Option<&Path>, console: &Console) -> Result<PathBuf, Failure> {
+    dir.or_else(|| console.directories.data())
+        .map(folder)
+        .ok_or_else(|| Failure::new(Exit::Usage, "say where the data directory is (--data-dir)"))
 }
 
 /// A trail that cannot be read.

@@ -1,4 +1,5 @@
-//! `symbolon audit trace`: the whole story of a credential, a process or a client.
+//! `symbolon audit trace`: the whole story of a credential, a process or a client, from the agent
+//! or from files.
 
 use super::{
     super::{
@@ -6,19 +7,21 @@ use super::{
         failure::{Exit, Failure},
         moment::{Moment, parse_moment},
         output::{Fields, Look, View},
+        socket::AdminArgs,
     },
     Event,
     filter::{parse_hex, time},
     place,
+    remote::Remote,
 };
-use crate::audit::{CredentialStory, Filter, Reader, Story, Subject, Trace, VersionStory, query};
+use crate::audit::{CredentialStory, Reader, Story, Subject, VersionStory, tell};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Lines of one story; of more the newest are told.
-const MAX_EVENTS: usize = 10_000;
+/// Bytes of lines that are kept in each round.
+const KEPT_BYTES: usize = 256 << 20;
 
 /// Credentials in the head of a table; all of them are in the timeline.
 const MAX_SHOWN: usize = 5;
@@ -26,8 +29,8 @@ const MAX_SHOWN: usize = 5;
 /// Tell the whole story of a credential, a process or a client
 ///
 /// Who got it, on what evidence, by which registration, written and approved by whom, what
-/// was renewed and validated, and how it ended. Reads the data directory; the agent need not
-/// run, the process need not live and the credential need not be valid.
+/// was renewed and validated, and how it ended. The process need not live and the credential need
+/// not be valid. Asks the agent, or reads the data directory that --data-dir names.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -36,7 +39,7 @@ Examples:
   symbolon audit trace --pid 4711 --at 2026-07-28T12:00:00Z
   symbolon audit trace --client payments -o json")]
 pub(super) struct TraceArgs {
-    /// The agent's data directory, or a copy of its audit folder
+    /// Read this data directory, or a copy of its audit folder; the agent need not run
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -65,7 +68,7 @@ struct SubjectArgs {
 }
 
 impl TraceArgs {
-    pub(super) fn run(self, console: &mut Console) -> Result<(), Failure> {
+    pub(super) async fn run(self, admin: &AdminArgs, console: &mut Console) -> Result<(), Failure> {
         let at = self.at.map(|at| time(at, console)).transpose()?;
         let subject = match self.subject {
             SubjectArgs {
@@ -76,35 +79,25 @@ impl TraceArgs {
             SubjectArgs { pid: Some(pid), .. } => Subject::Process(pid, at),
             SubjectArgs { client, .. } => Subject::Client(client.unwrap_or_default()),
         };
-        let dir = place::folder(self.data_dir.as_deref(), console)?;
-        let reader = Reader::open(&dir).map_err(|error| place::failed(&error))?;
-        let mut trace = Trace::of(subject);
-        let seeds = fetch(&reader, &trace.first())?;
-        if seeds.is_empty() {
-            return Err(Failure::new(
-                Exit::NotFound,
-                "the audit trail has nothing about that",
-            ));
-        }
-        let filter = trace.second(seeds);
-        let attested = fetch(&reader, &filter)?;
-        let filter = trace.third(&attested);
-        let related = fetch(&reader, &filter)?;
-        if related.len() == MAX_EVENTS {
+        let (story, is_cut) = match &self.data_dir {
+            Some(dir) => read(dir, subject)?,
+            None => Remote::of(admin, console).await?.trace(subject).await?,
+        };
+        if is_cut {
             console.tell("the story is long: only its newest events are told");
         }
-        console.show(&StoryView(trace.story(related)))
+        console.show(&StoryView(story))
     }
 }
 
-fn fetch(reader: &Reader, filter: &Filter) -> Result<Vec<Value>, Failure> {
-    let mut events = Vec::new();
-    query(reader, filter, Some(MAX_EVENTS), |line| {
-        events.extend(serde_json::from_str::<Value>(line));
-        true
-    })
-    .map_err(|error| place::failed(&error))?;
-    Ok(events)
+/// The story in a folder, and whether it is cut.
+fn read(dir: &Path, subject: Subject) -> Result<(Story, bool), Failure> {
+    let reader = Reader::open(&place::folder(dir)).map_err(|error| place::failed(&error))?;
+    let told = tell(&reader, subject, KEPT_BYTES, &|| true);
+    let told = told.map_err(|error| place::failed(&error))?;
+    let told =
+        told.ok_or_else(|| Failure::new(Exit::NotFound, "the audit trail has nothing about that"))?;
+    Ok((told.story, told.is_cut))
 }
 
 /// The story.

@@ -39,7 +39,7 @@ pub(super) struct VerifyArgs {
 
 impl VerifyArgs {
     pub(super) fn run(self, console: &mut Console) -> Result<(), Failure> {
-        let dir = place::folder(self.data_dir.as_deref(), console)?;
+        let dir = place::folder_or_own(self.data_dir.as_deref(), console)?;
         let options = VerifyOptions {
             public_key: self.public_key,
             checkpoints: self.checkpoints,

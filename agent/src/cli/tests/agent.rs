@@ -4,6 +4,7 @@ mod admin;
 mod apply;
 mod govern;
 mod views;
+mod reading;
 mod workload;
 
 use super::{Outcome, symbolon, symbolon_on};
@@ -47,6 +48,13 @@ pub(super) struct State {
     pub(super) audit: Vec<String>,
     /// The pieces of a backup.
     pub(super) backup: Vec<Vec<u8>>,
+    /// Whether older lines are left out of it.
+    pub(super) is_audit_cut: bool,
+    /// Whether an answer about it ends before its end.
+    pub(super) breaks_off: bool,
+    /// The head of the story that a trace tells.
+    pub(super) audit_story: String,
+    pub(super) audit_key: String,
     /// What each stream of X.509-SVIDs sends, a stream an entry.
     pub(super) streams: Vec<Vec<Push>>,
     pub(super) serving: bool,

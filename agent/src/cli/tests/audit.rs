@@ -1,6 +1,9 @@
-//! The commands of `audit` that need no agent, on a trail that an agent wrote.
+//! The commands of `audit`, on a trail that an agent wrote and with an agent.
 
-use super::symbolon;
+use super::{
+    agent::{Agent, State},
+    symbolon,
+};
 use crate::{
     audit::{CheckpointConfig, Credential, Event, Kind, Process, Trail, TrailConfig},
     clock::ManualClock,
@@ -178,5 +181,120 @@ fn a_story_is_a_timeline_for_people_and_a_document_for_programs() {
         let story: Value = serde_json::from_str(&out).unwrap();
         assert_eq!(story["events"].as_array().unwrap().len(), 4);
         assert_eq!(story["clients"][0]["versions"][0]["owner"], "alice");
+    }
+}
+
+/// An agent that answers with the trail in `dir`.
+fn agent_of(dir: &Path) -> Agent {
+    let text = fs::read_to_string(segment(dir)).unwrap();
+    let story = run(dir, &["trace", "--serial", "0a1b", "-o", "json"]).done();
+    let mut story: Value = serde_json::from_str(&story).unwrap();
+    story["events"] = json!([]);
+    Agent::new(State {
+        audit: text.lines().skip(1).map(str::to_owned).collect(),
+        audit_story: story.to_string(),
+        audit_key: fs::read_to_string(dir.join("audit/checkpoint.pub")).unwrap(),
+        ..State::default()
+    })
+}
+
+#[test]
+fn the_agent_answers_like_its_files() {
+    let dir = written();
+    let agent = agent_of(dir.path());
+    for arguments in [
+        &["trace", "--serial", "0a1b"][..],
+        &["trace", "--serial", "0a1b", "-o", "json"],
+        &["key"],
+        &["key", "-o", "json"],
+    ] {
+        let asked = agent.admin(&[&["audit"], arguments].concat()).done();
+        assert_eq!(asked, run(dir.path(), arguments).done(), "{arguments:?}");
+    }
+    let text = fs::read_to_string(segment(dir.path())).unwrap();
+    let (_, rest) = text.split_once('\n').unwrap();
+    for arguments in [
+        &["query", "-o", "json"][..],
+        &["export", "--format", "jsonl"],
+    ] {
+        let asked = agent.admin(&[&["audit"], arguments].concat());
+        assert_eq!(asked.done(), rest, "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_is_asked_for_is_in_the_request() {
+    let dir = written();
+    let agent = agent_of(dir.path());
+    let query = "audit query --client n --owner o --spiffe-id i --serial 0A:1B --jti j \
+                 --key-thumbprint AB --attestation-id cd --pid 1 --at 2027-01-01 --uid 2 \
+                 --event issued --outcome accepted --since 2026-01-01 --until 2028-01-01 --limit 5";
+    agent
+        .admin(&query.split_whitespace().collect::<Vec<_>>())
+        .done();
+    let asked = agent.state.lock().requests.pop().unwrap();
+    for part in [
+        "client: \"n\"",
+        "owner: \"o\"",
+        "spiffe_id: \"i\"",
+        "serial: \"0a1b\"",
+        "jti: \"j\"",
+        "key_thumbprint: \"ab\"",
+        "attestation_id: \"cd\"",
+        "pid: Some(1)",
+        "at: \"2027-01-01T00:00:00.000Z\"",
+        "uid: Some(2)",
+        "event: \"issued\"",
+        "outcome: \"accepted\"",
+        "since: \"2026-01-01T00:00:00.000Z\"",
+        "until: \"2028-01-01T00:00:00.000Z\"",
+        "limit: 5",
+    ] {
+        assert!(asked.contains(part), "{part} in {asked}");
+    }
+    agent
+        .admin(&["audit", "trace", "--pid", "7", "--at", "2027-01-01"])
+        .done();
+    let asked = agent.state.lock().requests.pop().unwrap();
+    assert!(
+        asked.contains("pid: Some(7), at: \"2027-01-01T00"),
+        "{asked}"
+    );
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_no_success() {
+    let dir = written();
+    let agent = agent_of(dir.path());
+    agent.state.lock().is_audit_cut = true;
+    let cut = agent.admin(&["audit", "query", "--limit", "3"]);
+    assert!(cut.err.contains("left out"), "{cut:?}");
+    let cut = agent.admin(&["audit", "trace", "--serial", "0a1b"]);
+    assert!(cut.err.contains("only its newest events"), "{cut:?}");
+    agent.state.lock().breaks_off = true;
+    for arguments in [
+        &["audit", "query"][..],
+        &["audit", "export", "--format", "jsonl"],
+        &["audit", "trace", "--jti", "j"],
+    ] {
+        let failed = agent.admin(arguments);
+        assert_eq!(failed.code, std::process::ExitCode::from(1), "{failed:?}");
+        assert!(failed.err.contains("--data-dir"), "{failed:?}");
+    }
+}
+
+#[test]
+fn without_an_agent_the_way_to_the_files_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("none");
+    let socket = socket.to_str().unwrap();
+    for command in [
+        &["audit", "query"][..],
+        &["audit", "trace", "--jti", "j"],
+        &["audit", "export", "--format", "ocsf"],
+        &["audit", "key"],
+    ] {
+        let told = symbolon(&[command, &["--socket", socket]].concat()).refused(5);
+        assert!(told.contains("--data-dir"), "{told}");
     }
 }

@@ -1,16 +1,9 @@
-use super::{State, apply, govern, views};
+use super::{State, apply, govern, reading, views};
 use crate::cli::tests::NOW;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use symbolon_proto::admin::{
-    self, AcceptedWeaknesses, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest,
-    AttestProcessResponse, AuthorityInfo, BackupRequest, BackupResponse, ChangeManyStatesRequest,
-    ChangeManyStatesResponse, ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec,
-    Connection, DecisionRequest, Finding, GetBundleRequest, GetBundleResponse,
-    GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse, HistoryEntry,
-    LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse, OperatorInfo,
-    Proposal, ProposedSelector, RegisterClientRequest, RollbackClientRequest, SelectorSet, SetFit,
-    TailAuditRequest, TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin,
+self, AcceptedWeaknesses, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest, AttestProcessResponse, AuthorityInfo, BackupRequest, BackupResponse, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec, Connection, DecisionRequest, Finding, GetBundleRequest, GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse, HistoryEntry, LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse, OperatorInfo, Proposal, ProposedSelector, RegisterClientRequest, RollbackClientRequest, SelectorSet, SetFit, TailAuditRequest, TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin, ExportAuditRequest, ExportAuditResponse, GetAuditKeyRequest, GetAuditKeyResponse, QueryAuditRequest, QueryAuditResponse, TraceAuditRequest, TraceAuditResponse,
 };
 use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
@@ -354,6 +347,45 @@ impl Admin for FakeAdmin {
             .map(|line| Ok(TailAuditResponse { line }))
             .collect();
         Ok(Response::new(tokio_stream::iter(lines)))
+    }
+
+    type QueryAuditStream = reading::Parts<QueryAuditResponse>;
+
+    async fn query_audit(
+        &self,
+        request: Request<QueryAuditRequest>,
+    ) -> Answer<Self::QueryAuditStream> {
+        self.hear(request)?;
+        Ok(reading::query(&self.0.lock()))
+    }
+
+    type ExportAuditStream = reading::Parts<ExportAuditResponse>;
+
+    async fn export_audit(
+        &self,
+        request: Request<ExportAuditRequest>,
+    ) -> Answer<Self::ExportAuditStream> {
+        self.hear(request)?;
+        Ok(reading::export(&self.0.lock()))
+    }
+
+    type TraceAuditStream = reading::Parts<TraceAuditResponse>;
+
+    async fn trace_audit(
+        &self,
+        request: Request<TraceAuditRequest>,
+    ) -> Answer<Self::TraceAuditStream> {
+        self.hear(request)?;
+        Ok(reading::trace(&self.0.lock()))
+    }
+
+    async fn get_audit_key(
+        &self,
+        request: Request<GetAuditKeyRequest>,
+    ) -> Answer<GetAuditKeyResponse> {
+        self.hear(request)?;
+        let pem = self.0.lock().audit_key.clone();
+        Ok(Response::new(GetAuditKeyResponse { pem }))
     }
 }
 
