@@ -66,8 +66,9 @@ impl AdminApi {
                 .map_err(|error| Status::invalid_argument(error.to_string()))?,
             is_dry_run: request.dry_run,
         };
-        if !batch.is_dry_run && !self.services.trail.health().borrow().is_recording() {
-            return Err(status::of_refusing_trail());
+        let health = self.services.trail.health().borrow().clone();
+        if !batch.is_dry_run && !health.is_recording() {
+            return Err(status::of_refusing_trail(&health));
         }
         let turn = Arc::clone(&self.applying).acquire_owned().await;
         let turn = turn.map_err(|_closed| Status::unavailable("the agent is stopping"))?;

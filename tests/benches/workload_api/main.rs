@@ -23,6 +23,7 @@
 )]
 
 mod attestation;
+mod audit;
 mod caller;
 mod calls;
 mod flood;
@@ -96,6 +97,9 @@ async fn benchmark(options: &Options) {
     }
     if options.has(Part::Registrations) {
         registrations::measure(options).await;
+    }
+    if options.has(Part::Audit) {
+        audit::measure(options).await;
     }
     if options.has(Part::Spire) {
         spire::measure(options, &bare).await;

@@ -3,9 +3,9 @@
 use std::str::FromStr;
 
 const USAGE: &str = "\
-cargo bench -p symbolon-tests -- [--only PART[,PART...]] [--samples N] [--streams N[,N...]] [--registrations N[,N...]]
+cargo bench -p symbolon-tests -- [--only PART[,PART...]] [--samples N] [--streams N[,N...]] [--registrations N[,N...]] [--records N]
 
-parts: calls, attestation, flood, streams, registrations, spire";
+parts: calls, attestation, flood, streams, registrations, audit, spire";
 
 /// A part of the benchmark.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +20,8 @@ pub(crate) enum Part {
     Streams,
     /// Start and memory with many registrations.
     Registrations,
+    /// Verification of a large trail, and the way back from a credential.
+    Audit,
     /// The rows of SPIRE's figures, with the same client library.
     Spire,
 }
@@ -34,6 +36,7 @@ impl FromStr for Part {
             "flood" => Ok(Self::Flood),
             "streams" => Ok(Self::Streams),
             "registrations" => Ok(Self::Registrations),
+            "audit" => Ok(Self::Audit),
             "spire" => Ok(Self::Spire),
             _ => Err(format!("no such part: {name}")),
         }
@@ -48,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) samples: usize,
     pub(crate) streams: Vec<usize>,
     pub(crate) registrations: Vec<usize>,
+    /// Records of the trail that is read.
+    pub(crate) records: u64,
 }
 
 impl Options {
@@ -60,11 +65,13 @@ impl Options {
                 Part::Flood,
                 Part::Streams,
                 Part::Registrations,
+                Part::Audit,
                 Part::Spire,
             ],
             samples: 300,
             streams: vec![1_000, 10_000],
             registrations: vec![10_000, 100_000],
+            records: 1_000_000,
         };
         while let Some(argument) = arguments.next() {
             // Cargo's own.
@@ -76,6 +83,7 @@ impl Options {
                 "--only" => options.parts = list(&value)?,
                 "--samples" => options.samples = list(&value)?.remove(0),
                 "--streams" => options.streams = list(&value)?,
+                "--records" => options.records = list(&value)?.remove(0),
                 "--registrations" => options.registrations = list(&value)?,
                 _ => return Err(USAGE.to_owned()),
             }

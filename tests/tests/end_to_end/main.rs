@@ -35,6 +35,7 @@ mod roles;
 mod start;
 mod store;
 mod tls;
+mod trail;
 mod unit;
 mod views;
 mod weak;

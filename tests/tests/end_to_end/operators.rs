@@ -149,6 +149,18 @@ const WORK: &[(&[&str], &str, &[u32])] = &[
         &[RESPONDER],
     ),
     (&["audit", "tail"], "TailAudit", &[AUDITOR]),
+    (&["audit", "query"], "QueryAudit", &[AUDITOR]),
+    (
+        &["audit", "export", "--format", "ocsf"],
+        "ExportAudit",
+        &[AUDITOR],
+    ),
+    (
+        &["audit", "trace", "--client", "a"],
+        "TraceAudit",
+        &[AUDITOR],
+    ),
+    (&["audit", "key"], "GetAuditKey", &[AUDITOR]),
 ];
 
 #[tokio::test]
