@@ -4,10 +4,10 @@
 //! watches the time, and says now and then that the search goes on. An answer that ends
 //! without [`Part::End`] is an error, so that nobody takes a part for the whole.
 
-use crate::{audit::Found, server::until_true, supervisor::Supervisor};
+use crate::{audit::Found, supervisor::Supervisor};
 use futures_util::{Stream, stream};
 use parking_lot::Mutex;
-use std::{pin::Pin, sync::Arc, thread, time::Duration};
+use std::{future::pending, pin::Pin, sync::Arc, thread, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     time::{sleep, timeout},
@@ -184,7 +184,7 @@ async fn pass_on(
     let over = async {
         tokio::select! {
             () = sleep(LONGEST) => {}
-            () = until_true(stopped) => {}
+            () = until_stopped(stopped) => {}
             () = to.closed() => {}
         }
     };
@@ -204,6 +204,13 @@ async fn pass_on(
     tokio::select! {
         () = over => {}
         () = pass => {}
+    }
+}
+
+async fn until_stopped(mut stopped: watch::Receiver<bool>) {
+    if stopped.wait_for(|stopped| *stopped).await.is_err() {
+        // Nobody will ever say so.
+        pending::<()>().await;
     }
 }
 

@@ -34,6 +34,7 @@ use workload::FakeWorkload;
 
 pub(super) use admin::{accepted, client, interpreter, spec};
 pub(super) use govern::proposed;
+pub(super) use reading::Trail;
 pub(super) use workload::{Push, issued, jwt};
 
 /// What the agent holds and was asked.
@@ -48,13 +49,7 @@ pub(super) struct State {
     pub(super) audit: Vec<String>,
     /// The pieces of a backup.
     pub(super) backup: Vec<Vec<u8>>,
-    /// Whether older lines are left out of it.
-    pub(super) is_audit_cut: bool,
-    /// Whether an answer about it ends before its end.
-    pub(super) breaks_off: bool,
-    /// The head of the story that a trace tells.
-    pub(super) audit_story: String,
-    pub(super) audit_key: String,
+    pub(super) trail: Trail,
     /// What each stream of X.509-SVIDs sends, a stream an entry.
     pub(super) streams: Vec<Vec<Push>>,
     pub(super) serving: bool,

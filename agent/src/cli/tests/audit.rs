@@ -1,11 +1,11 @@
 //! The commands of `audit`, on a trail that an agent wrote and with an agent.
 
 use super::{
-    agent::{Agent, State},
+    agent::{Agent, State, Trail},
     symbolon,
 };
 use crate::{
-    audit::{CheckpointConfig, Credential, Event, Kind, Process, Trail, TrailConfig},
+    audit::{CheckpointConfig, Credential, Event, Kind, Process, TrailConfig},
     clock::ManualClock,
 };
 use serde_json::{Value, json};
@@ -64,7 +64,8 @@ fn written() -> TempDir {
         ..TrailConfig::default()
     };
     let clock = Arc::new(ManualClock::new(now));
-    let (trail, writer) = Trail::open(&dir.path().join("audit"), config, clock).unwrap();
+    let (trail, writer) =
+        crate::audit::Trail::open(&dir.path().join("audit"), config, clock).unwrap();
     let writing = std::thread::spawn(move || writer.run());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -192,8 +193,11 @@ fn agent_of(dir: &Path) -> Agent {
     story["events"] = json!([]);
     Agent::new(State {
         audit: text.lines().skip(1).map(str::to_owned).collect(),
-        audit_story: story.to_string(),
-        audit_key: fs::read_to_string(dir.join("audit/checkpoint.pub")).unwrap(),
+        trail: Trail {
+            story: story.to_string(),
+            key: fs::read_to_string(dir.join("audit/checkpoint.pub")).unwrap(),
+            ..Trail::default()
+        },
         ..State::default()
     })
 }
@@ -266,12 +270,12 @@ fn what_is_asked_for_is_in_the_request() {
 fn an_answer_that_breaks_off_is_no_success() {
     let dir = written();
     let agent = agent_of(dir.path());
-    agent.state.lock().is_audit_cut = true;
+    agent.state.lock().trail.is_cut = true;
     let cut = agent.admin(&["audit", "query", "--limit", "3"]);
     assert!(cut.err.contains("left out"), "{cut:?}");
     let cut = agent.admin(&["audit", "trace", "--serial", "0a1b"]);
     assert!(cut.err.contains("only its newest events"), "{cut:?}");
-    agent.state.lock().breaks_off = true;
+    agent.state.lock().trail.breaks_off = true;
     for arguments in [
         &["audit", "query"][..],
         &["audit", "export", "--format", "jsonl"],

@@ -64,13 +64,9 @@ fn search(
     work: impl FnOnce(&mut Outbox) -> Result<Found, Status> + Send + 'static,
 ) -> super::Answer {
     let supervisor = Supervisor::new(Handle::current());
-    let stopped = watch::Sender::new(false);
+    let stopped = watch::Sender::new(false).subscribe();
     let place = searches.begin(1).unwrap();
-    run(place, &supervisor, stopped.subscribe(), move |out| {
-        let _stays = stopped;
-        work(out)
-    })
-    .unwrap()
+    run(place, &supervisor, stopped, work).unwrap()
 }
 
 #[test]
@@ -84,7 +80,7 @@ fn few_search_at_a_time_and_no_user_takes_all_places() {
     let mut others: Vec<_> = (MOST_OF_ONE..MOST)
         .map(|uid| searches.begin(u32::try_from(uid).unwrap() + 10).unwrap())
         .collect();
-    assert!(searches.begin(99).is_err());
+    searches.begin(99).unwrap_err();
     others.pop();
     let _another = searches.begin(99).unwrap();
     drop(own);

@@ -384,7 +384,7 @@ impl Admin for FakeAdmin {
         request: Request<GetAuditKeyRequest>,
     ) -> Answer<GetAuditKeyResponse> {
         self.hear(request)?;
-        let pem = self.0.lock().audit_key.clone();
+        let pem = self.0.lock().trail.key.clone();
         Ok(Response::new(GetAuditKeyResponse { pem }))
     }
 }

@@ -5,6 +5,18 @@ use symbolon_proto::admin::{ExportAuditResponse, QueryAuditResponse, TraceAuditR
 use tokio_stream::Iter;
 use tonic::{Response, Status};
 
+/// What is said about the trail beside its lines.
+#[derive(Debug, Default)]
+pub(in crate::cli::tests) struct Trail {
+    /// The head of the story that a trace tells.
+    pub(in crate::cli::tests) story: String,
+    pub(in crate::cli::tests) key: String,
+    /// Whether older lines are left out.
+    pub(in crate::cli::tests) is_cut: bool,
+    /// Whether an answer ends before its end.
+    pub(in crate::cli::tests) breaks_off: bool,
+}
+
 pub(super) type Parts<T> = Iter<std::vec::IntoIter<Result<T, Status>>>;
 
 /// The parts: one without anything, one for each line, and an end that is one.
@@ -17,7 +29,7 @@ fn parts<T: Default>(
     let mut parts = vec![Ok(T::default())];
     parts.extend(first.map(Ok));
     parts.extend(state.audit.iter().cloned().map(of_line).map(Ok));
-    parts.push(match state.breaks_off {
+    parts.push(match state.trail.breaks_off {
         true => Err(Status::resource_exhausted("the search was broken off")),
         false => Ok(last),
     });
@@ -26,7 +38,7 @@ fn parts<T: Default>(
 
 pub(super) fn query(state: &State) -> Response<Parts<QueryAuditResponse>> {
     let part = |lines, cut| QueryAuditResponse { lines, cut };
-    let last = part(Vec::new(), state.is_audit_cut);
+    let last = part(Vec::new(), state.trail.is_cut);
     parts(state, None, |line| part(vec![line], false), last)
 }
 
@@ -37,7 +49,7 @@ pub(super) fn export(state: &State) -> Response<Parts<ExportAuditResponse>> {
 
 pub(super) fn trace(state: &State) -> Response<Parts<TraceAuditResponse>> {
     let head = TraceAuditResponse {
-        story: state.audit_story.clone(),
+        story: state.trail.story.clone(),
         ..TraceAuditResponse::default()
     };
     let line = |line| TraceAuditResponse {
@@ -45,7 +57,7 @@ pub(super) fn trace(state: &State) -> Response<Parts<TraceAuditResponse>> {
         ..TraceAuditResponse::default()
     };
     let last = TraceAuditResponse {
-        cut: state.is_audit_cut,
+        cut: state.trail.is_cut,
         ..TraceAuditResponse::default()
     };
     parts(state, Some(head), line, last)
