@@ -64,6 +64,7 @@ use arc_swap::ArcSwap;
 use futures_util::{StreamExt as _, stream};
 use known::Known;
 use parking_lot::Mutex;
+use shelf::Lost;
 use std::{
     sync::{
         Arc,
@@ -298,10 +299,19 @@ impl Workloads {
         self.record_withdrawn(process, process.drop_except(entitled), reason);
     }
 
-    /// Records that a process lost the identities of `clients`.
-    fn record_withdrawn(&self, process: &Process, clients: Vec<Arc<Client>>, reason: &'static str) {
-        for client in clients {
-            let event = Event::new(Kind::Withdrawn)
+    /// Records that a process lost identities.
+    fn record_withdrawn(&self, process: &Process, all: Vec<Lost>, reason: &'static str) {
+        for Lost {
+            client,
+            attestation,
+        } in all
+        {
+            let event = Event::new(Kind::Withdrawn);
+            let event = match attestation {
+                Some(id) => event.attestation(id),
+                None => event,
+            };
+            let event = event
                 .client(client.name().as_str(), client.version().number)
                 .spiffe_id(client.spec().spiffe_id().to_string())
                 .process(audit_process(process))

@@ -9,7 +9,7 @@ use super::{
     binding::Binding,
     live::{Followers, GivenTokens},
     quota::ProcessPlace,
-    shelf::{Kept, Shelf},
+    shelf::{Kept, Lost, Shelf},
 };
 use crate::{
     audit::{AuditError, Cause, Chain, Kind, Origin},
@@ -297,7 +297,7 @@ impl Process {
     }
 
     /// Forgets everything; streams, connections and the keeper end.
-    pub(super) fn end(&self) -> Vec<Arc<Client>> {
+    pub(super) fn end(&self) -> Vec<Lost> {
         self.pulse.send_modify(|pulse| pulse.ended = true);
         self.attested.store(None);
         self.rescheduled.notify_one();
@@ -322,13 +322,13 @@ impl Process {
     }
 
     /// Drops the SVIDs of all clients that are not in `entitled`.
-    pub(super) fn drop_except(&self, entitled: &[Arc<Client>]) -> Vec<Arc<Client>> {
+    pub(super) fn drop_except(&self, entitled: &[Arc<Client>]) -> Vec<Lost> {
         let keep = |client: &Client| entitled.iter().any(|e| e.name() == client.name());
         let mut holding = self.holding.lock();
         let mut dropped = holding.x509.retain(keep);
         dropped.extend(holding.wit.retain(keep));
         let mut seen = BTreeSet::new();
-        dropped.retain(|client| seen.insert(client.name().clone()));
+        dropped.retain(|lost| seen.insert(lost.client.name().clone()));
         dropped
     }
 

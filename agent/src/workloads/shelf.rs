@@ -135,6 +135,14 @@ impl<T: Kept> Slot<T> {
     }
 }
 
+/// An identity that a process had.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) client: Arc<Client>,
+    /// The attestation on which its SVID was given last.
+    pub(crate) attestation: Option<Box<str>>,
+}
+
 /// What is on the shelf for a client.
 pub(crate) enum Found<T> {
     /// Fresh enough to hand out.
@@ -211,10 +219,14 @@ impl<T: Kept> Shelf<T> {
     }
 
     /// Removes the clients that `keep` does not name, and returns them.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&Client) -> bool) -> Vec<Arc<Client>> {
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Client) -> bool) -> Vec<Lost> {
+        let lost = |mut slot: Slot<T>| Lost {
+            attestation: slot.given.pop(),
+            client: slot.client,
+        };
         self.slots
             .extract_if(.., |_, slot| !keep(&slot.client))
-            .map(|(_, slot)| slot.client)
+            .map(|(_, slot)| lost(slot))
             .collect()
     }
 

@@ -62,7 +62,12 @@ async fn suspension_that_another_call_saw_first_still_ends_streams() {
     assert!(pulse.has_changed().unwrap(), "the streams sleep on");
     assert!(!process.holds("a"));
     scene.close_trail().await;
-    assert!(scene.events().contains(&"withdrawn a".to_owned()));
+    // On the evidence on which it was issued: that leads from a credential to its end.
+    let lines = scene.lines();
+    let of = |event: &str| lines.iter().find(|line| line["event"] == event).unwrap();
+    assert_eq!(of("withdrawn")["client"], "a");
+    let id = of("issued")["attestation_id"].as_str().unwrap();
+    assert_eq!(of("withdrawn")["attestation_id"], id);
 }
 
 #[tokio::test]
