@@ -16,7 +16,10 @@ use crate::{
     },
 };
 use serde::{Deserialize, Serialize};
-use std::{io::BufRead, path::PathBuf};
+use std::{
+    io::BufRead,
+    path::{Path, PathBuf},
+};
 
 /// Records that are written and compared at a time.
 const AT_ONCE: usize = 512;
@@ -172,8 +175,7 @@ pub async fn restore<R: BufRead>(
         }
     };
     let now = clock.now();
-    let aside = format!("redb.replaced-{}", unix_seconds(now));
-    let aside = path.with_extension(aside);
+    let aside = free_name(&path, unix_seconds(now));
     let kept_as = aside.file_name().and_then(|name| name.to_str());
     let kept_as = kept_as.filter(|_| there.previous != Previous::None);
     let restored = restored(
@@ -201,6 +203,17 @@ pub async fn restore<R: BufRead>(
     }
     rebuild.publish(&serde_json::to_string(&restored)?, &aside)?;
     Ok((Outcome::Restored, restored))
+}
+
+/// A name for what is there that nothing has.
+fn free_name(path: &Path, mut number: u64) -> PathBuf {
+    loop {
+        let name = path.with_extension(format!("redb.replaced-{number}"));
+        if name.symlink_metadata().is_err() {
+            return name;
+        }
+        number += 1;
+    }
 }
 
 fn restored(
@@ -280,6 +293,7 @@ struct There {
     /// Up to which revision it has the backup's records.
     common: u64,
     differs: bool,
+    is_damaged: bool,
 }
 
 /// What restoring means for it.
@@ -289,7 +303,7 @@ struct Judged {
 }
 
 impl There {
-    async fn of(path: &std::path::Path) -> Result<Self, RestoreError> {
+    async fn of(path: &Path) -> Result<Self, RestoreError> {
         let confirmed = confirmed(path)?;
         let is_there = path.symlink_metadata().is_ok();
         let opened = match is_there {
@@ -320,6 +334,7 @@ impl There {
             has_confirmed: false,
             common: 0,
             differs: false,
+            is_damaged: false,
         })
     }
 
@@ -349,10 +364,12 @@ impl There {
                 return Ok(());
             }
             for (own, of_backup) in own.iter().zip(rest) {
-                if own != of_backup {
+                if own.digest != of_backup.digest {
                     self.differs = true;
                     return Ok(());
                 }
+                // It was this record, and is not what was written any more.
+                self.is_damaged |= own.document != of_backup.document;
                 self.common = own.revision;
             }
             rest = rest.get(own.len()..).unwrap_or_default();
@@ -376,7 +393,8 @@ impl There {
             None if self.previous == Previous::None => Some(0),
             None => None,
         };
-        let is_same = self.last == Some(report.revision) && lost == Some(0);
+        let has_all = self.last == Some(report.revision) && lost == Some(0);
+        let is_same = has_all && !self.is_damaged;
         match lost {
             Some(lost) if lost > 0 && !allow_older => Err(RestoreError::Older {
                 lost,
@@ -384,7 +402,7 @@ impl There {
                 revision: report.revision,
             }),
             // What is there can be read, and is itself older than what was confirmed.
-            Some(0) if lacks_confirmed && !is_same && !allow_older => Err(self.unknown()),
+            Some(0) if lacks_confirmed && !has_all && !allow_older => Err(self.unknown()),
             None if !allow_older => Err(self.unknown()),
             _ => Ok(Judged {
                 lost,
