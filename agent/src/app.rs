@@ -29,9 +29,9 @@ use crate::{
     authority::AuthorityError,
     cli::{AgentArgs, Console},
     config::{Config, Overrides, Sources},
-    governance::RecoveryError,
     data_directory::{DataDirectoryError, DataLock},
     disk,
+    governance::RecoveryError,
     registry::{RegistryError, StoreError},
     server::BindError,
 };

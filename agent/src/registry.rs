@@ -68,8 +68,8 @@ use crate::clock::SharedClock;
 use arc_swap::ArcSwap;
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::{mpsc, oneshot, watch};
-use writer::Order;
 use told::Told;
+use writer::Order;
 
 /// What the registry is held to.
 #[derive(Clone, Debug)]

@@ -1,6 +1,9 @@
 //! The calls of the admin service.
 
-use super::{Operator, apply, backup, changes::Requested, convert, govern, inspect, lint, roles, search, status, views};
+use super::{
+    Operator, apply, backup, changes::Requested, convert, govern, inspect, lint, roles, search,
+    status, views,
+};
 use crate::{
     audit::{Kind, MAX_TAIL_LINES, Trail},
     authority::{AuthorityInfo, TrustBundle},
@@ -23,7 +26,14 @@ use std::{
 };
 use symbolon_attestors::Attestor;
 use symbolon_proto::admin::{
-    self, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest, AttestProcessResponse, BackupRequest, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, DecisionRequest, ExportAuditRequest, ExportAuditResponse, GetAuditKeyRequest, GetAuditKeyResponse, GetBundleRequest, GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse, LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse, QueryAuditRequest, QueryAuditResponse, RegisterClientRequest, RollbackClientRequest, TailAuditRequest, TailAuditResponse, TraceAuditRequest, TraceAuditResponse, UpdateClientRequest,
+    self, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest, AttestProcessResponse,
+    BackupRequest, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest,
+    DecisionRequest, ExportAuditRequest, ExportAuditResponse, GetAuditKeyRequest,
+    GetAuditKeyResponse, GetBundleRequest, GetBundleResponse, GetClientHistoryRequest,
+    GetClientRequest, GetInfoRequest, GetInfoResponse, LintClientsRequest, LintClientsResponse,
+    ListClientsRequest, ListClientsResponse, QueryAuditRequest, QueryAuditResponse,
+    RegisterClientRequest, RollbackClientRequest, TailAuditRequest, TailAuditResponse,
+    TraceAuditRequest, TraceAuditResponse, UpdateClientRequest,
 };
 use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};

@@ -425,6 +425,9 @@ pub struct ListClientsRequest {
     /// Only clients of which something awaits approval.
     #[prost(bool, tag = "5")]
     pub pending: bool,
+    /// Only clients whose version in force has this source, where set.
+    #[prost(string, tag = "30")]
+    pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListClientsResponse {
@@ -441,7 +444,7 @@ pub struct ChangeStateRequest {
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
-/// Exactly one of `owner` and `selector` is set.
+/// Exactly one of `owner`, `selector` and `names` is set.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangeManyStatesRequest {
     /// Clients whose version in force has this owner.
@@ -455,6 +458,12 @@ pub struct ChangeManyStatesRequest {
     pub state: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
+    /// These clients, at most 1,000, as far as their version in force has `source`.
+    #[prost(string, repeated, tag = "30")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Needed with `names`, and only then.
+    #[prost(string, tag = "31")]
+    pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChangeManyStatesResponse {
@@ -644,6 +653,266 @@ pub struct TailAuditResponse {
     /// One canonical JSON line, without the line feed.
     #[prost(string, tag = "1")]
     pub line: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyClientsRequest {
+    /// At most 500, each of another name. A client is judged beside those before it.
+    #[prost(message, repeated, tag = "1")]
+    pub clients: ::prost::alloc::vec::Vec<ApplyClient>,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Only tells what would be done; nothing is changed or recorded.
+    #[prost(bool, tag = "3")]
+    pub dry_run: bool,
+}
+/// What a document says of a client.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyClient {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub spec: ::core::option::Option<ClientSpec>,
+    /// Why it is wanted although it is seriously weak.
+    #[prost(string, tag = "3")]
+    pub accept_weak: ::prost::alloc::string::String,
+    /// Refused unless this is the number of the client's last version, in force or not; 0: there is
+    /// no such client.
+    #[prost(uint64, optional, tag = "4")]
+    pub expected_last_version: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyClientsResponse {
+    /// In the order of the request.
+    #[prost(message, repeated, tag = "1")]
+    pub clients: ::prost::alloc::vec::Vec<AppliedClient>,
+    /// Whether all that was to be done is done; false for a dry run.
+    #[prost(bool, tag = "2")]
+    pub applied: bool,
+}
+/// What was done about a client, or would be.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AppliedClient {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// "registered", "updated", "proposed" (it awaits approval then), "unchanged" (the version in force
+    /// says so), "pending" (what awaits approval says so), "declined" (what was declined says so, and is
+    /// not proposed again) or "refused".
+    #[prost(string, tag = "2")]
+    pub done: ::prost::alloc::string::String,
+    /// The version meant by `done`; 0 where it is "refused".
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    /// Why it is "refused" or "declined".
+    #[prost(string, tag = "4")]
+    pub why: ::prost::alloc::string::String,
+    /// The number of the client's last version, in force or not, before this; 0: there is none.
+    #[prost(uint64, tag = "5")]
+    pub last_version: u64,
+    /// For a dry run of a client that is known: what is in force, or before there is anything, was
+    /// proposed last. Left out of large answers.
+    #[prost(message, optional, tag = "6")]
+    pub before: ::core::option::Option<ClientSpec>,
+    /// What makes it weak, where it was judged for being other than before.
+    #[prost(message, repeated, tag = "7")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+    /// The client's state; empty where there is none.
+    #[prost(string, tag = "8")]
+    pub state: ::prost::alloc::string::String,
+    /// The version awaiting approval that this one makes void; 0: none.
+    #[prost(uint64, tag = "9")]
+    pub voids: u64,
+    /// Whether its refusal is one of its content, not of its client's state.
+    #[prost(bool, tag = "10")]
+    pub is_invalid: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOwnersRequest {
+    /// What follows this owner, in the order of the answer; empty from the start.
+    #[prost(string, tag = "1")]
+    pub after: ::prost::alloc::string::String,
+    /// Whether that one has orphans.
+    #[prost(bool, tag = "2")]
+    pub after_orphaned: bool,
+    /// At most 1,000; 0 stands for that.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListOwnersResponse {
+    /// Those with orphans first, then by name.
+    #[prost(message, repeated, tag = "1")]
+    pub owners: ::prost::alloc::vec::Vec<OwnedClients>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+/// The clients of one owner that are not revoked.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OwnedClients {
+    #[prost(string, tag = "1")]
+    pub owner: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub clients: u64,
+    #[prost(uint64, tag = "3")]
+    pub active: u64,
+    /// Of how many something awaits approval.
+    #[prost(uint64, tag = "4")]
+    pub pending: u64,
+    /// Clients for which nobody is left: neither the owner, nor who wrote or approved the version in
+    /// force, is an operator now.
+    #[prost(uint64, tag = "5")]
+    pub orphans: u64,
+    /// The first of them by name, at most 20.
+    #[prost(string, repeated, tag = "6")]
+    pub orphaned: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Who wrote and who approved the versions in force, those of most clients first; at most 20 each.
+    #[prost(message, repeated, tag = "7")]
+    pub authors: ::prost::alloc::vec::Vec<AnsweringPerson>,
+    #[prost(message, repeated, tag = "8")]
+    pub approvers: ::prost::alloc::vec::Vec<AnsweringPerson>,
+    /// How many more there are of each.
+    #[prost(uint64, tag = "9")]
+    pub more_authors: u64,
+    #[prost(uint64, tag = "10")]
+    pub more_approvers: u64,
+    /// Users whose processes hold keys of these clients now: of X.509-SVIDs and WIT-SVIDs; at most 20.
+    #[prost(message, repeated, tag = "11")]
+    pub keys: ::prost::alloc::vec::Vec<KeyHolder>,
+    #[prost(uint64, tag = "12")]
+    pub more_keys: u64,
+    /// When any of them was used last; 0: not since uses are noted.
+    #[prost(int64, tag = "13")]
+    pub last_used_at: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnsweringPerson {
+    /// As the trail has it.
+    #[prost(string, tag = "1")]
+    pub operator: ::prost::alloc::string::String,
+    /// Whether the configuration knows it now.
+    #[prost(bool, tag = "2")]
+    pub known: bool,
+    /// Of how many of the owner's clients.
+    #[prost(uint64, tag = "3")]
+    pub clients: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyHolder {
+    #[prost(uint32, tag = "1")]
+    pub uid: u32,
+    /// A process that holds keys of two clients counts twice.
+    #[prost(uint64, tag = "2")]
+    pub processes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListStaleClientsRequest {
+    /// Seconds without use; 0 stands for 90 days.
+    #[prost(uint64, tag = "1")]
+    pub unused_for: u64,
+    /// Seconds before the end; 0 stands for 30 days.
+    #[prost(uint64, tag = "2")]
+    pub ends_within: u64,
+    /// Only clients of this owner, where set.
+    #[prost(string, tag = "3")]
+    pub owner: ::prost::alloc::string::String,
+    /// Names after this one; empty from the start.
+    #[prost(string, tag = "4")]
+    pub after: ::prost::alloc::string::String,
+    /// At most 1,000; 0 stands for that.
+    #[prost(uint32, tag = "5")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListStaleClientsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub clients: ::prost::alloc::vec::Vec<StaleClient>,
+    /// Whether there are more.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+    /// Since when uses are noted.
+    #[prost(int64, tag = "3")]
+    pub noted_since: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaleClient {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub state: ::prost::alloc::string::String,
+    /// "never-used", "unused", "review-overdue", "expiring", "expired"; at least one.
+    #[prost(string, repeated, tag = "4")]
+    pub reasons: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(int64, tag = "5")]
+    pub created_at: i64,
+    /// When an SVID was issued or renewed last; 0: not since uses are noted.
+    #[prost(int64, tag = "6")]
+    pub last_used_at: i64,
+    #[prost(int64, tag = "7")]
+    pub review_by: i64,
+    #[prost(int64, tag = "8")]
+    pub expires_at: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListHoldersRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// At most 1,000; 0 stands for that.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListHoldersResponse {
+    /// Those that hold it longest first.
+    #[prost(message, repeated, tag = "1")]
+    pub holders: ::prost::alloc::vec::Vec<Holder>,
+    /// How many there are.
+    #[prost(uint64, tag = "2")]
+    pub total: u64,
+}
+/// A process that holds an identity.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Holder {
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    #[prost(uint32, tag = "2")]
+    pub uid: u32,
+    #[prost(uint32, tag = "3")]
+    pub gid: u32,
+    /// The program's path and SHA-256, where they are known.
+    #[prost(string, tag = "4")]
+    pub executable: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub executable_sha256: ::prost::alloc::string::String,
+    /// The attestation on which it got one of the credentials last.
+    #[prost(string, tag = "6")]
+    pub attestation_id: ::prost::alloc::string::String,
+    /// Since when it holds the identity without a break.
+    #[prost(int64, tag = "7")]
+    pub since: i64,
+    #[prost(message, repeated, tag = "8")]
+    pub credentials: ::prost::alloc::vec::Vec<HeldCredential>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeldCredential {
+    /// "x509-svid", "wit-svid", or "jwt-svid" for the last of those that are valid.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Serial number or `jti`.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(int64, tag = "3")]
+    pub issued_at: i64,
+    #[prost(int64, tag = "4")]
+    pub expires_at: i64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupResponse {
+    /// What follows the piece before.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: ::prost::bytes::Bytes,
 }
 /// Conditions that all have to hold; what is empty or not set does. Times are RFC 3339.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1266,6 +1535,132 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "TailAudit"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Registers and updates clients as documents say: all of the request, or none. What is refused of
+        /// it is told for each client, and `applied` is false then.
+        pub async fn apply_clients(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApplyClientsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApplyClientsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/ApplyClients",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "ApplyClients"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Who owns the registrations, who wrote and approved them, who holds their keys.
+        pub async fn list_owners(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListOwnersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOwnersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/ListOwners",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "ListOwners"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Registrations that nobody seems to need any more, or that end soon.
+        pub async fn list_stale_clients(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListStaleClientsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStaleClientsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/ListStaleClients",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "ListStaleClients"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The processes that hold a client's identity now.
+        pub async fn list_holders(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListHoldersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListHoldersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/ListHolders",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "ListHolders"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The registry as of now, in the form of `agent/doc/backup.md`: pieces of one file.
+        pub async fn backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::BackupResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/Backup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "Backup"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// The lines of the audit trail that fit, oldest first. This and the next two read what is durable
         /// when they begin. RESOURCE_EXHAUSTED where too many of them run already.
         pub async fn query_audit(
@@ -1504,6 +1899,50 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::TailAuditRequest>,
         ) -> std::result::Result<tonic::Response<Self::TailAuditStream>, tonic::Status>;
+        /// Registers and updates clients as documents say: all of the request, or none. What is refused of
+        /// it is told for each client, and `applied` is false then.
+        async fn apply_clients(
+            &self,
+            request: tonic::Request<super::ApplyClientsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApplyClientsResponse>,
+            tonic::Status,
+        >;
+        /// Who owns the registrations, who wrote and approved them, who holds their keys.
+        async fn list_owners(
+            &self,
+            request: tonic::Request<super::ListOwnersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOwnersResponse>,
+            tonic::Status,
+        >;
+        /// Registrations that nobody seems to need any more, or that end soon.
+        async fn list_stale_clients(
+            &self,
+            request: tonic::Request<super::ListStaleClientsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStaleClientsResponse>,
+            tonic::Status,
+        >;
+        /// The processes that hold a client's identity now.
+        async fn list_holders(
+            &self,
+            request: tonic::Request<super::ListHoldersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListHoldersResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the Backup method.
+        type BackupStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::BackupResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The registry as of now, in the form of `agent/doc/backup.md`: pieces of one file.
+        async fn backup(
+            &self,
+            request: tonic::Request<super::BackupRequest>,
+        ) -> std::result::Result<tonic::Response<Self::BackupStream>, tonic::Status>;
         /// Server streaming response type for the QueryAudit method.
         type QueryAuditStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::QueryAuditResponse, tonic::Status>,
@@ -2403,6 +2842,228 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TailAuditSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/ApplyClients" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApplyClientsSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ApplyClientsRequest>
+                    for ApplyClientsSvc<T> {
+                        type Response = super::ApplyClientsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApplyClientsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::apply_clients(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApplyClientsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/ListOwners" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListOwnersSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ListOwnersRequest>
+                    for ListOwnersSvc<T> {
+                        type Response = super::ListOwnersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListOwnersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_owners(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListOwnersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/ListStaleClients" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListStaleClientsSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ListStaleClientsRequest>
+                    for ListStaleClientsSvc<T> {
+                        type Response = super::ListStaleClientsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListStaleClientsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_stale_clients(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListStaleClientsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/ListHolders" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListHoldersSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ListHoldersRequest>
+                    for ListHoldersSvc<T> {
+                        type Response = super::ListHoldersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListHoldersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_holders(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListHoldersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/Backup" => {
+                    #[allow(non_camel_case_types)]
+                    struct BackupSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::BackupRequest>
+                    for BackupSvc<T> {
+                        type Response = super::BackupResponse;
+                        type ResponseStream = T::BackupStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BackupSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

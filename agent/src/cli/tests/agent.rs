@@ -3,8 +3,8 @@
 mod admin;
 mod apply;
 mod govern;
-mod views;
 mod reading;
+mod views;
 mod workload;
 
 use super::{Outcome, symbolon, symbolon_on};

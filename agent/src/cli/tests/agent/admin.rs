@@ -3,7 +3,16 @@ use crate::cli::tests::NOW;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use symbolon_proto::admin::{
-self, AcceptedWeaknesses, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest, AttestProcessResponse, AuthorityInfo, BackupRequest, BackupResponse, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec, Connection, DecisionRequest, Finding, GetBundleRequest, GetBundleResponse, GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse, HistoryEntry, LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse, OperatorInfo, Proposal, ProposedSelector, RegisterClientRequest, RollbackClientRequest, SelectorSet, SetFit, TailAuditRequest, TailAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin, ExportAuditRequest, ExportAuditResponse, GetAuditKeyRequest, GetAuditKeyResponse, QueryAuditRequest, QueryAuditResponse, TraceAuditRequest, TraceAuditResponse,
+    self, AcceptedWeaknesses, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest,
+    AttestProcessResponse, AuthorityInfo, BackupRequest, BackupResponse, ChangeManyStatesRequest,
+    ChangeManyStatesResponse, ChangeStateRequest, Client, ClientFindings, ClientFit, ClientSpec,
+    Connection, DecisionRequest, ExportAuditRequest, ExportAuditResponse, Finding,
+    GetAuditKeyRequest, GetAuditKeyResponse, GetBundleRequest, GetBundleResponse,
+    GetClientHistoryRequest, GetClientRequest, GetInfoRequest, GetInfoResponse, HistoryEntry,
+    LintClientsRequest, LintClientsResponse, ListClientsRequest, ListClientsResponse, OperatorInfo,
+    Proposal, ProposedSelector, QueryAuditRequest, QueryAuditResponse, RegisterClientRequest,
+    RollbackClientRequest, SelectorSet, SetFit, TailAuditRequest, TailAuditResponse,
+    TraceAuditRequest, TraceAuditResponse, UnknownFact, UpdateClientRequest, admin_server::Admin,
 };
 use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
