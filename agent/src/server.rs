@@ -38,15 +38,12 @@ pub(crate) use measure::{known_method, measured};
 pub use side::SideServices;
 
 use lanes::Lanes;
-use reception::{Next, Reception};
+use reception::Reception;
 use std::sync::Arc;
 use tokio::{net::UnixListener, sync::watch};
 
-/// Work on connections after which other tasks get their turn, in connections that were refused.
-const WORK_AT_ONCE: usize = 16;
-
-/// What it takes to let one in: looking at its process, and a task.
-const ADMISSION: usize = 8;
+/// Connections that are looked at before other tasks get their turn.
+const ADMITTED_AT_ONCE: usize = 2;
 
 /// Serves `service` on `listener` until `shutdown` turns true, then drains.
 ///
@@ -63,42 +60,41 @@ pub async fn serve<A, S>(
     S: GrpcService,
 {
     let mut lanes = Lanes::new();
-    let mut reception = match Reception::new(listener) {
+    let mut reception = match Reception::new(listener, Arc::clone(&admit)) {
         Ok(reception) => reception,
         Err(error) => return tracing::error!(%error, "cannot listen on a socket"),
     };
-    let mut work = 0;
+    let mut admitted = 0;
     loop {
-        if work >= WORK_AT_ONCE {
+        if admitted >= ADMITTED_AT_ONCE {
             // Whoever connects again and again must not keep those who are in from their turn.
             tokio::task::yield_now().await;
-            work = 0;
+            admitted = 0;
         }
         let next = tokio::select! {
             biased;
             () = until_true(shutdown.clone()) => break,
             Some(()) = lanes.left() => continue,
-            next = reception.next(&*admit) => next,
+            next = reception.next() => next,
         };
-        work += 1;
-        match next {
-            Next::Connection(socket) => match admit.admit(&socket) {
-                Ok(caller) => {
-                    work += ADMISSION;
-                    let (service, shutdown) = (service.clone(), shutdown.clone());
-                    lanes.enter(caller.whose(), |lane| {
-                        let connection =
-                            connection::run(socket, caller, service, limits, shutdown, lane);
-                        Box::pin(connection)
-                    });
-                }
-                Err(refused) => admit.refused(&refused).await,
-            },
-            Next::Refused(refused) => admit.refused(&refused).await,
-            Next::Failed(error) => {
+        let socket = match next {
+            Ok(socket) => socket,
+            Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(connection::ACCEPT_PAUSE).await;
+                continue;
             }
+        };
+        admitted += 1;
+        match admit.admit(&socket) {
+            Ok(caller) => {
+                let (service, shutdown) = (service.clone(), shutdown.clone());
+                lanes.enter(caller.whose(), |lane| {
+                    let connection =
+                        connection::run(socket, caller, service, limits, shutdown, lane);
+                    Box::pin(connection)
+                });
+            }
+            Err(refused) => admit.refused(&refused),
         }
     }
     drop(reception);

@@ -21,7 +21,7 @@ use refusals::{REFUSED_PAUSE, Refusals};
 use std::{
     collections::HashMap,
     fs,
-    future::{Future, pending},
+    future::pending,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     str::FromStr as _,
     sync::Arc,
@@ -567,9 +567,8 @@ impl Admit for OperatorGate {
         })
     }
 
-    fn refused(&self, why: &Refused) -> impl Future<Output = ()> + Send {
+    fn refused(&self, why: &Refused) {
         tracing::warn!(%why, "connection to the admin socket refused");
-        std::future::ready(())
     }
 }
 

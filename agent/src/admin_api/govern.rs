@@ -17,7 +17,7 @@ use crate::{
         Reason, Registry, RegistryError, SelectorSet, Standing, Subject, TextError, Verdict,
     },
 };
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, stream};
 use std::{collections::BTreeSet, pin::Pin, str::FromStr as _, sync::Arc};
 use symbolon_attestors::Selector;
 use symbolon_proto::admin::{

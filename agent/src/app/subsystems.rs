@@ -85,6 +85,8 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         metrics.issuance.clone(),
     )
     .noting_in(usage.usage().clone());
+    let require = requirements(&config.attestation, &attestor)?;
+    show_required(require, &metrics);
     let services = Services {
         attestor: Arc::clone(&attestor),
         registry: Arc::clone(&registry),
@@ -95,14 +97,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         supervisor: supervisor.clone(),
         metrics: metrics.clone(),
     };
-    let require = requirements(&config.attestation, &attestor)?;
-    show_required(require, &metrics);
-    let settings = workload_settings(config, require);
-    let workloads = Arc::new(Workloads::new(services, settings));
-    supervisor.critical("workloads", Arc::clone(&workloads).run());
-    watch_processes(&workloads, &attestor, &supervisor);
-    let watched = Arc::clone(&workloads);
-    supervisor.spawn(gauges::watch(watched, trail.clone(), metrics.clone()));
+    let workloads = serve_workloads(services, workload_settings(config, require));
     supervisor.spawn(publish(
         metrics.clone(),
         Arc::clone(&registry),
@@ -124,6 +119,17 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         audit_thread: Some(audit_thread),
         roster: watch::Sender::new(Arc::new(roster)),
     })
+}
+
+/// What workloads hold, and what keeps it up to date.
+fn serve_workloads(services: Services, settings: WorkloadSettings) -> Arc<Workloads> {
+    let (supervisor, attestor) = (services.supervisor.clone(), Arc::clone(&services.attestor));
+    let (trail, metrics) = (services.trail.clone(), services.metrics.clone());
+    let workloads = Arc::new(Workloads::new(services, settings));
+    supervisor.critical("workloads", Arc::clone(&workloads).run());
+    watch_processes(&workloads, &attestor, &supervisor);
+    supervisor.spawn(gauges::watch(Arc::clone(&workloads), trail, metrics));
+    workloads
 }
 
 /// Looks at processes as soon as the kernel tells of them, where it does.

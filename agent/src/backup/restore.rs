@@ -282,6 +282,10 @@ async fn take<R: BufRead>(
 }
 
 /// The registry that is there.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a finding of its own about the same file"
+)]
 struct There {
     store: Option<RedbStore>,
     previous: Previous,

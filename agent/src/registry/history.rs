@@ -87,10 +87,8 @@ impl Registry {
             let Some(newest) = records.last() else { break };
             last = newest.revision;
             for record in &records {
-                let document = Document::open(record).map_err(|fault| RecordError {
-                    revision: record.revision,
-                    fault,
-                })?;
+                let document = Document::open(record)
+                    .map_err(|fault| RecordError::new(record.revision, fault, &record.document))?;
                 names.insert(document.client().clone());
             }
         }

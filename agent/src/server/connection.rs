@@ -33,10 +33,6 @@ use tokio::{
 };
 use tonic::{Status, body::Body};
 
-/// How long to wait after a failed `accept`: long enough not to spin while the
-/// descriptor table is full.
-pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// Largest header list that is decoded, in bytes: gRPC calls here carry a few
 /// hundred.
 const MAX_HEADER_LIST: u32 = 16 * 1024;
@@ -115,7 +111,7 @@ pub trait Admit: Send + Sync + 'static {
     type Caller: Caller;
 
     /// Whose connection this is, as far as that decides whose turn it is. Done at once, before
-    /// anything else is looked at.
+    /// anything else is looked at, and outside of the runtime.
     ///
     /// # Errors
     /// Where it is plain already that this user may not connect now.
@@ -130,8 +126,8 @@ pub trait Admit: Send + Sync + 'static {
     /// Where the peer cannot be pinned, may not connect, or a cap is reached.
     fn admit(&self, socket: &UnixStream) -> Result<Self::Caller, Refused>;
 
-    /// Takes note of a refusal; the next connection waits for that.
-    fn refused(&self, why: &Refused) -> impl Future<Output = ()> + Send;
+    /// Takes note of a refusal, from any thread; the next connection waits for that.
+    fn refused(&self, why: &Refused);
 }
 
 /// Why a connection was closed at once.

@@ -2,13 +2,13 @@
 //!
 //! The kernel queues all who connect in one order and, once that queue is full,
 //! sends everybody away. To let somebody in is work; to take him from that queue
-//! is next to none. So it is emptied first, and whoever was taken waits here, in
-//! turns with other users: one who connects a thousand times at once delays the
-//! others by one admission and not by a thousand. How long he waits makes no
+//! is next to none. So a thread of its own empties it, whatever the runtime has to do, and
+//! whoever was taken waits here, in turns with other users: one who connects a thousand times
+//! at once delays the others by one admission and not by a thousand. How long he waits makes no
 //! difference to the proofs where the kernel took his pin when he connected; the
 //! weaker pin of older kernels is taken when his turn comes.
 //!
-//! Whoever is refused at the door costs three system calls (accept, name, close)
+//! Whoever is refused at the door costs three system calls of that thread (accept, name, close)
 //! and nothing of the runtime's: a connection is registered there only when its
 //! turn has come.
 //!
@@ -17,9 +17,11 @@
 //! process, and what he may have, [`Admit::admit`] decides.
 
 use super::connection::{Admit, Refused};
+use parking_lot::{Condvar, Mutex};
 use rustix::{
+    event::{PollFd, PollFlags, poll},
     io::Errno,
-    net::{SocketFlags, accept_with},
+    net::{Shutdown, SocketFlags, accept_with, shutdown},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,9 +31,13 @@ use std::{
         unix::net,
     },
     sync::Arc,
+    thread,
+    time::Duration,
 };
-use symbolon_syscalls::ReadableWatch;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Notify,
+};
 
 /// Connections that may wait, divided by the users who have some that do: as many as one user may
 /// open at once as the agent is shipped.
@@ -40,81 +46,136 @@ const SHARED: usize = 2048;
 /// And at most: each holds a descriptor.
 const MAX_WAITING: usize = 2 * SHARED;
 
-/// Connections that are taken before the next one is let in.
-const TAKEN_AT_ONCE: usize = 16;
+/// How long to wait after a failed `accept`: long enough not to spin while the
+/// descriptor table is full.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The listening socket and those who wait.
+/// Those who wait behind the listening socket, which is closed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Reception {
-    listener: Arc<OwnedFd>,
-    watch: ReadableWatch,
-    waiting: Waiting<OwnedFd>,
-    /// Taken since the last one was let in.
-    taken: usize,
+    hall: Arc<Hall>,
 }
 
-/// What is next.
+/// What the door and those behind it share.
 #[derive(Debug)]
-pub(super) enum Next {
-    /// One to be looked at.
-    Connection(UnixStream),
-    /// One was closed.
-    Refused(Refused),
-    /// None could be accepted.
-    Failed(io::Error),
+struct Hall {
+    listener: OwnedFd,
+    state: Mutex<State>,
+    /// Told when somebody waits, or a connection could not be accepted.
+    arrived: Notify,
+    /// Told when there is room again, or nobody is to be let in any more.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Waiting<OwnedFd>,
+    /// The last one, until it is told.
+    failure: Option<io::Error>,
+    is_closed: bool,
 }
 
 impl Reception {
     /// Takes over the listening socket.
-    pub(super) fn new(listener: UnixListener) -> io::Result<Self> {
-        let listener = Arc::new(OwnedFd::from(listener.into_std()?));
-        Ok(Self {
-            watch: ReadableWatch::new(Arc::clone(&listener))?,
-            listener,
-            waiting: Waiting::default(),
-            taken: 0,
-        })
+    ///
+    /// # Errors
+    /// Where there can be no thread.
+    pub(super) fn new(listener: UnixListener, admit: Arc<impl Admit>) -> io::Result<Self> {
+        let hall = Arc::new(Hall {
+            listener: listener.into_std()?.into(),
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            changed: Condvar::new(),
+        });
+        let door = Arc::clone(&hall);
+        let thread = thread::Builder::new().name("reception".to_owned());
+        thread.spawn(move || door.keep(&*admit))?;
+        Ok(Self { hall })
     }
 
-    /// Waits for what is next; loses nothing where it is dropped meanwhile.
-    pub(super) async fn next(&mut self, admit: &impl Admit) -> Next {
-        let next = self.try_next(admit).await;
-        next.unwrap_or_else(Next::Failed)
-    }
-
-    async fn try_next(&mut self, admit: &impl Admit) -> io::Result<Next> {
+    /// Waits for the next one to be looked at; loses nobody where it is dropped meanwhile.
+    ///
+    /// # Errors
+    /// Where one could not be accepted.
+    pub(super) async fn next(&mut self) -> io::Result<UnixStream> {
         loop {
-            // Where there is no room they wait in the kernel's queue.
-            let more = self.taken < TAKEN_AT_ONCE && self.waiting.has_room();
-            let mut taken = if more { self.accept_waiting()? } else { None };
-            if taken.is_none() {
-                self.taken = 0;
-                if let Some(connection) = self.waiting.next() {
-                    let connection = net::UnixStream::from(connection);
-                    return UnixStream::from_std(connection).map(Next::Connection);
+            let next = {
+                let mut state = self.hall.state.lock();
+                if let Some(failure) = state.failure.take() {
+                    return Err(failure);
                 }
-                taken = Some(self.watch.until(|| accept(&self.listener)).await?);
+                let had_room = state.waiting.has_room();
+                let next = state.waiting.next();
+                if !had_room {
+                    self.hall.changed.notify_one();
+                }
+                next
+            };
+            if let Some(next) = next {
+                return UnixStream::from_std(net::UnixStream::from(next));
             }
-            self.taken = self.taken.saturating_add(1);
-            let joined = taken.map_or(Ok(()), |connection| self.take(admit, connection));
-            if let Err(refused) = joined {
-                return Ok(Next::Refused(refused));
+            self.hall.arrived.notified().await;
+        }
+    }
+}
+
+impl Drop for Reception {
+    /// Who connects from now on is refused by the kernel.
+    fn drop(&mut self) {
+        let mut state = self.hall.state.lock();
+        state.is_closed = true;
+        // Wakes the thread, too.
+        if let Err(error) = shutdown(&self.hall.listener, Shutdown::Read) {
+            tracing::warn!(%error, "a listening socket could not be closed");
+        }
+        self.hall.changed.notify_one();
+    }
+}
+
+impl Hall {
+    /// Takes in whoever connects until the reception is closed.
+    fn keep(&self, admit: &impl Admit) {
+        while self.has_room() {
+            match accept(&self.listener) {
+                Ok(connection) => {
+                    if let Err(refused) = self.take(admit, connection) {
+                        admit.refused(&refused);
+                    }
+                }
+                Err(Errno::AGAIN) => {
+                    let listener = PollFd::new(&self.listener, PollFlags::IN);
+                    // Interrupted or not: it is looked at again.
+                    let _ready = poll(&mut [listener], None);
+                }
+                Err(error) => self.fail(error),
             }
         }
     }
 
-    /// The next one in the kernel's queue, where there is one.
-    fn accept_waiting(&self) -> io::Result<Option<OwnedFd>> {
-        match accept(&self.listener) {
-            Ok(connection) => Ok(Some(connection)),
-            Err(Errno::AGAIN) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    /// Waits for room; where there is none they wait in the kernel's queue. Whether it is still open.
+    fn has_room(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_full = |state: &mut State| !state.is_closed && !state.waiting.has_room();
+        self.changed.wait_while(&mut state, is_full);
+        !state.is_closed
     }
 
-    fn take(&mut self, admit: &impl Admit, connection: OwnedFd) -> Result<(), Refused> {
+    fn take(&self, admit: &impl Admit, connection: OwnedFd) -> Result<(), Refused> {
         let user = admit.knock(connection.as_fd())?;
-        self.waiting.join(user, connection)
+        self.state.lock().waiting.join(user, connection)?;
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Tells of a failure, and waits before the next attempt.
+    fn fail(&self, error: Errno) {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return;
+        }
+        state.failure = Some(error.into());
+        self.arrived.notify_one();
+        self.changed.wait_for(&mut state, ACCEPT_PAUSE);
     }
 }
 
@@ -182,20 +243,24 @@ impl<T> Waiting<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_WAITING, Next, Reception, SHARED, TAKEN_AT_ONCE, Waiting};
+    use super::{MAX_WAITING, Reception, SHARED, Waiting};
     use crate::server::{
         connection::{Admit, Refused},
         tests::Guest,
     };
     use std::{
-        future::Future,
         io::Write as _,
         os::{fd::BorrowedFd, unix::net::UnixStream as PlainStream},
-        sync::atomic::{AtomicUsize, Ordering},
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
     };
+    use tempfile::TempDir;
     use tokio::{
         io::AsyncReadExt as _,
         net::{UnixListener, UnixStream},
+        sync::Semaphore,
     };
 
     const FLOOD: u32 = 1;
@@ -207,15 +272,18 @@ mod tests {
         others: &'static [usize],
         knocks: AtomicUsize,
         refuses: bool,
+        /// How many were refused, or let wait.
+        seen: Semaphore,
     }
 
     impl Desk {
-        const fn new(others: &'static [usize], refuses: bool) -> Self {
-            Self {
+        fn new(others: &'static [usize], refuses: bool) -> Arc<Self> {
+            Arc::new(Self {
                 others,
                 knocks: AtomicUsize::new(0),
                 refuses,
-            }
+                seen: Semaphore::new(0),
+            })
         }
     }
 
@@ -224,6 +292,7 @@ mod tests {
 
         fn knock(&self, _: BorrowedFd<'_>) -> Result<u32, Refused> {
             let place = self.knocks.fetch_add(1, Ordering::Relaxed);
+            self.seen.add_permits(1);
             match self.others.contains(&place) {
                 true => Ok(OTHER),
                 false if self.refuses => Err(Refused::Overloaded("knocks")),
@@ -235,55 +304,74 @@ mod tests {
             Err(Refused::NotServing)
         }
 
-        fn refused(&self, _: &Refused) -> impl Future<Output = ()> + Send {
-            std::future::ready(())
-        }
+        fn refused(&self, _: &Refused) {}
     }
 
-    /// A reception at which so many have connected, each of whom says which one it is.
-    fn reception(connections: u8) -> (Reception, Vec<PlainStream>) {
+    /// A reception to which so many have come, each of whom says which one it is, and the last of
+    /// whom need not have joined yet.
+    async fn reception(
+        connections: u8,
+        desk: &Arc<Desk>,
+    ) -> (Reception, Vec<PlainStream>, TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sock");
-        let reception = Reception::new(UnixListener::bind(&path).unwrap()).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
         let connect = |number| {
             let mut connection = PlainStream::connect(&path).unwrap();
             connection.write_all(&[number]).unwrap();
             connection
         };
-        (reception, (0..connections).map(connect).collect())
+        let connections: Vec<_> = (0..connections).map(connect).collect();
+        let reception = Reception::new(listener, Arc::clone(desk)).unwrap();
+        let all = u32::try_from(connections.len()).unwrap();
+        desk.seen.acquire_many(all).await.unwrap().forget();
+        (reception, connections, folder)
     }
 
-    async fn number(next: Next) -> u8 {
-        match next {
-            Next::Connection(mut connection) => connection.read_u8().await.unwrap(),
-            other => panic!("{other:?}"),
-        }
+    async fn number(reception: &mut Reception) -> u8 {
+        reception.next().await.unwrap().read_u8().await.unwrap()
     }
 
     #[tokio::test]
     async fn another_user_need_not_wait_for_a_flood_that_came_before() {
-        let (mut reception, _connections) = reception(10);
         let desk = Desk::new(&[6, 9], false);
+        // The last one's knock was heard: those before it wait.
+        let (mut reception, _connections, _folder) = reception(20, &desk).await;
         let mut order = Vec::new();
-        for _ in 0..10 {
-            order.push(number(reception.next(&desk).await).await);
+        for _ in 0..20 {
+            order.push(number(&mut reception).await);
         }
         assert_eq!(order[..6], [0, 6, 1, 9, 2, 3]);
     }
 
     #[tokio::test]
     async fn whoever_waits_is_let_in_amid_those_who_are_refused() {
-        let (mut reception, _connections) = reception(200);
-        let desk = Desk::new(&[0], true);
-        let mut refused = 0;
-        let first = loop {
-            match reception.next(&desk).await {
-                Next::Refused(_) => refused += 1,
-                next => break number(next).await,
-            }
+        let desk = Desk::new(&[60], true);
+        let (mut reception, _connections, _folder) = reception(200, &desk).await;
+        assert_eq!(number(&mut reception).await, 60);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_taken_in_once_it_is_closed() {
+        let desk = Desk::new(&[], false);
+        let (reception, _connections, folder) = reception(3, &desk).await;
+        drop(reception);
+        PlainStream::connect(folder.path().join("sock")).unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_later_wakes_who_waits() {
+        let desk = Desk::new(&[], false);
+        let (mut reception, _connections, folder) = reception(0, &desk).await;
+        let path = folder.path().join("sock");
+        let comes = async {
+            let mut late = PlainStream::connect(path).unwrap();
+            late.write_all(&[9]).unwrap();
+            late
         };
-        assert_eq!(first, 0);
-        assert_eq!(refused, TAKEN_AT_ONCE - 1);
+        // The first is polled first, and waits.
+        let (number, _late) = tokio::join!(biased; number(&mut reception), comes);
+        assert_eq!(number, 9);
     }
 
     #[test]

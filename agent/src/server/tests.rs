@@ -78,7 +78,7 @@ impl Admit for Porter {
         })
     }
 
-    async fn refused(&self, why: &Refused) {
+    fn refused(&self, why: &Refused) {
         panic!("{why}");
     }
 }

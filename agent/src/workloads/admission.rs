@@ -226,7 +226,7 @@ impl Admit for WorkloadGate {
         self.admit_peer(peer, |workloads, peer| workloads.bind(peer, socket.as_fd()))
     }
 
-    async fn refused(&self, why: &Refused) {
+    fn refused(&self, why: &Refused) {
         let reason = match why {
             Refused::Pin(_) => "pin",
             Refused::Forbidden(_) => "forbidden",
