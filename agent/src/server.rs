@@ -77,6 +77,7 @@ pub async fn serve<A, S>(
             Some(()) = lanes.left() => continue,
             next = reception.next() => next,
         };
+        admitted += 1;
         let socket = match next {
             Ok(socket) => socket,
             Err(error) => {
@@ -84,7 +85,6 @@ pub async fn serve<A, S>(
                 continue;
             }
         };
-        admitted += 1;
         match admit.admit(&socket) {
             Ok(caller) => {
                 let (service, shutdown) = (service.clone(), shutdown.clone());

@@ -141,6 +141,7 @@ pub struct Http2Guard<S> {
     breach: Option<Breach>,
     /// Told when the peer has closed the connection.
     course: Option<watch::Sender<Course>>,
+    is_turn_over: Option<Box<dyn Fn() -> bool + Send>>,
 }
 
 impl<S> Http2Guard<S> {
@@ -156,6 +157,7 @@ impl<S> Http2Guard<S> {
             asking: Asking::done(),
             breach: None,
             course: None,
+            is_turn_over: None,
         }
     }
 
@@ -173,6 +175,13 @@ impl<S> Http2Guard<S> {
     #[must_use]
     pub fn telling(mut self, course: Option<watch::Sender<Course>>) -> Self {
         self.course = course;
+        self
+    }
+
+    /// Reads no more at a time once it is somebody else's turn.
+    #[must_use]
+    pub fn pausing(mut self, is_turn_over: impl Fn() -> bool + Send + 'static) -> Self {
+        self.is_turn_over = Some(Box::new(is_turn_over));
         self
     }
 
@@ -306,6 +315,11 @@ impl<S: Stamped + Unpin> AsyncRead for Http2Guard<S> {
         }
         let before = buf.filled().len();
         while !self.hand_on(buf)? {
+            if self.is_turn_over.as_ref().is_some_and(|is_over| is_over()) {
+                // Whoever sends only what does not go on, such as answers, is not read for ever.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let more = ready!(self.poll_receive(cx, buf))?;
             if !more || buf.filled().len() > before {
                 break;

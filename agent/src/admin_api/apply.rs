@@ -16,7 +16,7 @@ use super::{
     convert, lint, status,
 };
 use crate::{
-    audit::{Event, Kind},
+    audit::{AuditError, Event, Kind, Trail},
     governance::{self, Act},
     lint::Asked,
     registry::{
@@ -28,6 +28,7 @@ use crate::{
 use prost::Message as _;
 use std::{
     collections::HashSet,
+    mem,
     str::FromStr as _,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
@@ -40,6 +41,9 @@ use tonic::{Request, Response, Status};
 
 /// Clients of one batch: what judging, the store and the trail take well under a second for.
 const MOST: usize = 500;
+
+/// Events that one write of the trail has room for, however long they are.
+const RECORDED_TOGETHER: usize = 100;
 
 /// Bytes of what is in force that an answer repeats: a request has less, but what it is about may not.
 const SHOWN_BYTES: usize = 16 << 20;
@@ -255,7 +259,7 @@ impl Batch {
         for event in &events {
             changes.get_or_create(&event.kind().as_str().into()).inc();
         }
-        let recorded = api.services.trail.record_all(events).await;
+        let recorded = record_in_parts(&api.services.trail, events).await;
         let registry = &api.services.registry;
         for revision in made.iter().map(|applied| applied.new.revision()) {
             match &recorded {
@@ -278,10 +282,19 @@ impl Batch {
             self.operator.sign(event)
         };
         let events = refused.map(event).collect();
-        let recorded = api.services.trail.record_all(events).await;
+        let recorded = record_in_parts(&api.services.trail, events).await;
         let health = api.services.trail.health();
         recorded.map_err(|_not_recorded| status::of_refusing_trail(&health.borrow()))
     }
+}
+
+/// A batch of documents may have more to say than fits into one write of the trail.
+async fn record_in_parts(trail: &Trail, mut events: Vec<Event>) -> Result<(), AuditError> {
+    while !events.is_empty() {
+        let rest = events.split_off(events.len().min(RECORDED_TOGETHER));
+        trail.record_all(mem::replace(&mut events, rest)).await?;
+    }
+    Ok(())
 }
 
 impl Item {

@@ -567,8 +567,9 @@ impl Admit for OperatorGate {
         })
     }
 
+    /// Recorded already; who knocks again and again must not fill the log.
     fn refused(&self, why: &Refused) {
-        tracing::warn!(%why, "connection to the admin socket refused");
+        tracing::debug!(%why, "connection to the admin socket refused");
     }
 }
 

@@ -113,7 +113,7 @@ impl Accounts<'_> {
         owned.pending += u64::from(client.awaits_approval());
         let author = &client.version().author;
         let mut is_answered_for =
-            self.roster.knows(client.spec().owner().as_str(), None) || self.knows(author);
+            self.roster.names(client.spec().owner().as_str()) || self.knows(author);
         owned.authors.add(author, self.knows(author));
         for approval in client.approvals() {
             let is_known = self.knows(&approval.operator);

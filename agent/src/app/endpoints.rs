@@ -17,6 +17,9 @@ use std::{net::TcpListener, sync::Arc};
 use tokio::{net::UnixListener, sync::watch, task::JoinSet};
 use tonic_health::pb::health_server::HealthServer;
 
+/// Most bytes of a request for health or reflection: the name of a service, or of a file.
+const MAX_SIDE_REQUEST: usize = 4096;
+
 /// Streams that one operator's connection may have open.
 const ADMIN_STREAMS: u32 = 32;
 
@@ -189,7 +192,8 @@ impl Endpoints<'_> {
     /// this socket serves and nothing of the other one.
     fn side_services(&self, served: &'static [&'static str]) -> Result<SideServices, RunError> {
         let health = HealthApi::new(self.readiness.changes(), served);
-        let side = SideServices::default().with(HealthServer::new(health));
+        let health = HealthServer::new(health).max_decoding_message_size(MAX_SIDE_REQUEST);
+        let side = SideServices::default().with(health);
         if !self.config.workload_api.reflection {
             return Ok(side);
         }
@@ -200,9 +204,10 @@ impl Endpoints<'_> {
             let names = served.iter().chain(SIDE_SERVICES);
             names.fold(builder, |builder, name| builder.with_service_name(*name))
         };
+        let (v1, v1alpha) = (builder().build_v1()?, builder().build_v1alpha()?);
         Ok(side
-            .with(builder().build_v1()?)
-            .with(builder().build_v1alpha()?))
+            .with(v1.max_decoding_message_size(MAX_SIDE_REQUEST))
+            .with(v1alpha.max_decoding_message_size(MAX_SIDE_REQUEST)))
     }
 }
 

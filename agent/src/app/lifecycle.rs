@@ -16,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::JoinSet,
     time::timeout,
 };
 
@@ -49,7 +50,7 @@ pub(super) async fn run(
     ));
     restoration::record(&subsystems).await?;
     registrations::load(&config, &subsystems, &readiness).await;
-    let serving = endpoints::serve(&config, sockets, &subsystems, &readiness)?;
+    let mut serving = endpoints::serve(&config, sockets, &subsystems, &readiness)?;
     let started = Event::new(Kind::Started).reason(env!("CARGO_PKG_VERSION"));
     subsystems.trail.record(started).await?;
     drop(starting);
@@ -63,7 +64,7 @@ pub(super) async fn run(
         notifier,
     };
     let failed = loop {
-        match signals.next(&subsystems).await {
+        match signals.next(&subsystems, &mut serving.servers).await {
             Wake::Stop => break None,
             Wake::Failed(task) => break Some(task),
             Wake::Reload => running.reload(&subsystems).await,
@@ -157,12 +158,14 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self, subsystems: &Subsystems) -> Wake {
+    /// A server that ends before it is told to has failed.
+    async fn next(&mut self, subsystems: &Subsystems, servers: &mut JoinSet<()>) -> Wake {
         tokio::select! {
             _ = self.terminate.recv() => Wake::Stop,
             _ = self.interrupt.recv() => Wake::Stop,
             _ = self.hangup.recv() => Wake::Reload,
             task = subsystems.supervisor.failed() => Wake::Failed(task),
+            Some(_ended) = servers.join_next() => Wake::Failed("server"),
         }
     }
 }

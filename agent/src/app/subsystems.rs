@@ -167,8 +167,8 @@ fn show_required(require: Requirements, metrics: &Metrics) {
 /// Tasks that run before the sockets are looked at again.
 const EVENT_INTERVAL: u32 = 2;
 
-/// Tasks that run before what other threads woke is looked at again.
-const GLOBAL_QUEUE_INTERVAL: u32 = 1;
+/// Of so many tasks one is of those that other threads woke, where there are any.
+const GLOBAL_QUEUE_INTERVAL: u32 = 2;
 
 /// One thread by default: a node's agent answers faster that way, and leaves
 /// the other cores to the workloads.

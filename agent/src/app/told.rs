@@ -27,6 +27,9 @@ const NAME: &str = "registry.told";
 /// How soon after one writing the next may follow.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// After how long what could not be told is tried again, where nothing has changed.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// Longer than any that an agent writes.
 const MAX_BYTES: u64 = 256;
 
@@ -101,6 +104,8 @@ impl Kept {
                 changed = through.changed() => changed,
                 changed = untold.changed() => changed,
                 changed = health.changed(), if is_untold => changed,
+                // What could not be told for another reason is tried again.
+                () = sleep(AGAIN), if is_untold => Ok(()),
             };
             if changed.is_err() {
                 return;

@@ -397,6 +397,12 @@ impl There {
             None if self.previous == Previous::None => Some(0),
             None => None,
         };
+        // What was confirmed is lost even where what is there does not have it any more.
+        let unseen = self.confirmed.filter(|_| lacks_confirmed);
+        let unseen = unseen.map_or(0, |(confirmed, _)| {
+            confirmed.saturating_sub(self.common).max(1)
+        });
+        let lost = lost.map(|lost| lost.max(unseen));
         let has_all = self.last == Some(report.revision) && lost == Some(0);
         let is_same = has_all && !self.is_damaged;
         match lost {
@@ -405,8 +411,6 @@ impl There {
                 first: self.common + 1,
                 revision: report.revision,
             }),
-            // What is there can be read, and is itself older than what was confirmed.
-            Some(0) if lacks_confirmed && !has_all && !allow_older => Err(self.unknown()),
             None if !allow_older => Err(self.unknown()),
             _ => Ok(Judged {
                 lost,

@@ -152,6 +152,12 @@ impl Roster {
         })
     }
 
+    /// Whether an operator has this name.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| *entry.name == *name)
+    }
+
     fn is_own(&self, uid: u32) -> bool {
         uid == 0 || uid == self.own_uid
     }

@@ -68,11 +68,16 @@ impl Actor {
         self.uid
     }
 
-    /// Whether both count as one person: one name, one user, or one login.
+    /// Whether both count as one person: one name, one user, one login, or one who is the user whom
+    /// the other logged in as.
     #[must_use]
     pub fn is_person_of(&self, other: &Self) -> bool {
         let same = |one: Option<u32>, two: Option<u32>| one.is_some() && one == two;
-        self.name == other.name || same(self.user(), other.user()) || same(self.login, other.login)
+        self.name == other.name
+            || same(self.user(), other.user())
+            || same(self.login, other.login)
+            || same(self.user(), other.login)
+            || same(self.login, other.user())
     }
 
     /// The user, whether the name says it or not; none of a file and of a name alone.
@@ -173,6 +178,8 @@ mod tests {
             (actor("security/uid:1001", None), true),
             (user("bob", 1001), true),
             (user("bob", 1002), false),
+            (user("bob", 1002).with_login(Some(1001)), true),
+            (actor("bob", Some(1001)), true),
             (actor("uid:1002", None), false),
             (actor("uid:01001", None), false),
             (actor("file:uid:1001", None), false),

@@ -207,7 +207,7 @@ pub(super) async fn run<C: Caller, S: GrpcService>(
     caller.left().await;
 }
 
-fn guarded(socket: UnixStream, caller: &impl Caller) -> Http2Guard<Accepted> {
+fn guarded(socket: UnixStream, caller: &impl Caller, lane: &LaneEntry) -> Http2Guard<Accepted> {
     let question = caller.question();
     let socket = Accepted::new(socket, question.is_some());
     let limits = TransportLimits::default();
@@ -215,6 +215,8 @@ fn guarded(socket: UnixStream, caller: &impl Caller) -> Http2Guard<Accepted> {
         Some(question) => Http2Guard::asking(socket, limits, question),
         None => Http2Guard::new(socket, limits),
     };
+    let lane = lane.clone();
+    let guard = guard.pausing(move || lane.is_slice_over());
     guard.telling(caller.course())
 }
 
@@ -226,7 +228,7 @@ async fn attend<C: Caller, S: GrpcService>(
     shutdown: watch::Receiver<bool>,
     lane: LaneEntry,
 ) {
-    let guarded = guarded(socket, &caller);
+    let guarded = guarded(socket, &caller, &lane);
     let visit = Arc::new(Visit {
         caller: caller.clone(),
         activity: Activity::begin(),
@@ -257,7 +259,11 @@ async fn attend<C: Caller, S: GrpcService>(
     connection.as_mut().graceful_shutdown();
     match timeout(LEAVE, connection.as_mut()).await {
         Ok(ended) => note_end(ended),
-        Err(_late) if patient && visit.activity.has_called() => note_end(connection.await),
+        Err(_late) if patient && visit.activity.has_called() => tokio::select! {
+            ended = connection => note_end(ended),
+            () = caller.ended() => {}
+            () = visit.outstayed.notified() => {}
+        },
         Err(_late) => tracing::debug!("connection cut"),
     }
 }

@@ -9,6 +9,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc, Weak,
@@ -176,18 +177,21 @@ impl Drop for Lane {
 }
 
 impl Job {
-    /// Polls it; whether it is done now.
+    /// Polls it; whether it is done now. A panic in it is its end, and nobody else's.
     fn run(self: &Arc<Self>) -> bool {
-        self.is_ready.store(false, Ordering::Release);
+        // What was done before the last wake is seen by this poll, what comes later wakes anew.
+        self.is_ready.swap(false, Ordering::AcqRel);
         let waker = Waker::from(Arc::clone(self));
         let mut work = self.work.lock();
         let Some(running) = work.as_mut() else {
             return false;
         };
-        let is_done = running
-            .as_mut()
-            .poll(&mut Context::from_waker(&waker))
-            .is_ready();
+        let cx = &mut Context::from_waker(&waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
+        if polled.is_err() {
+            tracing::error!("a bug: a connection or a call has ended itself");
+        }
+        let is_done = !matches!(polled, Ok(Poll::Pending));
         if is_done {
             *work = None;
         }

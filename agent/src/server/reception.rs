@@ -25,11 +25,12 @@ use rustix::{
 };
 use std::{
     collections::{HashMap, VecDeque},
-    io,
+    io, mem,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::net,
     },
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
     time::Duration,
@@ -89,7 +90,12 @@ impl Reception {
         });
         let door = Arc::clone(&hall);
         let thread = thread::Builder::new().name("reception".to_owned());
-        thread.spawn(move || door.keep(&*admit))?;
+        // A panic costs the connection that it was about: others have to be taken in.
+        thread.spawn(move || {
+            while catch_unwind(AssertUnwindSafe(|| door.keep(&*admit))).is_err() {
+                tracing::error!("a bug: a connection could not be taken in");
+            }
+        })?;
         Ok(Self { hall })
     }
 
@@ -124,11 +130,13 @@ impl Drop for Reception {
     fn drop(&mut self) {
         let mut state = self.hall.state.lock();
         state.is_closed = true;
+        let waiting = mem::take(&mut state.waiting);
         // Wakes the thread, too.
         if let Err(error) = shutdown(&self.hall.listener, Shutdown::Read) {
             tracing::warn!(%error, "a listening socket could not be closed");
         }
         self.hall.changed.notify_one();
+        drop((state, waiting));
     }
 }
 

@@ -12,10 +12,14 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 use tokio::{
-    io::{AsyncWrite, ReadBuf},
+    io::{AsyncRead as _, AsyncWrite, ReadBuf},
     sync::watch,
 };
 
@@ -290,6 +294,27 @@ fn a_second_answer_of_the_same_process_is_harmless() {
     guard.inner.send(P, &answer());
     assert_eq!(read(&mut guard, 1000), (vec![], None));
     assert!(!heard.has_changed().unwrap(), "nobody is woken for it");
+}
+
+/// Whoever answers for ever is not read for ever.
+#[test]
+fn answers_without_end_leave_others_their_turn() {
+    let turns = Arc::new(AtomicUsize::new(5));
+    let left = Arc::clone(&turns);
+    let (guard, _heard) = asked([(P, connection(&[answer()]))], 1000);
+    let mut guard = guard.pausing(move || left.fetch_sub(1, Ordering::Relaxed) == 0);
+    for _ in 0..10 {
+        guard.inner.send(P, &answer());
+    }
+    let mut space = [0; 1000];
+    let mut buf = ReadBuf::new(&mut space);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut guard).poll_read(&mut cx, &mut buf).is_ready());
+    assert_eq!(buf.filled(), PREFACE);
+    turns.store(4, Ordering::Relaxed);
+    let polled = Pin::new(&mut guard).poll_read(&mut cx, &mut ReadBuf::new(&mut [0; 1000]));
+    assert!(polled.is_pending());
+    assert_eq!(guard.inner.sent.len(), 10 - 4);
 }
 
 #[test]
