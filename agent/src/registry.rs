@@ -118,7 +118,7 @@ impl Registry {
         let writer = RegistryWriter::open(Arc::clone(&store), config, clock, received).await?;
         Ok((
             Self {
-                told: Arc::new(Told::new(writer.revision())),
+                told: writer.told(),
                 published: writer.published(),
                 commands,
                 store,

@@ -18,6 +18,7 @@ use super::{
     book::{Book, Interned},
     expiry::Expiries,
     limits,
+    told::Told,
 };
 use crate::clock::SharedClock;
 use arc_swap::ArcSwap;
@@ -77,6 +78,7 @@ pub struct RegistryWriter {
     clock: SharedClock,
     commands: mpsc::Receiver<Order>,
     published: Arc<Published>,
+    told: Arc<Told>,
     book: Book,
     expiries: Expiries,
 }
@@ -99,11 +101,13 @@ impl RegistryWriter {
                 snapshot: ArcSwap::new(snapshot),
                 changes: watch::Sender::new(0),
             }),
+            told: Arc::new(Told::new(0)),
             book,
             expiries: Expiries::new(clock.now()),
             clock,
         };
         writer.read_on().await?;
+        writer.told = Arc::new(Told::new(writer.book.revision()));
         writer.publish();
         Ok(writer)
     }
@@ -112,8 +116,9 @@ impl RegistryWriter {
         Arc::clone(&self.published)
     }
 
-    pub(super) const fn revision(&self) -> u64 {
-        self.book.revision()
+    /// What is there already is told.
+    pub(super) fn told(&self) -> Arc<Told> {
+        Arc::clone(&self.told)
     }
 
     /// Carries out changes until every [`Registry`] handle is dropped.
@@ -228,7 +233,11 @@ impl RegistryWriter {
                 }
                 Err(error @ StoreError::Conflict { .. }) => conflict = Some(error),
                 Err(error) => {
+                    let known = self.book.revision();
                     self.read_on_or_report().await;
+                    // What was kept after all is in force, and who asked for it is told that it failed.
+                    (known + 1..=self.book.revision())
+                        .for_each(|revision| self.told.note_untold(revision));
                     return Err(error.into());
                 }
             }

@@ -160,6 +160,8 @@ async fn a_change_that_the_store_kept_after_all_is_served() {
         "{unclear:?}"
     );
     assert_eq!(running.matching(&["unix:uid:1"]), ["a"]);
+    let untold = running.registry.untold();
+    assert!(untold.borrow().iter().eq([&1]), "{untold:?}");
     running.register("b", draft(&["unix:uid:2"])).await.unwrap();
     assert_eq!(running.registry.snapshot().revision(), 2);
 }
