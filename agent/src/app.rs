@@ -89,11 +89,17 @@ impl RunError {
     fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Store(error) => Some(error.remedy()),
-            Self::Registry(RegistryError::Store(error)) => Some(error.remedy()),
-            Self::Registry(RegistryError::Record(error)) => Some(error.remedy()),
-            Self::Audit(AuditError::Io { source, .. }) => Some(disk::remedy(&**source)),
-            Self::Audit(AuditError::Unwritable(source)) => Some(disk::remedy(&**source)),
-            Self::Audit(AuditError::Key(error)) => disk::known_remedy(&**error),
+            Self::Registry(error) | Self::Recovery(RecoveryError::Registry(error)) => match error {
+                RegistryError::Store(error) => Some(error.remedy()),
+                RegistryError::Record(error) => Some(error.remedy()),
+                _ => None,
+            },
+            Self::Audit(error) | Self::Recovery(RecoveryError::Audit(error)) => match error {
+                AuditError::Io { source, .. } => Some(disk::remedy(&**source)),
+                AuditError::Unwritable(source) => Some(disk::remedy(&**source)),
+                AuditError::Key(error) => disk::known_remedy(&**error),
+                _ => None,
+            },
             Self::Authority(error) => disk::known_remedy(error),
             _ => None,
         }
