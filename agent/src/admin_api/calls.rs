@@ -38,9 +38,6 @@ use symbolon_proto::admin::{
 use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};
 
-/// Most clients in one page.
-const MAX_PAGE: usize = 1000;
-
 /// What does not change while the agent runs.
 #[derive(Clone, Debug)]
 pub struct AgentFacts {
@@ -184,10 +181,10 @@ impl admin::admin_server::Admin for AdminApi {
             admin_socket: facts.admin_socket,
             ready: services.readiness.is_ready(),
             started_at: convert::timestamp(facts.started_at),
-            active_clients: count(active.count()),
-            clients: count(snapshot.len()),
-            processes: count(processes),
-            streams: count(streams),
+            active_clients: convert::count(active.count()),
+            clients: convert::count(snapshot.len()),
+            processes: convert::count(processes),
+            streams: convert::count(streams),
             limitations: facts.limitations,
             authorities: (services.authorities.0)().iter().map(authority).collect(),
             operator: Some(introduced(&operator, approvals_required)),
@@ -299,10 +296,7 @@ impl admin::admin_server::Admin for AdminApi {
             "" => None,
             text => Some(convert::name(text)?),
         };
-        let limit = match usize::try_from(request.limit) {
-            Ok(0) | Err(_) => MAX_PAGE,
-            Ok(limit) => limit.min(MAX_PAGE),
-        };
+        let limit = convert::page(request.limit);
         let snapshot = self.services.registry.snapshot();
         let wanted = |client: &&Arc<Client>| {
             (request.owner.is_empty() || client.spec().owner().as_str() == request.owner)
@@ -488,8 +482,4 @@ fn introduced(operator: &Operator, approvals_required: u32) -> admin::OperatorIn
         roles: operator.roles.iter().map(|role| role.to_string()).collect(),
         methods: callable.map(str::to_owned).collect(),
     }
-}
-
-fn count(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -17,6 +17,21 @@ use symbolon_attestors::Kind;
 use symbolon_proto::admin;
 use tonic::Status;
 
+/// Most owners, clients or processes in one answer.
+const MAX_PAGE: usize = 1_000;
+
+/// How many to answer with where so many are asked for; 0 stands for as many as there may be.
+pub(super) fn page(limit: u32) -> usize {
+    match usize::try_from(limit) {
+        Ok(0) | Err(_) => MAX_PAGE,
+        Ok(limit) => limit.min(MAX_PAGE),
+    }
+}
+
+pub(super) fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
 pub(super) fn name(text: &str) -> Result<ClientName, Status> {
     ClientName::from_str(text).map_err(|error| Status::invalid_argument(error.to_string()))
 }

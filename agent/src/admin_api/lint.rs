@@ -16,9 +16,6 @@ use symbolon_proto::admin::{
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-/// Most clients that one answer judges.
-const MAX_PAGE: usize = 1_000;
-
 /// How long one answer may be worked on before another client is judged: whoever asks waits, and
 /// asks for the rest.
 const PAGE_TIME: Duration = Duration::from_secs(3);
@@ -81,10 +78,7 @@ pub(super) async fn clients(
         "" => None,
         text => Some(convert::name(text)?),
     };
-    let limit = match usize::try_from(request.limit) {
-        Ok(0) | Err(_) => MAX_PAGE,
-        Ok(limit) => limit.min(MAX_PAGE),
-    };
+    let limit = convert::page(request.limit);
     let page = snapshot.page(after.as_ref(), limit);
     let begun = Instant::now();
     let mut response = LintClientsResponse {

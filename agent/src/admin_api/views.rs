@@ -3,7 +3,10 @@
 //! Every answer is made anew from a snapshot, and has a bound; whoever reads long lists
 //! asks for pages. Others get a turn while a hundred thousand clients are looked at.
 
-use super::{calls::AdminServices, convert};
+use super::{
+    calls::AdminServices,
+    convert::{self, count, page},
+};
 use crate::{
     operators::Roster,
     registry::{Actor, Client, ClientState, Snapshot},
@@ -23,9 +26,6 @@ use symbolon_proto::admin::{
 use tokio::task;
 use tonic::Status;
 
-/// Most owners, clients or processes in one answer.
-const MAX_PAGE: usize = 1_000;
-
 /// Most people, users or orphans that are named of one owner.
 const MAX_NAMED: usize = 20;
 
@@ -42,17 +42,6 @@ const ENDS_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 
 /// A client that was never used is told of after a day: whoever registers it first sets it up.
 const NEVER_USED_FOR: Duration = DAY;
-
-fn page(limit: u32) -> usize {
-    match usize::try_from(limit) {
-        Ok(0) | Err(_) => MAX_PAGE,
-        Ok(limit) => limit.min(MAX_PAGE),
-    }
-}
-
-fn count(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
-}
 
 /// The clients of one owner.
 #[derive(Default)]

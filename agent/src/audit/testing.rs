@@ -98,6 +98,25 @@ pub(super) fn open(dir: &Path) -> Result<(Trail, TrailWriter), AuditError> {
     Trail::open(dir, TrailConfig::default(), clock())
 }
 
+/// Lets the key be changed while the trail is written.
+pub(super) fn change_key((trail, writer): (Trail, TrailWriter)) {
+    let TrailWriter {
+        trail: chain,
+        callers,
+        mut keeper,
+        health,
+    } = writer;
+    let writing = thread::spawn(move || chain.run());
+    // Waits for the writer as no task may.
+    let changing = thread::spawn(move || {
+        keeper.change_key();
+        keeper.checkpoint();
+    });
+    changing.join().unwrap();
+    drop((trail, callers, health));
+    writing.join().unwrap().unwrap();
+}
+
 pub(super) fn event(reason: impl Into<String>) -> Event {
     Event::new(Kind::Denied).reason(reason)
 }

@@ -2,7 +2,7 @@ use super::{CHECKPOINTS_FILE, Checkpoint, CheckpointConfig, CheckpointKey, PUBLI
 use crate::{
     audit::{
         Cause, Chain, Digest, Event, Kind, Origin, Reader, Trail, TrailConfig, TrailWriter,
-        testing::{Folder, Running, manual_clock},
+        testing::{Folder, Running, change_key, manual_clock},
     },
     clock::{ManualClock, SharedClock},
     svid::PublicKey,
@@ -152,26 +152,6 @@ async fn the_key_is_announced_first_and_kept() {
     assert_eq!(fs::read_dir(stage.keys()).unwrap().count(), 1);
 }
 
-/// Lets the key be changed while the trail is written.
-fn change_key(stage: &Stage) {
-    let (trail, writer) = stage.open(stage.second());
-    let TrailWriter {
-        trail: chain,
-        callers,
-        mut keeper,
-        health,
-    } = writer;
-    let writing = std::thread::spawn(move || chain.run());
-    // Waits for the writer as no task may.
-    let changing = std::thread::spawn(move || {
-        keeper.change_key();
-        keeper.checkpoint();
-    });
-    changing.join().unwrap();
-    drop((trail, callers, health));
-    writing.join().unwrap().unwrap();
-}
-
 fn keys_of(stage: &Stage) -> Vec<String> {
     let keys = stage
         .checkpoints()
@@ -196,10 +176,10 @@ async fn an_old_key_vouches_for_the_new_one() {
     stage.record(1).await;
     let old = stage.public();
     stage.clock.advance(364 * DAY);
-    change_key(&stage);
+    change_key(stage.open(stage.second()));
     assert_eq!(stage.public(), old);
     stage.clock.advance(2 * DAY);
-    change_key(&stage);
+    change_key(stage.open(stage.second()));
     let new = stage.public();
     assert_ne!(new, old);
     assert_eq!(keys_of(&stage), [old.thumbprint(), new.thumbprint()]);
@@ -233,7 +213,7 @@ async fn a_change_of_keys_that_a_crash_interrupted_is_completed() {
             .create(manual_clock_now(&stage), Some(&found.active))
             .unwrap();
     }
-    change_key(&stage);
+    change_key(stage.open(stage.second()));
     assert_ne!(stage.public(), old);
     assert_eq!(keys_of(&stage).len(), 2);
     assert_eq!(fs::read_dir(stage.keys()).unwrap().count(), 1);

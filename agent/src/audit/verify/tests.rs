@@ -3,7 +3,7 @@ use crate::{
     audit::{
         CHECKPOINTS_FILE, Cause, Chain, CheckpointConfig, Event, Kind, Limits, Origin,
         PUBLIC_KEY_FILE, Trail, TrailConfig, TrailWriter,
-        testing::{Folder, Running, manual_clock, verified},
+        testing::{Folder, Running, change_key, manual_clock, verified},
     },
     canonical,
     clock::{ManualClock, SharedClock},
@@ -360,8 +360,8 @@ async fn a_chain_that_was_written_anew_is_found() {
     assert!(what.contains("anew after seq 5"), "{what}");
 }
 
-#[tokio::test]
-async fn an_older_copy_is_found_with_a_checkpoint_from_elsewhere() {
+/// The first half of what was recorded, in the place of all of it.
+async fn with_an_older_copy_put_back() -> Stage {
     let stage = Stage::new();
     stage.record(5).await;
     let older = stage.beside("older");
@@ -369,6 +369,12 @@ async fn an_older_copy_is_found_with_a_checkpoint_from_elsewhere() {
     stage.record(5).await;
     fs::remove_dir_all(stage.folder.audit()).unwrap();
     copy(&older, &stage.folder.audit());
+    stage
+}
+
+#[tokio::test]
+async fn an_older_copy_is_found_with_a_checkpoint_from_elsewhere() {
+    let stage = with_an_older_copy_put_back().await;
     let alone = stage.verify();
     assert!(alone.whole);
     assert!(alone.notes.iter().any(|note| note.contains("older copy")));
@@ -381,13 +387,7 @@ async fn an_older_copy_is_found_with_a_checkpoint_from_elsewhere() {
 
 #[tokio::test]
 async fn what_a_second_place_was_before_it_was_large_counts() {
-    let stage = Stage::new();
-    stage.record(5).await;
-    let older = stage.beside("older");
-    copy(&stage.folder.audit(), &older);
-    stage.record(5).await;
-    fs::remove_dir_all(stage.folder.audit()).unwrap();
-    copy(&older, &stage.folder.audit());
+    let stage = with_an_older_copy_put_back().await;
     let second = fs::read_to_string(stage.beside("second")).unwrap();
     fs::write(stage.beside("second.old"), &second).unwrap();
     // Alone it knows nothing that the trail does not have.
@@ -400,13 +400,7 @@ async fn what_a_second_place_was_before_it_was_large_counts() {
 
 #[tokio::test]
 async fn an_older_copy_that_grew_again_is_found() {
-    let stage = Stage::new();
-    stage.record(5).await;
-    let older = stage.beside("older");
-    copy(&stage.folder.audit(), &older);
-    stage.record(5).await;
-    fs::remove_dir_all(stage.folder.audit()).unwrap();
-    copy(&older, &stage.folder.audit());
+    let stage = with_an_older_copy_put_back().await;
     fs::set_permissions(
         stage.folder.audit(),
         std::os::unix::fs::PermissionsExt::from_mode(0o700),
@@ -498,25 +492,6 @@ async fn what_is_no_line_at_all_is_found() {
     assert_eq!(problems(&stage.verify()), [Problem::Changed]);
 }
 
-/// Lets the key be changed while the trail is written.
-fn change_key(stage: &Stage) {
-    let (trail, writer) = stage.open();
-    let TrailWriter {
-        trail: chain,
-        callers,
-        mut keeper,
-        health,
-    } = writer;
-    let writing = std::thread::spawn(move || chain.run());
-    let changing = std::thread::spawn(move || {
-        keeper.change_key();
-        keeper.checkpoint();
-    });
-    changing.join().unwrap();
-    drop((trail, callers, health));
-    writing.join().unwrap().unwrap();
-}
-
 #[tokio::test]
 async fn one_key_leads_to_those_before_and_after_it() {
     let stage = Stage::new();
@@ -524,7 +499,7 @@ async fn one_key_leads_to_those_before_and_after_it() {
     stage.record(5).await;
     fs::copy(stage.folder.audit().join(PUBLIC_KEY_FILE), &old).unwrap();
     stage.clock.advance(366 * DAY);
-    change_key(&stage);
+    change_key(stage.open());
     stage.record(5).await;
     let new = stage.folder.audit().join(PUBLIC_KEY_FILE);
     assert_ne!(fs::read(&old).unwrap(), fs::read(&new).unwrap());
