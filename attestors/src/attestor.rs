@@ -380,6 +380,13 @@ impl Attestor {
         }
     }
 
+    /// Whether it is worth working for `peer` as the program of `image`, so far as that is seen at a
+    /// glance. It is no proof: [`Self::unchanged`] has to hold before anything leaves.
+    #[must_use]
+    pub fn resembles(&self, peer: &PinnedPeer, image: &Image) -> bool {
+        image.resembles(&self.host, peer)
+    }
+
     fn exited_or(&self, peer: &PinnedPeer, changed: Changed) -> Changed {
         if peer.is_alive() {
             changed

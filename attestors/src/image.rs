@@ -147,6 +147,23 @@ impl Image {
         Ok(image)
     }
 
+    /// Whether `peer` lives, with these credentials in this cgroup as far as it has an ID, and runs
+    /// this file: what three system calls tell. Another run of the same file looks alike.
+    pub(crate) fn resembles(&self, host: &Host, peer: &PinnedPeer) -> bool {
+        let Ok(Some(info)) = peer.info() else {
+            return false;
+        };
+        let executable = peer
+            .directory(&host.root)
+            .ok()
+            .and_then(|directory| FileIdentity::of_process(directory).ok());
+        self.process == peer.key()
+            && self.credentials == (info.uid, info.gid)
+            && self.cgroup.id == info.cgroup_id
+            && self.executable == executable
+            && peer.is_alive()
+    }
+
     pub(crate) const fn process(&self) -> ProcessKey {
         self.process
     }
@@ -188,7 +205,7 @@ fn cgroup_paths(
     directory: &ProcDir,
     bytes: &mut Vec<u8>,
 ) -> Result<Option<Fingerprint>, AttestError> {
-    if let Err(error) = directory.read("cgroup", MAX_CGROUP_BYTES, bytes) {
+    if let Err(error) = directory.read_record("cgroup", MAX_CGROUP_BYTES, bytes) {
         return unread(error).map(|()| None);
     }
     let mut relevant = Vec::with_capacity(512);
@@ -200,7 +217,7 @@ fn cgroup_paths(
 }
 
 fn confirm_randomized(directory: &ProcDir, bytes: &mut Vec<u8>) -> Result<(), AttestError> {
-    if let Err(error) = directory.read("personality", MAX_PERSONALITY_BYTES, bytes) {
+    if let Err(error) = directory.read_record("personality", MAX_PERSONALITY_BYTES, bytes) {
         return unread(error);
     }
     if parse::is_unrandomized(bytes).unwrap_or(true) {
@@ -210,7 +227,7 @@ fn confirm_randomized(directory: &ProcDir, bytes: &mut Vec<u8>) -> Result<(), At
 }
 
 fn run(directory: &ProcDir, bytes: &mut Vec<u8>) -> Result<Option<Run>, AttestError> {
-    match directory.read("auxv", MAX_AUXV_BYTES, bytes) {
+    match directory.read_record("auxv", MAX_AUXV_BYTES, bytes) {
         // No memory, no image: a kernel thread, or the first thread has exited.
         Err(ReadError::System(Errno::SRCH)) => return Ok(None),
         Ok(()) if bytes.is_empty() => return Ok(None),

@@ -102,6 +102,29 @@ impl ProcDir {
         read_bounded(self.0.as_fd(), name, limit, bytes)
     }
 
+    /// As [`Self::read`], of a file that the kernel writes as one record: `auxv`, `cgroup`,
+    /// `fdinfo`, `personality`. A read that leaves room has all of it, so none is made that finds
+    /// the end.
+    pub(crate) fn read_record(
+        &self,
+        name: &str,
+        limit: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        let file = self.file(name)?;
+        bytes.clear();
+        loop {
+            bytes.reserve(CHUNK_BYTES);
+            let room = bytes.capacity() - bytes.len();
+            match read(&file, rustix::buffer::spare_capacity(bytes)) {
+                Ok(_) if bytes.len() > limit => return Err(ReadError::TooLarge(limit)),
+                Ok(read) if read < room => return Ok(()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Opens a file of the process for reading.
     pub(crate) fn file(&self, name: &str) -> Result<OwnedFd, Errno> {
         openat(
@@ -198,6 +221,21 @@ mod tests {
             error,
             ReadError::System(Errno::SRCH | Errno::NOENT)
         ));
+    }
+
+    #[test]
+    fn a_record_is_read_whole() {
+        let root = ProcRoot::open(Path::new("/proc")).unwrap();
+        let directory = root.process(std::process::id()).unwrap();
+        let (mut record, mut whole) = (Vec::new(), Vec::new());
+        for name in ["auxv", "cgroup", "fdinfo/0", "personality"] {
+            directory.read_record(name, 1 << 20, &mut record).unwrap();
+            directory.read(name, 1 << 20, &mut whole).unwrap();
+            assert_eq!(record, whole, "{name}");
+            assert!(!record.is_empty(), "{name}");
+        }
+        let error = directory.read_record("auxv", 100, &mut record).unwrap_err();
+        assert_eq!(error, ReadError::TooLarge(100));
     }
 
     #[test]

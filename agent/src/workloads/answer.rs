@@ -3,6 +3,7 @@
 use super::{
     Caller, Denial, Process, Unproven, Workloads, audit_process,
     process::{Recorded, Shelved, same_version},
+    proof::Sure,
     shelf::Found,
 };
 use crate::{
@@ -83,8 +84,8 @@ impl Workloads {
         audiences: &[String],
         only: Option<&SpiffeId>,
     ) -> Result<Vec<JwtSvid>, Denial> {
-        for _ in 0..MAX_ATTEMPTS {
-            let (presence, recorded) = self.presence(caller).await?;
+        for attempt in 0..MAX_ATTEMPTS {
+            let (presence, recorded) = self.presence_to_confirm(caller, attempt).await?;
             let answer = async {
                 let mut decision = self.entitled(caller, presence, only, Asked::ByCall).await?;
                 let fitting = decision.granted.len();
@@ -120,7 +121,7 @@ impl Workloads {
         caller: &Caller,
         asked: Asked,
     ) -> Result<(), Denial> {
-        let (presence, recorded) = self.presence(caller).await?;
+        let (presence, recorded) = self.presence(caller, Sure::Now).await?;
         let answer = async {
             if !self.settings.load().bundles_for_any {
                 self.entitled(caller, presence, None, asked).await?;
@@ -141,8 +142,8 @@ impl Workloads {
         if asked == Asked::ByStream && self.has_lost_all(caller) {
             return Err(Denial::NoIdentity);
         }
-        for _ in 0..MAX_ATTEMPTS {
-            let (presence, recorded) = self.presence(caller).await?;
+        for attempt in 0..MAX_ATTEMPTS {
+            let (presence, recorded) = self.presence_to_confirm(caller, attempt).await?;
             let answer = async {
                 let decision = self.entitled(caller, presence, only, asked).await?;
                 let granted = decision.granted.iter();
@@ -170,6 +171,26 @@ impl Workloads {
             let decision = self.decide(caller.process(), &presence, None);
             decision.is_ok_and(|decision| decision.granted.is_empty())
         })
+    }
+
+    /// The presence that an answer is made for which [`Self::conclude`] confirms: at first the one
+    /// that was proved last on this connection, where a glance at the process does not tell
+    /// otherwise. What is made for another then is thrown away.
+    async fn presence_to_confirm(
+        self: &Arc<Self>,
+        caller: &Caller,
+        attempt: usize,
+    ) -> Result<(Presence, Recorded), Denial> {
+        let remembered = if attempt == 0 {
+            self.remembered(caller)
+        } else {
+            None
+        };
+        match remembered {
+            Some(remembered) => Ok(remembered),
+            None if attempt == 0 => self.presence(caller, Sure::Later).await,
+            None => self.presence(caller, Sure::Now).await,
+        }
     }
 
     /// The answer, confirmed when all that it waits for is done.
@@ -265,7 +286,7 @@ impl Workloads {
             if self.is_behind(process, &presence.attestation)
                 || (has_waited && self.wants_code(&presence.attestation))
             {
-                let (anew, recorded) = self.presence(caller).await?;
+                let (anew, recorded) = self.presence(caller, Sure::Now).await?;
                 recorded.await?;
                 presence = anew;
             }

@@ -394,6 +394,13 @@ impl Binding {
         }
     }
 
+    /// The process as it was last proved on this connection, unless something was lost since.
+    pub(super) fn proved(&self) -> Option<Arc<Presence>> {
+        let is_broken = matches!(*self.heard.borrow(), Heard::Breach(_));
+        let is_whole = !is_broken && self.lost.get().is_none();
+        self.presence().filter(|_| is_whole)
+    }
+
     pub(super) fn presence(&self) -> Option<Arc<Presence>> {
         self.presence.load_full()
     }

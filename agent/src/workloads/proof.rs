@@ -10,7 +10,9 @@
 //!
 //! The image was looked at before the question left, is confirmed by the
 //! attestation, and last of all, after both proofs, by [`Workloads::presence`]:
-//! so the program that answered and holds the socket is the attested one.
+//! so the program that answered and holds the socket is the attested one. An
+//! answer that is confirmed in the same way before it leaves begins with what was
+//! proved last, where a glance at the process does not tell otherwise.
 
 use super::{
     Caller, Denial, Process, Unproven, Workloads, audit_process,
@@ -32,12 +34,23 @@ use tokio::time::Instant;
 /// restarted must not cost a process its identity for good.
 const RETRY_FAILED: Duration = Duration::from_secs(5);
 
+/// When it is made sure that a process is still the one that connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sure {
+    /// Before anything is done for it.
+    Now,
+    /// Before an answer leaves, by [`Workloads::conclude`]. Until then a glance will do where
+    /// nothing new has to be recorded.
+    Later,
+}
+
 impl Workloads {
     /// The process behind the connection as it is proved now, and the recording
     /// of that.
     pub(super) async fn presence(
         self: &Arc<Self>,
         caller: &Caller,
+        sure: Sure,
     ) -> Result<(Presence, Recorded), Denial> {
         let process = caller.process();
         // Together: on a new connection each takes a moment.
@@ -63,11 +76,39 @@ impl Workloads {
                 return Err(self.deny_unproven(caller, &attested, unproven).await);
             }
         };
-        self.check_unchanged(process).await?;
-        let (attestation, recorded) = self.record(process, &attested, Some(proofs)).await?;
+        let known = attested
+            .recorded(Some(proofs), Chain::Trail)
+            .filter(|_| sure == Sure::Later && self.resembles(process));
+        let (attestation, recorded) = match known {
+            Some(known) => known,
+            None => {
+                self.check_unchanged(process).await?;
+                self.record(process, &attested, Some(proofs)).await?
+            }
+        };
         let presence = process.presence(attestation);
         caller.binding().note_presence(&presence);
         Ok((presence, recorded))
+    }
+
+    /// Whether the process is the one that connected, so far as a glance tells.
+    fn resembles(&self, process: &Process) -> bool {
+        let attestor = &self.services.attestor;
+        !process.has_ended() && attestor.resembles(process.peer(), process.image())
+    }
+
+    /// What [`Self::presence`] came to the last time on this connection, where nothing is known to
+    /// be different: neither confirmed nor proved anew.
+    pub(super) fn remembered(&self, caller: &Caller) -> Option<(Presence, Recorded)> {
+        let process = caller.process();
+        let presence = caller.binding().proved()?;
+        let attested = self.known(process)?;
+        let (attestation, recorded) =
+            attested.recorded(presence.attestation.evidence().proofs, Chain::Trail)?;
+        let is_same = Arc::ptr_eq(&attestation, &presence.attestation);
+        let reads_code = attestation.kinds().has(Kind::Code);
+        (is_same && !reads_code && self.resembles(process))
+            .then(|| (Presence::clone(&presence), recorded))
     }
 
     /// The attestation of the program behind the connection, where both proofs hold in their
@@ -84,7 +125,7 @@ impl Workloads {
             answered: AnsweredWord::Stamped,
             held: HeldWord::CloseOnExec,
         };
-        let (presence, recorded) = self.presence(caller).await?;
+        let (presence, recorded) = self.presence(caller, Sure::Now).await?;
         recorded.await?;
         match presence.attestation.evidence().proofs {
             Some(ALL) => Ok(presence.attestation),

@@ -4,7 +4,7 @@
 //! word: a token of our trust domain whose client is not active is refused,
 //! although its signature holds. That its process has exited does not matter.
 
-use super::{Caller, Denial, Process, Workloads, audit_process};
+use super::{Caller, Denial, Process, Workloads, audit_process, proof::Sure};
 use crate::{
     audit::{Credential, Event, Kind, Outcome},
     issuance::Presence,
@@ -53,7 +53,7 @@ impl Workloads {
         token: &str,
     ) -> Result<Validated, ValidationError> {
         let process = caller.process();
-        let (presence, recorded) = self.presence(caller).await?;
+        let (presence, recorded) = self.presence(caller, Sure::Now).await?;
         let answer = async {
             let verdict = self.judge(audience, token);
             self.record_validation(process, &presence, audience, &verdict);

@@ -230,7 +230,7 @@ impl Sought {
         }
         // Read of sockets only: what other descriptors say of themselves may be long.
         let mut bytes = Vec::new();
-        match directory.read(&format!("fdinfo/{number}"), MAX_FDINFO_BYTES, &mut bytes) {
+        match directory.read_record(&format!("fdinfo/{number}"), MAX_FDINFO_BYTES, &mut bytes) {
             Ok(()) => {}
             Err(ReadError::System(Errno::NOENT)) => return Ok(Seen::Free),
             Err(ReadError::TooLarge(_)) => return Ok(Seen::Another),
