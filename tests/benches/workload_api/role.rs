@@ -25,8 +25,9 @@ const WARM_UP: usize = 200;
 /// Fresh connections that warm a process up which may be measured once only.
 const WARM_UP_FIRST: usize = 20;
 
-/// Connections that are opened at the same time.
-const OPENING: usize = 16;
+/// Connections that are opened at the same time: so few that each is found where the table of
+/// descriptors ends, however long that has become.
+const OPENING: usize = 4;
 
 /// Connections of the job `load`.
 const LOAD_CONNECTIONS: usize = 64;
