@@ -61,12 +61,12 @@ pub use event::{
 };
 pub use ledger::{Cause, Origin};
 pub use ocsf::to_ocsf;
-pub use query::{Filter, Found, Judge, Keep, Related, Search, query};
+pub use query::{Class, Filter, Found, Judge, Keep, Related, Search, query};
 pub use read::{Line, Lines, Reader, SegmentFile};
 pub use tail::MAX_TAIL_LINES;
 pub use threads::TrailWriter;
 pub use trace::{
-    ClientStory, CredentialStory, MAX_STORY_LINES, ProcessStory, Story, Subject, Told, Trace,
+    ClientStory, CredentialStory, LeftOut, MAX_STORY_LINES, ProcessStory, Story, Subject, Told, Trace,
     VersionStory, tell,
 };
 pub use trail::{CallersLimits, Durability, Health, Limits, Trail, TrailConfig};

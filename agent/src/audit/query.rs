@@ -12,7 +12,7 @@ mod filter;
 #[cfg(test)]
 mod tests;
 
-pub use filter::{Filter, Judge, Related};
+pub use filter::{Class, Filter, Judge, Related};
 
 use super::{AuditError, Chain, Lines, Reader};
 use fields::{Fields, start_time};
@@ -31,6 +31,8 @@ pub struct Search<'a> {
     pub filter: &'a Filter,
     /// Only the newest of them; without, all.
     pub keep: Option<Keep>,
+    /// Only the lines of this chain; without, of both.
+    pub chain: Option<Chain>,
     /// Asked before each line: where it says false, the search is given up.
     pub is_wanted: &'a dyn Fn() -> bool,
 }
@@ -62,6 +64,7 @@ impl<'a> Search<'a> {
         Self {
             filter,
             keep: None,
+            chain: None,
             is_wanted: &|| true,
         }
     }
@@ -72,6 +75,7 @@ impl fmt::Debug for Search<'_> {
         f.debug_struct("Search")
             .field("filter", &self.filter)
             .field("keep", &self.keep)
+            .field("chain", &self.chain)
             .finish_non_exhaustive()
     }
 }
@@ -86,30 +90,15 @@ pub fn query(
     search: Search<'_>,
     mut each: impl FnMut(&str) -> bool,
 ) -> Result<Found, AuditError> {
-    let filter = search.filter;
-    let mut judge = Judge::new(filter);
-    if let (Some(pid), Some(at)) = (filter.pid, &filter.at) {
-        judge.only_life(life_at(reader, (pid, at), search.is_wanted)?);
-    }
     let mut newest = Newest::default();
-    let mut lines = Merged::new(reader)?;
-    while let Some(line) = lines.next_line()? {
-        if !(search.is_wanted)() {
-            return Ok(Found::GivenUp);
+    let is_whole = scan(reader, search, |text, _class| match search.keep {
+        Some(keep) => {
+            newest.push(text, keep);
+            true
         }
-        let Ok(text) = std::str::from_utf8(line) else {
-            continue;
-        };
-        if !judge.fits(text) {
-            continue;
-        }
-        match search.keep {
-            Some(keep) => newest.push(text, keep),
-            None if !each(text) => return Ok(Found::GivenUp),
-            None => {}
-        }
-    }
-    if !newest.lines.iter().all(|line| each(line)) {
+        None => each(text),
+    })?;
+    if !is_whole || !newest.lines.iter().all(|line| each(line)) {
         return Ok(Found::GivenUp);
     }
     let is_cut = |keep: Keep| newest.is_large && newest.lines.len() < keep.lines;
@@ -119,23 +108,57 @@ pub fn query(
     })
 }
 
+/// Calls `take` with each line that fits, oldest first, and with what it is; says whether all of
+/// them were read. What is to be kept is for `take` to bound.
+pub(super) fn scan(
+    reader: &Reader,
+    search: Search<'_>,
+    mut take: impl FnMut(&str, Class) -> bool,
+) -> Result<bool, AuditError> {
+    let filter = search.filter;
+    let mut judge = Judge::new(filter);
+    if let (Some(pid), Some(at)) = (filter.pid, &filter.at) {
+        judge.only_life(life_at(reader, (pid, at), search.is_wanted)?);
+    }
+    let mut lines = Merged::new(reader, search.chain)?;
+    while let Some(line) = lines.next_line()? {
+        if !(search.is_wanted)() {
+            return Ok(false);
+        }
+        let Ok(text) = std::str::from_utf8(line) else {
+            continue;
+        };
+        if let Some(class) = judge.class(text)
+            && !take(text, class)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The last lines of those that were pushed.
 #[derive(Debug, Default)]
-struct Newest {
-    lines: VecDeque<String>,
+pub(super) struct Newest {
+    pub(super) lines: VecDeque<String>,
     bytes: usize,
     /// Whether some had to go for their bytes.
     is_large: bool,
+    /// How many had to go.
+    pub(super) left_out: u64,
 }
 
 impl Newest {
-    fn push(&mut self, line: &str, keep: Keep) {
+    pub(super) fn push(&mut self, line: &str, keep: Keep) {
         self.bytes += line.len();
         self.lines.push_back(line.to_owned());
         while self.lines.len() > keep.lines || self.bytes > keep.bytes {
             self.is_large |= self.lines.len() <= keep.lines;
             match self.lines.pop_front() {
-                Some(oldest) => self.bytes -= oldest.len(),
+                Some(oldest) => {
+                    self.bytes -= oldest.len();
+                    self.left_out += 1;
+                }
                 None => break,
             }
         }
@@ -158,16 +181,19 @@ struct Source {
 }
 
 impl Merged {
-    fn new(reader: &Reader) -> Result<Self, AuditError> {
-        let [trail, callers] = Chain::ALL.map(|chain| Source {
+    /// Of both chains, or of `only` one.
+    fn new(reader: &Reader, only: Option<Chain>) -> Result<Self, AuditError> {
+        let is_read = |chain| only.is_none_or(|only| only == chain);
+        let mut sources = Chain::ALL.map(|chain| Source {
             lines: reader.lines(chain),
             time: String::new(),
             line: Vec::new(),
             has_line: false,
         });
-        let mut sources = [trail, callers];
-        for source in &mut sources {
-            source.advance()?;
+        for (chain, source) in Chain::ALL.into_iter().zip(&mut sources) {
+            if is_read(chain) {
+                source.advance()?;
+            }
         }
         Ok(Self {
             sources,
@@ -237,7 +263,7 @@ fn life_at(
 
 fn lives(reader: &Reader, pid: u32, is_wanted: &dyn Fn() -> bool) -> Result<Vec<Life>, AuditError> {
     let mut lives: Vec<Life> = Vec::new();
-    let mut lines = Merged::new(reader)?;
+    let mut lines = Merged::new(reader, None)?;
     while let Some(line) = lines.next_line()? {
         if !is_wanted() {
             break;

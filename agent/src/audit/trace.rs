@@ -1,16 +1,20 @@
 //! From a credential, a process or a client to the whole story.
 //!
 //! Knows which lines belong together, not how they are read: it says what to ask for,
-//! takes the answers and asks again, three times; [`tell()`] does that on a folder. A process is told from others with its number by when it started.
+//! takes the answers and asks again, four times; [`tell()`] does that on a folder. Validations are
+//! asked for last and by themselves: whoever has a token can cause as many of them as he likes.
+//! A process is told from others with its number by when it started.
 
+mod left_out;
 mod tell;
 
+pub use left_out::LeftOut;
 pub use tell::{MAX_STORY_LINES, Told, tell};
 
 use super::query::{Filter, Related};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What is traced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,7 @@ pub enum Subject {
 pub struct Trace {
     subject: Subject,
     seeds: Vec<Value>,
+    related: Vec<Value>,
     attestations: HashSet<String>,
     clients: HashSet<String>,
 }
@@ -46,6 +51,9 @@ pub struct Story {
     pub processes: Vec<ProcessStory>,
     /// The credentials that were issued.
     pub credentials: Vec<CredentialStory>,
+    /// What there was no room for; always the oldest.
+    #[serde(skip_serializing_if = "LeftOut::is_nothing")]
+    pub left_out: LeftOut,
     /// The lines, oldest first.
     pub events: Vec<Value>,
 }
@@ -117,7 +125,7 @@ pub struct CredentialStory {
     pub spiffe_id: String,
     /// What the line says of it.
     pub credential: Value,
-    /// Validations of it that the trail has.
+    /// Validations of it that the trail has, left out or not.
     pub validations: u64,
     /// Whether it is the one that was asked for.
     pub is_subject: bool,
@@ -141,10 +149,12 @@ fn is_issue(event: &Value) -> bool {
     matches!(text(event, "/event"), "issued" | "renewed")
 }
 
-/// Serial and identifier: one of both is empty.
-fn credential_key(event: &Value) -> (String, String) {
-    let field = |name| text(event, name).to_owned();
-    (field("/credential/serial"), field("/credential/jti"))
+fn jti(event: &Value) -> &str {
+    text(event, "/credential/jti")
+}
+
+fn is_validation(event: &Value) -> bool {
+    text(event, "/event") == "validated"
 }
 
 impl Trace {
@@ -154,6 +164,7 @@ impl Trace {
         Self {
             subject,
             seeds: Vec::new(),
+            related: Vec::new(),
             attestations: HashSet::new(),
             clients: HashSet::new(),
         }
@@ -183,8 +194,7 @@ impl Trace {
         for seed in &seeds {
             let id = text(seed, "/attestation_id");
             // Who validates a credential is not who holds it, nor is an operator's program.
-            let is_other =
-                text(seed, "/event") == "validated" || !text(seed, "/operator").is_empty();
+            let is_other = is_validation(seed) || !text(seed, "/operator").is_empty();
             let is_holder = is_process || !is_other;
             if is_holder && !id.is_empty() {
                 self.attestations.insert(id.to_owned());
@@ -206,7 +216,7 @@ impl Trace {
         }
     }
 
-    /// Takes that answer; asks for everything that belongs to it.
+    /// Takes that answer; asks for everything that belongs to it, validations aside.
     #[must_use]
     pub fn third(&mut self, attested: &[Value]) -> Filter {
         // A process has an attestation for each set of proofs: its start is in all of them.
@@ -224,43 +234,58 @@ impl Trace {
             .map(|event| text(event, "/attestation_id").to_owned());
         let siblings: Vec<_> = siblings.collect();
         self.attestations.extend(siblings);
-        let all = |pointer: &str| {
-            let issued = self
-                .seeds
-                .iter()
-                .filter(|seed| is_issue(seed) || text(seed, "/event") == "validated");
-            let values = issued.map(|seed| text(seed, pointer).to_owned());
-            values
-                .filter(|value| !value.is_empty())
-                .collect::<HashSet<_>>()
+        let of_credentials = |seed: &&Value| is_issue(seed) || is_validation(seed);
+        let keys = self.seeds.iter().filter(of_credentials);
+        let keys = keys.map(|seed| text(seed, "/credential/authority_key_id"));
+        let related = Related {
+            attestations: self.attestations.clone(),
+            clients: self.clients.clone(),
+            keys: keys
+                .filter(|key| !key.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            ..Related::default()
         };
         Filter {
-            related: Some(Related {
-                attestations: self.attestations.clone(),
-                clients: self.clients.clone(),
-                spiffe_ids: all("/spiffe_id"),
-                keys: all("/credential/authority_key_id"),
-                pids: HashSet::new(),
-            }),
+            related: Some(related),
             ..Filter::default()
         }
     }
 
-    /// Takes that answer, and tells the story.
+    /// Takes that answer; asks for the validations of the credentials, and by the processes.
     #[must_use]
-    pub fn story(mut self, related: Vec<Value>) -> Story {
+    pub fn fourth(&mut self, related: Vec<Value>) -> Filter {
+        let issued = self.seeds.iter().chain(&related);
+        let issued = issued.filter(|event| is_issue(event)).map(jti);
+        let asked = match &self.subject {
+            Subject::Jti(jti) => jti.as_str(),
+            _ => "",
+        };
+        let credentials = issued.chain([asked]).filter(|jti| !jti.is_empty());
+        let validations = Related {
+            credentials: credentials.map(str::to_owned).collect(),
+            verifiers: self.attestations.clone(),
+            ..Related::default()
+        };
+        self.related = related;
+        Filter {
+            related: Some(validations),
+            ..Filter::default()
+        }
+    }
+
+    /// Takes that answer, with how many validations each credential has, and tells the story.
+    #[must_use]
+    pub fn story(mut self, validations: Vec<Value>, counts: &HashMap<String, u64>) -> Story {
         let mut seen = HashSet::new();
-        let mut events: Vec<Value> = std::mem::take(&mut self.seeds)
-            .into_iter()
-            .chain(related)
+        // Those among the seeds are in the last answer too, or there is no room for them.
+        let seeds = std::mem::take(&mut self.seeds).into_iter();
+        let mut events: Vec<Value> = seeds
+            .filter(|seed| !is_validation(seed))
+            .chain(std::mem::take(&mut self.related))
+            .chain(validations)
             .filter(|event| seen.insert((text(event, "/chain").to_owned(), number(event, "/seq"))))
             .collect();
-        let ours: HashSet<_> = events
-            .iter()
-            .filter(|e| is_issue(e))
-            .map(credential_key)
-            .collect();
-        events.retain(|event| self.belongs(event, &ours));
         let place = |event: &Value| {
             let time = text(event, "/time").to_owned();
             (
@@ -274,18 +299,10 @@ impl Trace {
             subject: self.subject.describe(),
             clients: self.clients(&events),
             processes: processes(&events),
-            credentials: self.credentials(&events),
+            credentials: self.credentials(&events, counts),
+            left_out: LeftOut::default(),
             events,
         }
-    }
-
-    fn belongs(&self, event: &Value, ours: &HashSet<(String, String)>) -> bool {
-        if text(event, "/event") != "validated" {
-            return true;
-        }
-        self.attestations.contains(text(event, "/attestation_id"))
-            || ours.contains(&credential_key(event))
-            || self.is_subject(event)
     }
 
     fn is_subject(&self, event: &Value) -> bool {
@@ -331,22 +348,12 @@ impl Trace {
         names.into_iter().map(client).collect()
     }
 
-    fn credentials(&self, events: &[Value]) -> Vec<CredentialStory> {
-        let mut validations: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for event in events
-            .iter()
-            .filter(|event| text(event, "/event") == "validated")
-        {
-            *validations.entry(credential_key(event)).or_default() += 1;
-        }
+    fn credentials(&self, events: &[Value], counts: &HashMap<String, u64>) -> Vec<CredentialStory> {
         let story = |event: &Value| CredentialStory {
             issued: text(event, "/time").to_owned(),
             spiffe_id: text(event, "/spiffe_id").to_owned(),
             credential: event.get("credential").cloned().unwrap_or_default(),
-            validations: validations
-                .get(&credential_key(event))
-                .copied()
-                .unwrap_or(0),
+            validations: counts.get(jti(event)).copied().unwrap_or(0),
             is_subject: self.is_subject(event),
         };
         events
@@ -414,3 +421,6 @@ fn processes(events: &[Value]) -> Vec<ProcessStory> {
     }
     lives.into_iter().map(|(_, life)| life).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,12 +45,14 @@ pub struct Filter {
 /// Lines that belong together; one of the conditions has to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Related {
-    /// Everything that rests on one of these attestations.
+    /// Everything that rests on one of these attestations, validations aside.
     pub attestations: HashSet<String>,
     /// What operators did with one of these clients.
     pub clients: HashSet<String>,
-    /// Validations of one of these SPIFFE IDs.
-    pub spiffe_ids: HashSet<String>,
+    /// Validations of one of these credentials.
+    pub credentials: HashSet<String>,
+    /// Validations by one of these attestations.
+    pub verifiers: HashSet<String>,
     /// What became of one of these signing keys.
     pub keys: HashSet<String>,
     /// Attestations of processes with one of these numbers.
@@ -65,12 +67,42 @@ impl Filter {
     }
 }
 
+/// What lines are to a story: what there is much of must not displace what there is little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// What a process is.
+    Attestation,
+    /// What an operator did.
+    Change,
+    /// What was issued, delivered and withdrawn, and what else the agent did.
+    Credential,
+    /// What was refused, and counts.
+    Refusal,
+    /// What a local process had validated.
+    Validation,
+}
+
+impl Class {
+    fn of(line: &Fields<'_>) -> Self {
+        match line.event.as_ref() {
+            "attested" => Self::Attestation,
+            "validated" => Self::Validation,
+            "denied" | "refused" | "summarized" => Self::Refusal,
+            _ if !line.operator.is_empty() => Self::Change,
+            _ => Self::Credential,
+        }
+    }
+}
+
 impl Related {
     fn fits(&self, line: &Fields<'_>) -> bool {
+        if line.event == "validated" {
+            return self.credentials.contains(line.credential.jti.as_ref())
+                || self.verifiers.contains(line.attestation_id.as_ref());
+        }
         self.attestations.contains(line.attestation_id.as_ref())
             || (!line.operator.is_empty() && self.clients.contains(line.client.as_ref()))
             || match line.event.as_ref() {
-                "validated" => self.spiffe_ids.contains(line.spiffe_id.as_ref()),
                 "rotated" => self.keys.contains(line.authority.key_id.as_ref()),
                 "attested" => line.process.pid.is_some_and(|pid| self.pids.contains(&pid)),
                 _ => false,
@@ -105,9 +137,16 @@ impl<'a> Judge<'a> {
 
     /// Whether the next line fits.
     pub fn fits(&mut self, line: &str) -> bool {
-        let Some(fields) = Fields::of(line.as_bytes()) else {
-            return false;
-        };
+        self.class(line).is_some()
+    }
+
+    /// What the next line is, where it fits.
+    pub fn class(&mut self, line: &str) -> Option<Class> {
+        let fields = Fields::of(line.as_bytes())?;
+        self.has(&fields).then(|| Class::of(&fields))
+    }
+
+    fn has(&mut self, fields: &Fields<'_>) -> bool {
         if self.filter.owner.is_some() && !fields.owner.is_empty() && is_in_force(&fields.event) {
             self.owners
                 .insert(fields.client.to_string(), fields.owner.to_string());
@@ -137,12 +176,12 @@ impl<'a> Judge<'a> {
             && filter.uid.is_none_or(|uid| {
                 fields.process.uid == Some(uid) || fields.summary.uid == Some(uid)
             })
-            && self.is_owned(&fields)
-            && self.life.as_ref().is_none_or(|life| life.has(&fields))
+            && self.is_owned(fields)
+            && self.life.as_ref().is_none_or(|life| life.has(fields))
             && filter
                 .related
                 .as_ref()
-                .is_none_or(|related| related.fits(&fields))
+                .is_none_or(|related| related.fits(fields))
     }
 
     fn is_owned(&self, fields: &Fields<'_>) -> bool {

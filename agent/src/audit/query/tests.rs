@@ -4,7 +4,7 @@ use crate::audit::{
     testing::{PAYMENTS, Story},
 };
 use serde_json::{Value, json};
-use std::cell::Cell;
+use std::{cell::Cell, collections::HashMap};
 
 fn found(story: &Story, filter: &Filter, limit: Option<usize>) -> Vec<String> {
     let reader = Reader::open(&story.folder.audit()).unwrap();
@@ -283,7 +283,15 @@ fn a_version_has_its_author_and_approvers_and_no_others() {
     assert!(attested.pids.is_empty());
     let related = trace.third(&[]).related.unwrap();
     assert!(related.attestations.is_empty());
-    let story = trace.story(lines);
+    assert!(
+        trace
+            .fourth(lines)
+            .related
+            .unwrap()
+            .credentials
+            .is_empty()
+    );
+    let story = trace.story(Vec::new(), &HashMap::new());
     let client = &story.clients[0];
     assert_eq!(
         (client.state.as_str(), client.versions.len()),

@@ -84,7 +84,10 @@ impl TraceArgs {
             None => Remote::of(admin, console).await?.trace(subject).await?,
         };
         if is_cut {
-            console.tell("the story is long: only its newest events are told");
+            console.tell(&format!(
+                "the story is long: only its newest events are told{}",
+                left_out(&story)
+            ));
         }
         console.show(&StoryView(story))
     }
@@ -98,6 +101,14 @@ fn read(dir: &Path, subject: Subject) -> Result<(Story, bool), Failure> {
     let told =
         told.ok_or_else(|| Failure::new(Exit::NotFound, "the audit trail has nothing about that"))?;
     Ok((told.story, told.is_cut))
+}
+
+/// `; 12 validations are left out`, where it is known.
+fn left_out(story: &Story) -> String {
+    match story.left_out.is_nothing() {
+        true => String::new(),
+        false => format!("; left out: {}", story.left_out),
+    }
 }
 
 /// The story.

@@ -1,0 +1,154 @@
+use super::{LeftOut, MAX_STORY_LINES, Story, Subject, tell};
+use crate::audit::{Reader, testing::Folder};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+const VALIDATIONS: u64 = 10_001;
+const DENIALS: u64 = 2_500;
+
+/// Lines as they are looked for; whether they are linked is not asked here.
+#[derive(Default)]
+struct Lines {
+    text: String,
+    seq: u64,
+}
+
+impl Lines {
+    fn push(&mut self, mut line: Value) {
+        self.seq += 1;
+        let seconds = self.seq / 1_000;
+        line["seq"] = self.seq.into();
+        line["prev"] = "".into();
+        line["time"] = format!("2026-07-28T12:00:{seconds:02}.{:03}Z", self.seq % 1_000).into();
+        writeln!(self.text, "{line}").unwrap();
+    }
+}
+
+/// Who registered the client, and who approved it; its process, and what that got.
+fn trail() -> Lines {
+    let mut lines = Lines::default();
+    for (event, operator) in [
+        ("proposed", "alice"),
+        ("approved", "bob"),
+        ("registered", "alice"),
+    ] {
+        let approvals = json!({"by": [], "of": "version"});
+        lines.push(json!({"approvals": approvals, "client": "payments", "client_version": 1,
+            "event": event, "operator": operator}));
+    }
+    let process = json!({"gid": 100, "pid": 4711, "uid": 1000});
+    lines.push(json!({"attestation_id": "a1", "event": "attested",
+        "evidence": {"start_time": 7}, "process": process}));
+    for credential in [
+        json!({"kind": "jwt-svid", "jti": "j-1", "authority_key_id": "k1"}),
+        json!({"kind": "x509-svid", "serial": "0a", "authority_key_id": "k2"}),
+    ] {
+        lines.push(json!({"attestation_id": "a1", "client": "payments", "client_version": 1,
+            "credential": credential, "event": "issued", "process": process,
+            "spiffe_id": "spiffe://example.org/payments"}));
+    }
+    lines
+}
+
+fn validated(jti: &str, verifier: &str) -> Value {
+    json!({"attestation_id": verifier, "chain": "callers", "credential": {"jti": jti},
+        "event": "validated", "outcome": "accepted",
+        "process": {"gid": 100, "pid": 5000, "uid": 1001},
+        "spiffe_id": "spiffe://example.org/payments"})
+}
+
+/// What one who has the token can cause, and the process itself.
+fn callers() -> Lines {
+    let mut lines = Lines::default();
+    for _ in 0..DENIALS {
+        lines.push(json!({"attestation_id": "a1", "chain": "callers", "event": "denied",
+            "process": {"gid": 100, "pid": 4711, "uid": 1000}, "reason": "audience: none"}));
+    }
+    for _ in 0..VALIDATIONS {
+        lines.push(validated("j-1", "v1"));
+    }
+    for _ in 0..MAX_STORY_LINES {
+        lines.push(validated("j-2", "v1"));
+    }
+    lines
+}
+
+fn told(folder: &Folder, subject: Subject) -> Story {
+    let reader = Reader::open(&folder.audit()).unwrap();
+    let told = tell(&reader, subject, usize::MAX, &|| true)
+        .unwrap()
+        .unwrap();
+    assert!(told.is_cut);
+    told.story
+}
+
+fn count(story: &Story, event: &str) -> usize {
+    let of_event = story.events.iter().filter(|line| line["event"] == event);
+    of_event.count()
+}
+
+/// The attack: whoever has a token has it validated until the line that issued it is gone from
+/// every answer.
+#[test]
+fn validations_and_denials_displace_nothing_from_a_story() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.audit()).unwrap();
+    for (name, lines) in [
+        ("00000001.jsonl", trail()),
+        ("callers-00000001.jsonl", callers()),
+    ] {
+        std::fs::write(folder.audit().join(name), lines.text).unwrap();
+    }
+    for subject in [
+        Subject::Jti("j-1".into()),
+        Subject::Serial("0a".into()),
+        Subject::Process(4711, None),
+        Subject::Client("payments".into()),
+    ] {
+        let story = told(&folder, subject.clone());
+        for (event, times) in [
+            ("proposed", 1),
+            ("approved", 1),
+            ("registered", 1),
+            ("attested", 1),
+            ("issued", 2),
+            ("validated", MAX_STORY_LINES / 10),
+            ("denied", MAX_STORY_LINES / 10),
+        ] {
+            assert_eq!(count(&story, event), times, "{event} of {subject:?}");
+        }
+        let left_out = LeftOut {
+            refusals: DENIALS - 1_000,
+            validations: VALIDATIONS - 1_000,
+            ..LeftOut::default()
+        };
+        assert_eq!(story.left_out, left_out, "{subject:?}");
+        assert_eq!(
+            story.left_out.to_string(),
+            "9001 validations, 1500 refusals"
+        );
+        let token = &story.credentials[0];
+        assert_eq!((token.validations, story.credentials.len()), (VALIDATIONS, 2));
+        let version = &story.clients[0].versions[0];
+        assert_eq!(version.author, "alice");
+        assert_eq!(version.approved_by, ["bob"]);
+    }
+}
+
+#[test]
+fn a_validation_leads_to_no_other_tokens_of_the_same_id() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.audit()).unwrap();
+    std::fs::write(folder.segment(), trail().text).unwrap();
+    let mut callers = Lines::default();
+    callers.push(validated("j-1", "v1"));
+    callers.push(validated("j-2", "v1"));
+    std::fs::write(folder.audit().join("callers-00000001.jsonl"), callers.text).unwrap();
+    let reader = Reader::open(&folder.audit()).unwrap();
+    // The line that issued this one is gone, as after its retention.
+    let subject = Subject::Jti("j-2".into());
+    let told = tell(&reader, subject, usize::MAX, &|| true).unwrap();
+    let story = told.unwrap().story;
+    assert_eq!(story.events.len(), 1);
+    assert_eq!(story.events[0]["credential"]["jti"], "j-2");
+}
