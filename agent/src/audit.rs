@@ -66,8 +66,8 @@ pub use read::{Line, Lines, Reader, SegmentFile};
 pub use tail::MAX_TAIL_LINES;
 pub use threads::TrailWriter;
 pub use trace::{
-    ClientStory, CredentialStory, LeftOut, MAX_STORY_LINES, ProcessStory, Story, Subject, Told, Trace,
-    VersionStory, tell,
+    ClientStory, CredentialStory, LeftOut, MAX_STORY_LINES, ProcessStory, Story, Subject, Told,
+    Trace, VersionStory, tell,
 };
 pub use trail::{CallersLimits, Durability, Health, Limits, Trail, TrailConfig};
 pub use verify::{ChainSummary, Finding, Place, Problem, Verification, VerifyOptions, verify};

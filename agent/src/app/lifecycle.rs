@@ -3,7 +3,7 @@
 use super::{
     RunError,
     endpoints::{self, Serving, Sockets},
-    operators, registrations, restoration,
+    operators, registrations,
     subsystems::{self, Subsystems},
 };
 use crate::{
@@ -48,7 +48,6 @@ pub(super) async fn run(
         subsystems.trail.health(),
         readiness.clone(),
     ));
-    restoration::record(&subsystems).await?;
     registrations::load(&config, &subsystems, &readiness).await;
     let mut serving = endpoints::serve(&config, sockets, &subsystems, &readiness)?;
     let started = Event::new(Kind::Started).reason(env!("CARGO_PKG_VERSION"));

@@ -1,16 +1,19 @@
 //! What a restoration has left to be told, told in the audit trail before anything is served.
+//!
+//! First of all that is told of the registry: behind it, what the trail told of the changes that
+//! are lost is no longer taken for the new ones, which have their numbers.
 
-use super::{RunError, subsystems::Subsystems};
+use super::RunError;
 use crate::{
-    audit::{Event, Kind},
+    audit::{Event, Kind, Trail},
     backup::Restored,
+    registry::RedbStore,
 };
 
-/// Records it, and then takes the note out of the store: a crash between the two tells it again.
-pub(super) async fn record(subsystems: &Subsystems) -> Result<(), RunError> {
-    let store = &subsystems.store;
+/// Records it; says whether there is a note that is to be forgotten then.
+pub(super) async fn record(store: &RedbStore, trail: &Trail) -> Result<bool, RunError> {
     let Some(note) = store.restoration().await? else {
-        return Ok(());
+        return Ok(false);
     };
     let restored: Restored = serde_json::from_str(&note)?;
     let reason = reason(&restored);
@@ -25,8 +28,8 @@ pub(super) async fn record(subsystems: &Subsystems) -> Result<(), RunError> {
         .login(restored.login)
         .reason(reason)
         .evidence(&restored)?;
-    subsystems.trail.record(event).await?;
-    Ok(store.forget_restoration().await?)
+    trail.record(event).await?;
+    Ok(true)
 }
 
 fn reason(restored: &Restored) -> String {

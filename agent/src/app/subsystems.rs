@@ -1,7 +1,9 @@
 //! One function for each subsystem: from its part of the configuration to the
 //! running thing.
 
-use super::{RunError, deadlines, gauges, measured_store::MeasuredStore, operators, told};
+use super::{
+    RunError, deadlines, gauges, measured_store::MeasuredStore, operators, restoration, told,
+};
 use crate::{
     audit::{
         Authority as AuditedAuthority, CallersLimits, CheckpointConfig, Event, Kind, Limits, Trail,
@@ -43,7 +45,6 @@ pub(super) struct Subsystems {
     pub(super) trail: Trail,
     pub(super) authority: Arc<EmbeddedCa>,
     pub(super) registry: Arc<Registry>,
-    pub(super) store: Arc<RedbStore>,
     pub(super) attestor: Arc<Attestor>,
     pub(super) linter: Arc<Linter>,
     pub(super) require: Requirements,
@@ -72,7 +73,12 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     let authority = authority(config, &clock, &supervisor, &trail)?;
     let store = open_store(&config.data_dir).await?;
     let registry = registry(config, &store, (&clock, &supervisor), &metrics).await?;
+    let is_restored = restoration::record(&store, &trail).await?;
     let kept = told::catch_up(&config.data_dir, &registry, &trail).await?;
+    if is_restored {
+        // A crash before this tells it again.
+        store.forget_restoration().await?;
+    }
     supervisor.spawn(kept.keep(Arc::clone(&registry), trail.clone()));
     let attestor = Arc::new(Attestor::new(attestor_config(&config.attestation))?);
     let signing: Arc<dyn Authority> = Arc::<EmbeddedCa>::clone(&authority);
@@ -111,7 +117,6 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         trail,
         authority,
         registry,
-        store,
         attestor,
         require,
         workloads,

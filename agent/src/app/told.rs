@@ -54,6 +54,7 @@ pub(super) async fn catch_up(
             let mark = Mark {
                 segment: 0,
                 through: 0,
+                after_seq: 0,
             };
             governance::recover(registry, trail, mark).await?;
         }
@@ -61,6 +62,7 @@ pub(super) async fn catch_up(
     let mark = Mark {
         segment: trail.end().segment,
         through: registry.snapshot().revision(),
+        after_seq: trail.last_seq(),
     };
     let kept = Kept { path, mark };
     kept.write().await.map_err(RunError::System)?;
@@ -91,9 +93,12 @@ impl Kept {
             let Position { segment, .. } = trail.end();
             let through_now = *through.borrow_and_update();
             if through_now > self.mark.through {
+                // Changes are told in any order: some of those that follow may be told already, but
+                // none was before the agent began.
                 self.mark = Mark {
                     segment,
                     through: through_now,
+                    ..self.mark
                 };
                 if let Err(error) = self.write().await {
                     tracing::debug!(%error, "how far the trail tells could not be written");
@@ -153,7 +158,12 @@ fn write(path: &Path, mark: Mark) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mark, NAME, read, write};
+    use super::{Mark, NAME, catch_up, read, write};
+    use crate::{
+        registry::{Change, Standing},
+        workloads::testing::{Scene, name},
+    };
+    use std::fs;
 
     #[test]
     fn what_was_written_last_is_read_and_anything_else_is_an_error() {
@@ -164,16 +174,70 @@ mod tests {
             let mark = Mark {
                 segment: 3,
                 through,
+                after_seq: 40,
             };
             write(&path, mark).unwrap();
             assert_eq!(read(&path).unwrap(), Some(mark));
         }
+        fs::write(&path, "{\"segment\":3,\"through\":8}").unwrap();
+        let of_before = Mark {
+            segment: 3,
+            through: 8,
+            after_seq: 0,
+        };
+        assert_eq!(read(&path).unwrap(), Some(of_before));
         for damaged in ["", "{\"segment\":3", "{\"segment\":-1,\"through\":1}"] {
-            std::fs::write(&path, damaged).unwrap();
+            fs::write(&path, damaged).unwrap();
             read(&path).unwrap_err();
         }
-        std::fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/dev/null", &path).unwrap();
         read(&path).unwrap_err();
+    }
+
+    /// What the trail tells of changes and of its own repairs.
+    fn told(scene: &Scene) -> Vec<String> {
+        let lines = scene.lines().into_iter();
+        let tell = |line: serde_json::Value| format!("{} {}", line["event"], line["revision"]);
+        lines.map(tell).collect()
+    }
+
+    async fn stand(scene: &Scene, to: Standing) {
+        let actor = "carol".parse().unwrap();
+        let reason = "because".parse().unwrap();
+        let changed = scene
+            .registry
+            .change(name("web"), Change::Stand(to), actor, reason);
+        changed.await.unwrap();
+    }
+
+    /// From start to start of an agent that is killed between store and trail each time.
+    #[tokio::test]
+    async fn after_an_older_registry_was_restored_every_change_is_told_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let [scene, older] = [Scene::new().await, Scene::new().await];
+        let start = async |registry| catch_up(folder.path(), registry, &scene.trail).await;
+        start(&scene.registry).await.unwrap();
+        scene.register("web").await;
+        stand(&scene, Standing::Suspended).await;
+        start(&scene.registry).await.unwrap();
+        older.register("web").await;
+        start(&older.registry).await.unwrap();
+        stand(&older, Standing::Suspended).await;
+        start(&older.registry).await.unwrap();
+        start(&older.registry).await.unwrap();
+        let repaired = "\"repaired\" null";
+        let suspended = "\"suspended\" 2";
+        assert_eq!(
+            told(&scene),
+            [
+                repaired,
+                "\"registered\" 1",
+                suspended,
+                repaired,
+                repaired,
+                suspended
+            ]
+        );
     }
 }

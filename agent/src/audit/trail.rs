@@ -339,6 +339,13 @@ impl Trail {
         trail.durable.borrow().end
     }
 
+    /// The number of the trail's last durable line.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        let [trail, _] = &self.sources;
+        trail.durable.borrow().head.seq
+    }
+
     /// The public key that verifies the checkpoints made now; none where there are none.
     #[must_use]
     pub fn checkpoint_key(&self) -> Option<PublicKey> {

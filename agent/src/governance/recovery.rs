@@ -29,6 +29,10 @@ pub struct Mark {
     pub segment: u32,
     /// All records up to this revision are told.
     pub through: u64,
+    /// Lines up to this number tell of no record after `through`: those that name one are of a
+    /// history that is lost, since a backup was restored.
+    #[serde(default)]
+    pub after_seq: u64,
 }
 
 /// Why it could not be found out, or not be told.
@@ -52,6 +56,12 @@ struct Missing {
     records: usize,
 }
 
+#[derive(Serialize)]
+struct Behind {
+    registry_revision: u64,
+    told_through: u64,
+}
+
 /// Tells of all records after `mark` that the trail lacks; says of how many.
 ///
 /// # Errors
@@ -62,11 +72,31 @@ pub async fn recover(
     mark: Mark,
 ) -> Result<usize, RecoveryError> {
     let last = registry.snapshot().revision();
+    if last < mark.through {
+        tell_of_loss(trail, (last, mark.through)).await?;
+    }
     if last <= mark.through {
         return Ok(0);
     }
     let entries = registry.entries_after(mark.through).await?;
     tell(trail, mark, &entries).await
+}
+
+/// Tells that the registry has no longer what the trail tells of.
+async fn tell_of_loss(trail: &Trail, (last, told): (u64, u64)) -> Result<(), RecoveryError> {
+    tracing::warn!(
+        last,
+        told,
+        "the registry ends before what the trail tells of"
+    );
+    let evidence = Behind {
+        registry_revision: last,
+        told_through: told,
+    };
+    let repaired = Event::new(Kind::Repaired)
+        .reason("the registry ends before what the trail tells of: later changes are lost")
+        .evidence(&evidence)?;
+    Ok(trail.record(repaired).await?)
 }
 
 /// Tells of the records that could not be told when they were made; says of how many.
@@ -137,6 +167,9 @@ async fn told_after(trail: &Trail, mark: Mark) -> Result<Told, RecoveryError> {
             let Ok(line) = serde_json::from_slice::<Line<'_>>(line.bytes) else {
                 continue;
             };
+            if line.seq <= mark.after_seq {
+                continue;
+            }
             if let Some(revision) = line.revision.filter(|revision| *revision > mark.through) {
                 *told.entry((revision, line.event.into_owned())).or_default() += 1;
             }
@@ -152,6 +185,7 @@ struct Line<'a> {
     #[serde(borrow)]
     event: Cow<'a, str>,
     revision: Option<u64>,
+    seq: u64,
 }
 
 /// The events of a record that the trail lacks.

@@ -283,14 +283,7 @@ fn a_version_has_its_author_and_approvers_and_no_others() {
     assert!(attested.pids.is_empty());
     let related = trace.third(&[]).related.unwrap();
     assert!(related.attestations.is_empty());
-    assert!(
-        trace
-            .fourth(lines)
-            .related
-            .unwrap()
-            .credentials
-            .is_empty()
-    );
+    assert!(trace.fourth(lines).related.unwrap().credentials.is_empty());
     let story = trace.story(Vec::new(), &HashMap::new());
     let client = &story.clients[0];
     assert_eq!(

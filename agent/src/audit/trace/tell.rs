@@ -52,7 +52,10 @@ pub fn tell(
         validations: HashMap::new(),
     };
     let mut trace = Trace::of(subject);
-    let Some(seeds) = rounds.round(&trace.first())?.filter(|seeds| !seeds.is_empty()) else {
+    let Some(seeds) = rounds
+        .round(&trace.first())?
+        .filter(|seeds| !seeds.is_empty())
+    else {
         return Ok(None);
     };
     // The last round asks for all of them.

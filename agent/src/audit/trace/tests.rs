@@ -33,8 +33,10 @@ fn trail() -> Lines {
         ("registered", "alice"),
     ] {
         let approvals = json!({"by": [], "of": "version"});
-        lines.push(json!({"approvals": approvals, "client": "payments", "client_version": 1,
-            "event": event, "operator": operator}));
+        lines.push(
+            json!({"approvals": approvals, "client": "payments", "client_version": 1,
+            "event": event, "operator": operator}),
+        );
     }
     let process = json!({"gid": 100, "pid": 4711, "uid": 1000});
     lines.push(json!({"attestation_id": "a1", "event": "attested",
@@ -43,9 +45,11 @@ fn trail() -> Lines {
         json!({"kind": "jwt-svid", "jti": "j-1", "authority_key_id": "k1"}),
         json!({"kind": "x509-svid", "serial": "0a", "authority_key_id": "k2"}),
     ] {
-        lines.push(json!({"attestation_id": "a1", "client": "payments", "client_version": 1,
+        lines.push(
+            json!({"attestation_id": "a1", "client": "payments", "client_version": 1,
             "credential": credential, "event": "issued", "process": process,
-            "spiffe_id": "spiffe://example.org/payments"}));
+            "spiffe_id": "spiffe://example.org/payments"}),
+        );
     }
     lines
 }
@@ -61,8 +65,10 @@ fn validated(jti: &str, verifier: &str) -> Value {
 fn callers() -> Lines {
     let mut lines = Lines::default();
     for _ in 0..DENIALS {
-        lines.push(json!({"attestation_id": "a1", "chain": "callers", "event": "denied",
-            "process": {"gid": 100, "pid": 4711, "uid": 1000}, "reason": "audience: none"}));
+        lines.push(
+            json!({"attestation_id": "a1", "chain": "callers", "event": "denied",
+            "process": {"gid": 100, "pid": 4711, "uid": 1000}, "reason": "audience: none"}),
+        );
     }
     for _ in 0..VALIDATIONS {
         lines.push(validated("j-1", "v1"));
@@ -128,7 +134,10 @@ fn validations_and_denials_displace_nothing_from_a_story() {
             "9001 validations, 1500 refusals"
         );
         let token = &story.credentials[0];
-        assert_eq!((token.validations, story.credentials.len()), (VALIDATIONS, 2));
+        assert_eq!(
+            (token.validations, story.credentials.len()),
+            (VALIDATIONS, 2)
+        );
         let version = &story.clients[0].versions[0];
         assert_eq!(version.author, "alice");
         assert_eq!(version.approved_by, ["bob"]);

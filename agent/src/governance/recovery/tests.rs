@@ -10,6 +10,7 @@ use serde_json::Value;
 const START: Mark = Mark {
     segment: 1,
     through: 0,
+    after_seq: 0,
 };
 
 async fn change(scene: &Scene, change: Change, operator: &str) -> Applied {
@@ -133,20 +134,59 @@ async fn nothing_is_read_where_all_is_told() {
     assert_eq!(*through.borrow(), 0);
     scene.registry.note_told(registered.new.revision());
     let mark = Mark {
-        segment: 1,
         through: *through.borrow(),
+        ..START
     };
     let recovered = recover(&scene.registry, &scene.trail, mark).await;
     assert_eq!((recovered.unwrap(), told(&scene)), (0, Vec::new()));
-    // A store from before: what the trail knows more of is not the registry's to tell.
-    let beyond = Mark {
-        through: 9,
+}
+
+/// The trail of the one, and the registry of the other, which lacks all but the first change.
+async fn restored() -> (Scene, Scene) {
+    let [scene, older] = [Scene::new().await, Scene::new().await];
+    for scene in [&scene, &older] {
+        change(scene, Change::Register(Box::new(draft())), "alice").await;
+    }
+    change(&scene, Change::Stand(Standing::Suspended), "carol").await;
+    change(&scene, Change::Stand(Standing::Active), "alice").await;
+    recover(&scene.registry, &scene.trail, START).await.unwrap();
+    (scene, older)
+}
+
+/// The attack: what an operator does after a restoration has the number of something that is
+/// lost, and the agent is killed before it is recorded.
+#[tokio::test]
+async fn a_lost_history_does_not_hide_what_was_not_told() {
+    let (scene, older) = restored().await;
+    let mark = Mark {
+        through: 1,
+        after_seq: scene.trail.last_seq(),
         ..START
     };
+    change(&older, Change::Stand(Standing::Suspended), "mallory").await;
+    let recovered = recover(&older.registry, &scene.trail, mark).await;
+    assert_eq!(recovered.unwrap(), 1);
     assert_eq!(
-        recover(&scene.registry, &scene.trail, beyond)
-            .await
-            .unwrap(),
-        0
+        told(&scene).split_off(4),
+        ["repaired 0 by -", "suspended 2 by mallory"]
+    );
+    let again = recover(&older.registry, &scene.trail, mark).await;
+    assert_eq!(again.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_registry_that_ends_before_what_is_told_is_told() {
+    let (scene, older) = restored().await;
+    let mark = Mark {
+        through: 3,
+        ..START
+    };
+    let recovered = recover(&older.registry, &scene.trail, mark).await;
+    assert_eq!(recovered.unwrap(), 0);
+    let line = scene.lines().pop().unwrap();
+    assert_eq!(line["event"], "repaired");
+    assert_eq!(
+        line["evidence"],
+        serde_json::json!({"registry_revision": 1, "told_through": 3})
     );
 }
