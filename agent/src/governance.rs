@@ -7,7 +7,7 @@
 
 mod recovery;
 
-pub use recovery::{Mark, RecoveryError, recover, recover_untold};
+pub use recovery::{Mark, RecoveryError, recover, recover_unmarked, recover_untold};
 
 use crate::{
     audit::{AcceptedWeaknesses, Approvals, Event, Kind},

@@ -1,8 +1,9 @@
 //! The file that says how far the audit trail tells of the registry.
 //!
 //! A hint for the next start, written at most once a second: where it is behind, more of the
-//! trail is read then, and nothing is told twice. Without one nothing is looked for: the data
-//! directory is new, or from before there were such files.
+//! trail is read then, and nothing is told twice. Without one, or with one that cannot be read, the
+//! trail itself has to say how far it tells: what lies before the oldest change that it has is not
+//! told again, since retention may have removed it.
 
 use super::RunError;
 use crate::{
@@ -47,16 +48,12 @@ pub(super) async fn catch_up(
         Ok(Some(mark)) => {
             governance::recover(registry, trail, mark).await?;
         }
-        Ok(None) => {}
-        // Everything is looked at, rather than nothing.
-        Err(error) => {
-            tracing::warn!(%error, file = %path.display(), "how far the trail tells is not known");
-            let mark = Mark {
-                segment: 0,
-                through: 0,
-                after_seq: 0,
-            };
-            governance::recover(registry, trail, mark).await?;
+        // A new data directory.
+        Ok(None) if registry.snapshot().revision() == 0 => {}
+        unknown => {
+            let error = unknown.err().map(|error| error.to_string());
+            tracing::warn!(error, file = %path.display(), "how far the trail tells is not known");
+            governance::recover_unmarked(registry, trail).await?;
         }
     }
     let mark = Mark {

@@ -9,14 +9,15 @@
 //! The records say who made them. They are verified when the registry is opened, which comes
 //! before this.
 
+mod account;
+
 use super::{Act, events, kind_of};
 use crate::{
-    audit::{AuditError, Chain, Event, Kind, Trail},
+    audit::{AuditError, Event, Kind, Trail},
     registry::{Deed, Effect, HistoryEntry, Registry, RegistryError, Standing},
 };
+use account::Account;
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::HashMap};
-use tokio::task;
 
 /// Events that are recorded together.
 const TOGETHER: usize = 100;
@@ -57,6 +58,11 @@ struct Missing {
 }
 
 #[derive(Serialize)]
+struct Undecided {
+    undecided_through: u64,
+}
+
+#[derive(Serialize)]
 struct Behind {
     registry_revision: u64,
     told_through: u64,
@@ -79,7 +85,31 @@ pub async fn recover(
         return Ok(0);
     }
     let entries = registry.entries_after(mark.through).await?;
-    tell(trail, mark, &entries).await
+    tell(trail, Account::after(trail, mark).await?, &entries).await
+}
+
+/// As [`recover()`] where no mark is left. What the trail has is read whole, and only what comes
+/// after the oldest change that it tells of is told: of those before, retention may have removed
+/// the records. A restoration counts as told of all that it restored.
+///
+/// # Errors
+/// Where the trail or the store fails.
+pub async fn recover_unmarked(registry: &Registry, trail: &Trail) -> Result<usize, RecoveryError> {
+    let last = registry.snapshot().revision();
+    let told = Account::of_all(trail).await?;
+    if last < told.newest() {
+        tell_of_loss(trail, (last, told.newest())).await?;
+    }
+    let undecided = told.undecided().unwrap_or(last).min(last);
+    if undecided > 0 {
+        tell_of_doubt(trail, undecided).await?;
+    }
+    let begin = told.oldest().unwrap_or(last);
+    if last <= begin {
+        return Ok(0);
+    }
+    let entries = registry.entries_after(begin).await?;
+    tell(trail, told, &entries).await
 }
 
 /// Tells that the registry has no longer what the trail tells of.
@@ -99,6 +129,24 @@ async fn tell_of_loss(trail: &Trail, (last, told): (u64, u64)) -> Result<(), Rec
     Ok(trail.record(repaired).await?)
 }
 
+/// Tells that nobody can say any more whether these records were told.
+async fn tell_of_doubt(trail: &Trail, through: u64) -> Result<(), RecoveryError> {
+    tracing::warn!(
+        through,
+        "whether older changes were recorded is not known any more"
+    );
+    let evidence = Undecided {
+        undecided_through: through,
+    };
+    let repaired = Event::new(Kind::Repaired)
+        .reason(
+            "how far the trail tells of the registry was not known; of older changes it cannot be \
+             told whether all were recorded",
+        )
+        .evidence(&evidence)?;
+    Ok(trail.record(repaired).await?)
+}
+
 /// Tells of the records that could not be told when they were made; says of how many.
 ///
 /// # Errors
@@ -111,7 +159,8 @@ pub async fn recover_untold(
     let untold = registry.untold().borrow().clone();
     let mut entries = registry.entries_after(mark.through).await?;
     entries.retain(|entry| untold.contains(&entry.revision));
-    let records = tell(trail, mark, &entries).await?;
+    let told = Account::after(trail, mark).await?;
+    let records = tell(trail, told, &entries).await?;
     for revision in untold {
         registry.note_told(revision);
     }
@@ -119,8 +168,11 @@ pub async fn recover_untold(
 }
 
 /// Tells what the trail lacks of `entries`.
-async fn tell(trail: &Trail, mark: Mark, entries: &[HistoryEntry]) -> Result<usize, RecoveryError> {
-    let mut told = told_after(trail, mark).await?;
+async fn tell(
+    trail: &Trail,
+    mut told: Account,
+    entries: &[HistoryEntry],
+) -> Result<usize, RecoveryError> {
     let missing: Vec<_> = entries
         .iter()
         .map(|entry| (entry.revision, untold(entry, &mut told)))
@@ -154,50 +206,12 @@ async fn tell(trail: &Trail, mark: Mark, entries: &[HistoryEntry]) -> Result<usi
     Ok(records)
 }
 
-/// How often the trail tells of a record, by its revision and the kind of the event.
-type Told = HashMap<(u64, String), usize>;
-
-async fn told_after(trail: &Trail, mark: Mark) -> Result<Told, RecoveryError> {
-    let reader = trail.reader()?;
-    let read = task::spawn_blocking(move || {
-        let mut told = Told::new();
-        // Changes are told in any order: some after the mark were told a little before it was made.
-        let mut lines = reader.lines_from(Chain::Trail, mark.segment.saturating_sub(1));
-        while let Some(line) = lines.next_line()? {
-            let Ok(line) = serde_json::from_slice::<Line<'_>>(line.bytes) else {
-                continue;
-            };
-            if line.seq <= mark.after_seq {
-                continue;
-            }
-            if let Some(revision) = line.revision.filter(|revision| *revision > mark.through) {
-                *told.entry((revision, line.event.into_owned())).or_default() += 1;
-            }
-        }
-        Ok::<_, AuditError>(told)
-    });
-    Ok(read.await.map_err(|_panicked| RecoveryError::Unread)??)
-}
-
-/// What is looked at of a line.
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-    revision: Option<u64>,
-    seq: u64,
-}
-
 /// The events of a record that the trail lacks.
-fn untold(entry: &HistoryEntry, told: &mut Told) -> Vec<Event> {
+fn untold(entry: &HistoryEntry, told: &mut Account) -> Vec<Event> {
     let by = entry.author.as_str();
     let events = events(act_of(entry), &entry.applied, by, entry.reason.as_str());
-    let mut is_told = |event: &Event| {
-        let key = (entry.revision, event.kind().as_str().to_owned());
-        let left = told.get_mut(&key).filter(|left| **left > 0);
-        left.map(|left| *left -= 1).is_some()
-    };
-    let untold = events.into_iter().filter(|event| !is_told(event));
+    let is_untold = |event: &Event| !told.take(entry.revision, event.kind());
+    let untold = events.into_iter().filter(is_untold);
     // What was approved is its author's, who did it another time.
     let signed = untold.map(|event| match event.is_by(by) {
         true => event.login(entry.author.login()),

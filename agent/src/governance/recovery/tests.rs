@@ -1,6 +1,6 @@
-use super::{Mark, recover, recover_untold};
+use super::{Mark, recover, recover_unmarked, recover_untold};
 use crate::{
-    audit::Kind,
+    audit::{Event, Kind},
     governance::{Act, events},
     registry::{Applied, Change, Proposal as _, Standing, Verdict},
     workloads::testing::{Scene, draft, name},
@@ -188,5 +188,65 @@ async fn a_registry_that_ends_before_what_is_told_is_told() {
     assert_eq!(
         line["evidence"],
         serde_json::json!({"registry_revision": 1, "told_through": 3})
+    );
+}
+
+/// A client that was registered, suspended and activated, of which the trail has only the latter.
+async fn expunged() -> Scene {
+    let scene = Scene::new().await;
+    change(&scene, Change::Register(Box::new(draft())), "alice").await;
+    change(&scene, Change::Stand(Standing::Suspended), "carol").await;
+    let resumed = change(&scene, Change::Stand(Standing::Active), "alice").await;
+    let left = events(Act::Change(Kind::Resumed), &resumed, "alice", "because");
+    scene.trail.record_all(left).await.unwrap();
+    scene
+}
+
+#[tokio::test]
+async fn what_retention_has_removed_is_not_told_again_without_a_mark() {
+    let scene = expunged().await;
+    change(&scene, Change::Stand(Standing::Suspended), "mallory").await;
+    let recovered = recover_unmarked(&scene.registry, &scene.trail).await;
+    assert_eq!(recovered.unwrap(), 1);
+    assert_eq!(
+        told(&scene),
+        [
+            "resumed 3 by alice",
+            "repaired 0 by -",
+            "repaired 0 by -",
+            "suspended 4 by mallory"
+        ]
+    );
+    let evidence = scene.lines()[1]["evidence"].clone();
+    assert_eq!(evidence, serde_json::json!({"undecided_through": 2}));
+}
+
+#[tokio::test]
+async fn a_trail_that_tells_of_no_change_decides_nothing() {
+    let scene = Scene::new().await;
+    change(&scene, Change::Register(Box::new(draft())), "alice").await;
+    let recovered = recover_unmarked(&scene.registry, &scene.trail).await;
+    assert_eq!(recovered.unwrap(), 0);
+    assert_eq!(told(&scene), ["repaired 0 by -"]);
+    let evidence = scene.lines()[0]["evidence"].clone();
+    assert_eq!(evidence, serde_json::json!({"undecided_through": 1}));
+}
+
+#[tokio::test]
+async fn what_was_restored_is_told_by_its_restoration() {
+    let (scene, older) = restored().await;
+    let evidence = serde_json::json!({"revision": 1});
+    let restored = Event::new(Kind::Restored).evidence(&evidence).unwrap();
+    scene.trail.record(restored).await.unwrap();
+    change(&older, Change::Stand(Standing::Suspended), "mallory").await;
+    let recovered = recover_unmarked(&older.registry, &scene.trail).await;
+    assert_eq!(recovered.unwrap(), 1);
+    assert_eq!(
+        told(&scene).split_off(4),
+        [
+            "restored 0 by -",
+            "repaired 0 by -",
+            "suspended 2 by mallory"
+        ]
     );
 }
