@@ -24,6 +24,8 @@ mod gate;
 mod govern;
 mod inspect;
 mod lint;
+mod passage;
+mod places;
 mod roles;
 mod search;
 mod status;

@@ -13,7 +13,9 @@
 use super::{
     Operator,
     calls::{AdminApi, operator},
-    convert, lint, status,
+    convert, lint,
+    places::Terms,
+    status,
 };
 use crate::{
     audit::{AuditError, Event, Kind, Trail},
@@ -41,6 +43,13 @@ use tonic::{Request, Response, Status};
 
 /// Clients of one batch: what judging, the store and the trail take well under a second for.
 const MOST: usize = 500;
+
+/// Batches at the same time: one is worked on, and four wait with up to a megabyte each.
+pub(super) const BATCHES: Terms = Terms {
+    most: 5,
+    most_of_one: 3,
+    full: "as many batches of documents wait as may at a time; try again when one is done",
+};
 
 /// Events that one write of the trail has room for, however long they are.
 const RECORDED_TOGETHER: usize = 100;
@@ -74,6 +83,7 @@ impl AdminApi {
         if !batch.is_dry_run && !health.is_recording() {
             return Err(status::of_refusing_trail(&health));
         }
+        let place = self.batches.take(batch.operator.uid)?;
         let turn = Arc::clone(&self.applying).acquire_owned().await;
         let turn = turn.map_err(|_closed| Status::unavailable("the agent is stopping"))?;
         let (reply, done) = oneshot::channel();
@@ -82,7 +92,7 @@ impl AdminApi {
         self.services.supervisor.spawn(async move {
             let documents = names.into_iter().zip(request.clients).collect();
             let answer = batch.carry_out(&this, documents).await;
-            drop(turn);
+            drop((turn, place));
             if reply.send(answer).is_err() {
                 tracing::debug!("the operator did not wait for a batch of documents");
             }

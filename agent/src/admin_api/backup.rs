@@ -2,28 +2,30 @@
 //!
 //! What its end was when the call came is what the backup has: the log only
 //! grows. It is recorded before the first byte leaves. Records are read some at a
-//! time and only when the caller has taken those before, so that a slow one costs
-//! nobody else anything.
+//! time and only when the caller has taken those before; one who takes none for a while
+//! is given up, since there are few places.
 
-use super::{AdminServices, Operator, status};
+use super::{AdminApi, AdminServices, Operator, passage, places::Terms, status};
 use crate::{
     audit::{Event, Kind},
     backup::{self, FORMAT, Header, Writer},
     registry::Record,
 };
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use serde::Serialize;
-use std::{pin::Pin, sync::Arc};
+use std::{sync::Arc, time::Duration};
 use symbolon_proto::admin::BackupResponse;
-use tokio::sync::OwnedSemaphorePermit;
-use tonic::Status;
+use tonic::{Response, Status};
 
 /// Backups at the same time: each holds some thousand bytes to a few megabytes.
-pub(super) const AT_ONCE: usize = 2;
+pub(super) const TERMS: Terms = Terms {
+    most: 2,
+    most_of_one: 2,
+    full: "other backups are being made; try again when they are done",
+};
 
-/// The pieces of a backup.
-pub(super) type BackupStream =
-    Pin<Box<dyn Stream<Item = Result<BackupResponse, Status>> + Send + 'static>>;
+/// How long a piece may lie unread.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the trail tells of a backup. Fields stand in the order of their names.
 #[derive(Serialize)]
@@ -41,18 +43,25 @@ struct Progress {
     writer: Option<Writer>,
     after: u64,
     until: u64,
-    _place: OwnedSemaphorePermit,
 }
 
-/// Records that a backup leaves, and begins it.
-pub(super) async fn begin(
-    services: &Arc<AdminServices>,
-    operator: &Operator,
-) -> Result<BackupStream, Status> {
-    let place = Arc::clone(&services.backups).try_acquire_owned();
-    let place = place.map_err(|_taken| {
-        Status::resource_exhausted("other backups are being made; try again when they are done")
-    })?;
+impl AdminApi {
+    /// Records that a backup leaves, and sends it.
+    pub(super) async fn back_up(
+        &self,
+        operator: &Operator,
+    ) -> Result<Response<passage::Parts<BackupResponse>>, Status> {
+        let place = self.backups.take(operator.uid)?;
+        let progress = begin(&self.services, operator).await?;
+        let pieces = stream::try_unfold(progress, next);
+        let terms = self.terms(place, PATIENCE);
+        let answer = passage::open(pieces, terms, &self.services.supervisor);
+        Ok(Response::new(answer))
+    }
+}
+
+/// Records it, and begins it.
+async fn begin(services: &Arc<AdminServices>, operator: &Operator) -> Result<Progress, Status> {
     let snapshot = services.registry.snapshot();
     let until = snapshot.revision();
     let digest = match until.checked_sub(1) {
@@ -82,15 +91,13 @@ pub(super) async fn begin(
     };
     let begun = Writer::begin(&header, checkpoint.as_deref());
     let (writer, first) = begun.map_err(|error| status::of_backup(&error))?;
-    let progress = Progress {
+    Ok(Progress {
         services: Arc::clone(services),
         first: Some(first),
         writer: Some(writer),
         after: 0,
         until,
-        _place: place,
-    };
-    Ok(Box::pin(stream::try_unfold(progress, next)))
+    })
 }
 
 async fn last_of(services: &AdminServices, after: u64) -> Result<Option<Record>, Status> {

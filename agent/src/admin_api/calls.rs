@@ -1,8 +1,11 @@
 //! The calls of the admin service.
 
 use super::{
-    Operator, apply, backup, changes::Requested, convert, govern, inspect, lint, roles, search,
-    status, views,
+    Operator, apply, backup,
+    changes::Requested,
+    convert, govern, inspect, lint, passage,
+    places::{Place, Places, Terms},
+    roles, search, status, views,
 };
 use crate::{
     audit::{Kind, MAX_TAIL_LINES, Trail},
@@ -12,17 +15,15 @@ use crate::{
     lint::Linter,
     operators::Roster,
     registry::{Change, Client, ClientDraft, Registry, Standing, Verdict},
-    server::until_true,
     supervisor::Supervisor,
     telemetry::{Readiness, RegistryMetrics},
     workloads::Workloads,
 };
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
 use std::{
     fmt::{self, Debug, Formatter},
-    pin::Pin,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use symbolon_attestors::Attestor;
 use symbolon_proto::admin::{
@@ -84,17 +85,17 @@ pub struct AdminServices {
     pub authorities: Authorities,
     /// Who is an operator now.
     pub roster: watch::Receiver<Arc<Roster>>,
-    /// Places for backups that are being made.
-    pub backups: Arc<Semaphore>,
 }
 
-impl AdminServices {
-    /// As many places for backups as there are.
-    #[must_use]
-    pub fn backups() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(backup::AT_ONCE))
-    }
-}
+/// Ends of the trail that are read at the same time: each has lines in memory, and looks for more.
+const TAILS: Terms = Terms {
+    most: 16,
+    most_of_one: 8,
+    full: "as many ends of the audit trail are read as may at a time",
+};
+
+/// How long a line may lie unread: a screen may be stopped for a while.
+const TAIL_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Lists the authority's keys.
 pub struct Authorities(pub Box<dyn Fn() -> Vec<AuthorityInfo> + Send + Sync>);
@@ -111,7 +112,12 @@ pub struct AdminApi {
     pub(super) services: Arc<AdminServices>,
     /// One batch of documents is worked on at a time, and the others wait.
     pub(super) applying: Arc<Semaphore>,
-    pub(super) searches: Arc<search::Searches>,
+    /// The one that is worked on, and those that wait.
+    pub(super) batches: Arc<Places>,
+    pub(super) searches: Arc<Places>,
+    pub(super) backups: Arc<Places>,
+    histories: Arc<Places>,
+    tails: Arc<Places>,
 }
 
 impl AdminApi {
@@ -121,7 +127,20 @@ impl AdminApi {
         Self {
             services,
             applying: Arc::new(Semaphore::new(1)),
-            searches: Arc::default(),
+            batches: Places::on(apply::BATCHES),
+            searches: Places::on(search::TERMS),
+            backups: Places::on(backup::TERMS),
+            histories: Places::on(govern::HISTORIES),
+            tails: Places::on(TAILS),
+        }
+    }
+
+    /// What an answer in parts holds.
+    pub(super) fn terms(&self, place: Place, patience: Duration) -> passage::Terms {
+        passage::Terms {
+            place,
+            patience,
+            stopped: self.services.stopped.clone(),
         }
     }
 
@@ -154,11 +173,11 @@ pub(super) fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
 
 #[tonic::async_trait]
 impl admin::admin_server::Admin for AdminApi {
-    type GetClientHistoryStream = govern::HistoryStream;
+    type GetClientHistoryStream = passage::Parts<admin::HistoryEntry>;
 
-    type BackupStream = backup::BackupStream;
+    type BackupStream = passage::Parts<admin::BackupResponse>;
 
-    type TailAuditStream = Pin<Box<dyn Stream<Item = Result<TailAuditResponse, Status>> + Send>>;
+    type TailAuditStream = passage::Parts<TailAuditResponse>;
 
     async fn get_info(
         &self,
@@ -270,9 +289,13 @@ impl admin::admin_server::Admin for AdminApi {
         &self,
         request: Request<GetClientHistoryRequest>,
     ) -> Result<Response<Self::GetClientHistoryStream>, Status> {
+        let uid = operator(&request)?.uid;
         let name = convert::name(&request.into_inner().name)?;
+        let place = self.histories.take(uid)?;
         let entries = govern::history(&self.services.registry, &name)?;
-        Ok(Response::new(entries))
+        let terms = self.terms(place, govern::HISTORY_PATIENCE);
+        let answer = passage::open(entries, terms, &self.services.supervisor);
+        Ok(Response::new(answer))
     }
 
     async fn get_client(
@@ -371,14 +394,14 @@ impl admin::admin_server::Admin for AdminApi {
         &self,
         request: Request<BackupRequest>,
     ) -> Result<Response<Self::BackupStream>, Status> {
-        let pieces = backup::begin(&self.services, &operator(&request)?).await?;
-        Ok(Response::new(pieces))
+        self.back_up(&operator(&request)?).await
     }
 
     async fn tail_audit(
         &self,
         request: Request<TailAuditRequest>,
     ) -> Result<Response<Self::TailAuditStream>, Status> {
+        let place = self.tails.take(operator(&request)?.uid)?;
         let request = request.into_inner();
         let last = usize::try_from(request.last).unwrap_or(usize::MAX);
         let lines = self
@@ -389,8 +412,9 @@ impl admin::admin_server::Admin for AdminApi {
             Ok(line) => Ok(TailAuditResponse { line }),
             Err(error) => Err(status::of_tail(&error)),
         });
-        let lines = lines.take_until(until_true(self.services.stopped.clone()));
-        Ok(Response::new(Box::pin(lines)))
+        let terms = self.terms(place, TAIL_PATIENCE);
+        let answer = passage::open(lines, terms, &self.services.supervisor);
+        Ok(Response::new(answer))
     }
 
     async fn list_owners(
@@ -417,7 +441,7 @@ impl admin::admin_server::Admin for AdminApi {
         Ok(Response::new(holders))
     }
 
-    type QueryAuditStream = search::Parts<QueryAuditResponse>;
+    type QueryAuditStream = passage::Parts<QueryAuditResponse>;
 
     async fn query_audit(
         &self,
@@ -426,7 +450,7 @@ impl admin::admin_server::Admin for AdminApi {
         self.query_trail(request)
     }
 
-    type ExportAuditStream = search::Parts<ExportAuditResponse>;
+    type ExportAuditStream = passage::Parts<ExportAuditResponse>;
 
     async fn export_audit(
         &self,
@@ -435,7 +459,7 @@ impl admin::admin_server::Admin for AdminApi {
         self.export_trail(request)
     }
 
-    type TraceAuditStream = search::Parts<TraceAuditResponse>;
+    type TraceAuditStream = passage::Parts<TraceAuditResponse>;
 
     async fn trace_audit(
         &self,

@@ -7,7 +7,9 @@
 use super::{
     calls::{AdminApi, operator},
     changes::Requested,
-    convert, lint, status,
+    convert, lint,
+    places::Terms,
+    status,
 };
 use crate::{
     governance::{Act, kind_of},
@@ -18,7 +20,7 @@ use crate::{
     },
 };
 use futures_util::{Stream, stream};
-use std::{collections::BTreeSet, pin::Pin, str::FromStr as _, sync::Arc};
+use std::{collections::BTreeSet, str::FromStr as _, sync::Arc, time::Duration};
 use symbolon_attestors::Selector;
 use symbolon_proto::admin::{
     self, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, DecisionRequest,
@@ -38,9 +40,15 @@ const SHOWN_FAILURES: usize = 100;
 /// How often clients are looked for anew that were registered in the meantime.
 const ROUNDS: usize = 4;
 
-/// The records of a client, as messages.
-pub(super) type HistoryStream =
-    Pin<Box<dyn Stream<Item = Result<admin::HistoryEntry, Status>> + Send>>;
+/// Histories that are told at the same time: each has a page of records in memory.
+pub(super) const HISTORIES: Terms = Terms {
+    most: 8,
+    most_of_one: 4,
+    full: "as many histories are told as may at a time; try again when one is done",
+};
+
+/// How long an entry of one may lie unread.
+pub(super) const HISTORY_PATIENCE: Duration = Duration::from_secs(60);
 
 impl AdminApi {
     /// A word about what awaits approval.
@@ -314,15 +322,17 @@ impl Which {
 }
 
 /// The records of a client, oldest first.
-pub(super) fn history(registry: &Registry, name: &ClientName) -> Result<HistoryStream, Status> {
+pub(super) fn history(
+    registry: &Registry,
+    name: &ClientName,
+) -> Result<impl Stream<Item = Result<admin::HistoryEntry, Status>> + Send + use<>, Status> {
     let history = registry.history(name);
     let history = history.map_err(|error| status::of_registry(&error))?;
-    let entries = stream::try_unfold(history, |mut history| async move {
+    Ok(stream::try_unfold(history, |mut history| async move {
         let next = history.next().await;
         let next = next.map_err(|error| status::of_registry(&error))?;
         Ok(next.map(|found| (entry(&found), history)))
-    });
-    Ok(Box::pin(entries))
+    }))
 }
 
 fn entry(entry: &HistoryEntry) -> admin::HistoryEntry {

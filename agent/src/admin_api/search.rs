@@ -8,18 +8,19 @@
 
 mod stream;
 
-pub(super) use stream::Searches;
+pub(super) use stream::TERMS;
 
 use super::{
     calls::{AdminApi, operator},
+    passage::Parts,
     status,
 };
 use crate::audit::{
     CheckpointKey, Filter, Found, Keep, Reader, Search, Subject, Told, Trail, query, tell, to_ocsf,
 };
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
 use serde_json::Value;
-use std::{pin::Pin, time::SystemTime};
+use std::time::SystemTime;
 use stream::{Answer, Outbox, Part};
 use symbolon_proto::admin::{
     AuditFilter, ExportAuditRequest, ExportAuditResponse, GetAuditKeyResponse, QueryAuditRequest,
@@ -40,9 +41,6 @@ const KEPT_BYTES: usize = 16 << 20;
 
 /// How checks end.
 const OUTCOMES: [&str; 3] = ["accepted", "refused", "failed"];
-
-/// The parts of an answer.
-pub(super) type Parts<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What is written for each line.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +127,7 @@ impl AdminApi {
         uid: u32,
         work: impl FnOnce(Reader, &mut Outbox) -> Result<Found, Status> + Send + 'static,
     ) -> Result<Answer, Status> {
-        let place = self.searches.begin(uid)?;
+        let place = self.searches.take(uid)?;
         let services = &self.services;
         let trail = services.trail.clone();
         let work = move |out: &mut Outbox| work(reader(&trail)?, out);

@@ -53,7 +53,6 @@ pub(super) fn api(scene: &Scene) -> AdminApi {
         stopped: watch::Sender::new(false).subscribe(),
         authorities: Authorities(Box::new(Vec::new)),
         roster: watch::Sender::new(Arc::new(Roster::nobody(0, false))).subscribe(),
-        backups: AdminServices::backups(),
     }))
 }
 

@@ -239,6 +239,5 @@ fn admin_api(
         stopped: stopped.clone(),
         authorities: Authorities(Box::new(move || authority.authorities())),
         roster: subsystems.roster.subscribe(),
-        backups: AdminServices::backups(),
     }))
 }

@@ -4,10 +4,16 @@
 //! watches the time, and says now and then that the search goes on. An answer that ends
 //! without [`Part::End`] is an error, so that nobody takes a part for the whole.
 
-use crate::{audit::Found, supervisor::Supervisor};
+use crate::{
+    admin_api::{
+        passage::until_stopped,
+        places::{Place, Terms},
+    },
+    audit::Found,
+    supervisor::Supervisor,
+};
 use futures_util::{Stream, stream};
-use parking_lot::Mutex;
-use std::{future::pending, pin::Pin, sync::Arc, thread, time::Duration};
+use std::{pin::Pin, thread, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     time::{sleep, timeout},
@@ -15,10 +21,11 @@ use tokio::{
 use tonic::Status;
 
 /// Searches at the same time: each keeps a core busy, and has its lines in memory.
-const MOST: usize = 4;
-
-/// Those of one user.
-const MOST_OF_ONE: usize = 2;
+pub(in crate::admin_api) const TERMS: Terms = Terms {
+    most: 4,
+    most_of_one: 2,
+    full: "as many searches of the audit trail run as may at a time",
+};
 
 /// How long one lasts at most: some ten times what the largest trail that is kept by default takes.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
@@ -46,45 +53,6 @@ pub(super) enum Part {
     Lines(Vec<String>),
     /// That was all, or all of the newest that are kept.
     End { is_cut: bool },
-}
-
-/// Who searches now.
-#[derive(Debug, Default)]
-pub(in crate::admin_api) struct Searches(Mutex<Vec<u32>>);
-
-/// The place of a search, until dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    searches: Arc<Searches>,
-    uid: u32,
-}
-
-impl Searches {
-    /// A place for one more of this user.
-    pub(super) fn begin(self: &Arc<Self>, uid: u32) -> Result<Place, Status> {
-        let mut running = self.0.lock();
-        let own = running.iter().filter(|other| **other == uid).count();
-        if running.len() >= MOST || own >= MOST_OF_ONE {
-            return Err(Status::resource_exhausted(
-                "as many searches of the audit trail run as may at a time",
-            ));
-        }
-        running.push(uid);
-        drop(running);
-        Ok(Place {
-            searches: Arc::clone(self),
-            uid,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut running = self.searches.0.lock();
-        if let Some(at) = running.iter().position(|uid| *uid == self.uid) {
-            running.swap_remove(at);
-        }
-    }
 }
 
 /// Where a search puts what it finds.
@@ -204,13 +172,6 @@ async fn pass_on(
     tokio::select! {
         () = over => {}
         () = pass => {}
-    }
-}
-
-async fn until_stopped(mut stopped: watch::Receiver<bool>) {
-    if stopped.wait_for(|stopped| *stopped).await.is_err() {
-        // Nobody will ever say so.
-        pending::<()>().await;
     }
 }
 

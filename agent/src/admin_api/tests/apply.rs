@@ -2,6 +2,8 @@
 
 use super::{api, registration, request, unaccepted};
 use crate::{admin_api::AdminApi, workloads::testing::Scene};
+use futures_util::FutureExt as _;
+use std::sync::Arc;
 use symbolon_proto::admin::{
     ApplyClient, ApplyClientsRequest, ApplyClientsResponse, ChangeManyStatesRequest, Client,
     DecisionRequest, RegisterClientRequest, admin_server::Admin as _,
@@ -298,4 +300,23 @@ async fn clients_are_stopped_by_name_only_where_they_are_of_the_source() {
         .map(|client| client.name.as_str())
         .collect();
     assert_eq!(names, ["a", "c"]);
+}
+
+#[tokio::test]
+async fn so_many_batches_wait_and_no_more() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let turn = Arc::clone(&api.applying).acquire_owned().await.unwrap();
+    let of_user = |uid| api.apply_clients(by(&scene, uid, ApplyClientsRequest::default()));
+    let mut waiting: Vec<_> = [1, 1, 1, 2, 2].map(of_user).into();
+    for batch in &mut waiting {
+        assert!(batch.now_or_never().is_none());
+    }
+    let refused = of_user(3).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    drop(turn);
+    for batch in waiting {
+        batch.await.unwrap();
+    }
+    of_user(3).await.unwrap();
 }

@@ -4,9 +4,10 @@ use super::{api, request, state_change};
 use crate::{
     backup::{Item, Reader},
     registry::Checkup,
-    workloads::testing::Scene,
+    workloads::testing::{Scene, until},
 };
 use futures_util::StreamExt as _;
+use std::time::Duration;
 use symbolon_proto::admin::{BackupRequest, admin_server::Admin as _};
 use tonic::Code;
 
@@ -69,5 +70,19 @@ async fn so_many_backups_are_made_at_once_and_no_more() {
     let refused = backup().await.err().unwrap();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     drop((first, second));
+    until(|| api.backups.taken() == 0).await;
     backup().await.unwrap();
+}
+
+/// The attack: two backups are begun and never read, so that nobody gets another one.
+#[tokio::test(start_paused = true)]
+async fn a_backup_that_nobody_reads_gives_its_place_back() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let backup = || api.backup(request(&scene, BackupRequest {}));
+    let unread = (backup().await.unwrap(), backup().await.unwrap());
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let mut pieces = backup().await.unwrap().into_inner();
+    pieces.next().await.unwrap().unwrap();
+    drop(unread);
 }

@@ -1,7 +1,5 @@
-use super::{
-    LONGEST, MOST, MOST_OF_ONE, Outbox, PATIENCE, PULSE, Part, Searches, answer, pass_on, run,
-};
-use crate::{audit::Found, supervisor::Supervisor};
+use super::{LONGEST, Outbox, PATIENCE, PULSE, Part, TERMS, answer, pass_on, run};
+use crate::{admin_api::places::Places, audit::Found, supervisor::Supervisor};
 use futures_util::{Stream, StreamExt as _};
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -60,37 +58,19 @@ async fn all(answer: impl Stream<Item = Item>) -> (Vec<Part>, Option<Code>) {
 
 /// A search on a place of its own.
 fn search(
-    searches: &Arc<Searches>,
+    searches: &Arc<Places>,
     work: impl FnOnce(&mut Outbox) -> Result<Found, Status> + Send + 'static,
 ) -> super::Answer {
     let supervisor = Supervisor::new(Handle::current());
     let stopped = watch::Sender::new(false).subscribe();
-    let place = searches.begin(1).unwrap();
+    let place = searches.take(1).unwrap();
     run(place, &supervisor, stopped, work).unwrap()
-}
-
-#[test]
-fn few_search_at_a_time_and_no_user_takes_all_places() {
-    let searches = Arc::<Searches>::default();
-    let own: Vec<_> = (0..MOST_OF_ONE)
-        .map(|_| searches.begin(1).unwrap())
-        .collect();
-    let refused = searches.begin(1).unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    let mut others: Vec<_> = (MOST_OF_ONE..MOST)
-        .map(|uid| searches.begin(u32::try_from(uid).unwrap() + 10).unwrap())
-        .collect();
-    searches.begin(99).unwrap_err();
-    others.pop();
-    let _another = searches.begin(99).unwrap();
-    drop(own);
-    drop(searches.begin(1).unwrap());
 }
 
 #[tokio::test]
 async fn what_a_search_finds_comes_in_its_order_and_ends() {
     for (ended, is_cut) in [(Found::All, false), (Found::Newest, true)] {
-        let searches = Arc::<Searches>::default();
+        let searches = Places::on(TERMS);
         let answer = search(&searches, move |out| {
             assert!(out.part(Part::Story("a story".to_owned())));
             for number in 0..10_000 {
@@ -114,7 +94,7 @@ async fn what_a_search_finds_comes_in_its_order_and_ends() {
 
 #[tokio::test]
 async fn a_failure_is_told_and_a_panic_is_no_end() {
-    let searches = Arc::<Searches>::default();
+    let searches = Places::on(TERMS);
     let failed = search(&searches, |_| Err(Status::not_found("nothing")));
     assert_eq!(all(failed).await, (Vec::new(), Some(Code::NotFound)));
     let panicked = search(&searches, |_| panic!("a test"));
@@ -124,7 +104,7 @@ async fn a_failure_is_told_and_a_panic_is_no_end() {
 
 #[tokio::test]
 async fn a_search_whose_caller_has_gone_ends() {
-    let searches = Arc::<Searches>::default();
+    let searches = Places::on(TERMS);
     let (ended, end) = oneshot::channel();
     let answer = search(&searches, move |out| {
         let is_wanted = out.is_wanted();

@@ -1,0 +1,177 @@
+//! From what an answer is made of to the answer of a call, by a task of its own.
+//!
+//! A caller may leave an answer unread, and open no window for it: then nobody polls it, and what
+//! it holds would be held for ever. So a task makes it, and gives it up where no part is taken for
+//! a while. An answer that is given up ends with an error, so that nobody takes it for the whole.
+
+use super::places::Place;
+use crate::supervisor::Supervisor;
+use futures_util::{Stream, StreamExt as _, stream};
+use std::{
+    future::pending,
+    pin::{Pin, pin},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tonic::Status;
+
+/// An answer in parts.
+pub(super) type Parts<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What an answer holds while it is made.
+pub(super) struct Terms {
+    /// Its place, given back at its end.
+    pub(super) place: Place,
+    /// How long a part may lie unread.
+    pub(super) patience: Duration,
+    /// True once the agent stops: then it ends.
+    pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// Lets a task make the answer.
+pub(super) fn open<T: Send + 'static>(
+    made: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    terms: Terms,
+    supervisor: &Supervisor,
+) -> Parts<T> {
+    let (to, parts) = mpsc::channel(1);
+    supervisor.spawn(pass_on(made, to, terms));
+    Box::pin(answer(parts))
+}
+
+/// Hands the parts on, and none after the last.
+async fn pass_on<T>(
+    made: impl Stream<Item = Result<T, Status>>,
+    to: mpsc::Sender<Option<Result<T, Status>>>,
+    terms: Terms,
+) {
+    let _place = terms.place;
+    let mut made = pin!(made.take_until(until_stopped(terms.stopped)));
+    loop {
+        let part = tokio::select! {
+            part = made.next() => part,
+            () = to.closed() => return,
+        };
+        let is_end = part.is_none();
+        let taken = timeout(terms.patience, to.send(part)).await;
+        if is_end || !matches!(taken, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+fn answer<T>(
+    parts: mpsc::Receiver<Option<Result<T, Status>>>,
+) -> impl Stream<Item = Result<T, Status>> {
+    stream::unfold(Some(parts), |parts| async {
+        let mut parts = parts?;
+        match parts.recv().await {
+            Some(Some(part)) => Some((part, Some(parts))),
+            Some(None) => None,
+            None => Some((Err(given_up()), None)),
+        }
+    })
+}
+
+fn given_up() -> Status {
+    Status::resource_exhausted("the answer was given up: it was not read for too long")
+}
+
+/// Resolves when the agent stops.
+pub(super) async fn until_stopped(mut stopped: watch::Receiver<bool>) {
+    if stopped.wait_for(|stopped| *stopped).await.is_err() {
+        // Nobody will ever say so.
+        pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Terms, open};
+    use crate::{
+        admin_api::places::{self, Places},
+        supervisor::Supervisor,
+        workloads::testing::until,
+    };
+    use futures_util::{StreamExt as _, stream};
+    use std::{sync::Arc, time::Duration};
+    use tokio::{runtime::Handle, sync::watch, time::Instant};
+    use tonic::{Code, Status};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    struct Stage {
+        places: Arc<Places>,
+        stop: watch::Sender<bool>,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let places = Places::on(places::Terms {
+                most: 1,
+                most_of_one: 1,
+                full: "full",
+            });
+            let stop = watch::Sender::new(false);
+            Self { places, stop }
+        }
+
+        fn open(
+            &self,
+            made: impl futures_util::Stream<Item = Result<u32, Status>> + Send + 'static,
+        ) -> super::Parts<u32> {
+            let terms = Terms {
+                place: self.places.take(1).unwrap(),
+                patience: PATIENCE,
+                stopped: self.stop.subscribe(),
+            };
+            open(made, terms, &Supervisor::new(Handle::current()))
+        }
+
+        async fn is_free(&self) {
+            until(|| self.places.taken() == 0).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_made_comes_in_its_order_and_ends() {
+        let stage = Stage::new();
+        let made = stream::iter([Ok(1), Ok(2), Err(Status::data_loss("lost"))]);
+        let parts: Vec<_> = stage.open(made).collect().await;
+        let codes = parts
+            .iter()
+            .map(|part| part.as_ref().map_err(Status::code).copied());
+        let codes: Vec<_> = codes.collect();
+        assert_eq!(codes, [Ok(1), Ok(2), Err(Code::DataLoss)]);
+        stage.is_free().await;
+    }
+
+    /// The attack: answers are asked for, and never read.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_reads_is_given_up_with_its_place() {
+        let stage = Stage::new();
+        let begun = Instant::now();
+        let answer = stage.open(stream::iter((0..100).map(Ok)));
+        tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
+        assert_eq!(stage.places.taken(), 0);
+        assert!(begun.elapsed() >= PATIENCE);
+        let parts: Vec<_> = answer.collect().await;
+        let end = parts.last().unwrap().as_ref().unwrap_err();
+        assert_eq!(end.code(), Code::ResourceExhausted);
+        assert!(parts.len() < 5, "{}", parts.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_ends_when_its_caller_goes_or_the_agent_stops() {
+        let stage = Stage::new();
+        drop(stage.open(stream::pending()));
+        stage.is_free().await;
+        let answer = stage.open(stream::pending());
+        stage.stop.send_replace(true);
+        assert_eq!(answer.count().await, 0);
+        stage.is_free().await;
+    }
+}

@@ -1,0 +1,97 @@
+//! Places for what takes long: so many at a time, and so many of one user.
+//!
+//! Whoever comes when all are taken is refused with a sentence, and tries again; nobody waits in
+//! the agent's memory.
+
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tonic::Status;
+
+/// What there are places for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// At the same time.
+    pub(super) most: usize,
+    /// Of those, of one user.
+    pub(super) most_of_one: usize,
+    /// What to tell whoever finds none.
+    pub(super) full: &'static str,
+}
+
+/// Who has a place now.
+#[derive(Debug)]
+pub(super) struct Places {
+    terms: Terms,
+    taken: Mutex<Vec<u32>>,
+}
+
+/// A place, until dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    uid: u32,
+}
+
+impl Places {
+    /// None of them taken.
+    pub(super) fn on(terms: Terms) -> Arc<Self> {
+        let taken = Mutex::default();
+        Arc::new(Self { terms, taken })
+    }
+
+    /// A place for one more of this user.
+    pub(super) fn take(self: &Arc<Self>, uid: u32) -> Result<Place, Status> {
+        let mut taken = self.taken.lock();
+        let own = taken.iter().filter(|other| **other == uid).count();
+        if taken.len() >= self.terms.most || own >= self.terms.most_of_one {
+            return Err(Status::resource_exhausted(self.terms.full));
+        }
+        taken.push(uid);
+        drop(taken);
+        Ok(Place {
+            places: Arc::clone(self),
+            uid,
+        })
+    }
+
+    /// How many are taken.
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> usize {
+        self.taken.lock().len()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock();
+        if let Some(at) = taken.iter().position(|uid| *uid == self.uid) {
+            taken.swap_remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Places, Terms};
+    use tonic::Code;
+
+    #[test]
+    fn no_user_takes_all_places() {
+        let places = Places::on(Terms {
+            most: 4,
+            most_of_one: 2,
+            full: "no place is left",
+        });
+        let own: Vec<_> = (0..2).map(|_| places.take(1).unwrap()).collect();
+        let refused = places.take(1).unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert_eq!(refused.message(), "no place is left");
+        let mut others: Vec<_> = (10..12).map(|uid| places.take(uid).unwrap()).collect();
+        places.take(99).unwrap_err();
+        others.pop();
+        let _another = places.take(99).unwrap();
+        drop(own);
+        drop(places.take(1).unwrap());
+        assert_eq!(places.taken(), 2);
+    }
+}
