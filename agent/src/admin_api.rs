@@ -25,7 +25,6 @@ mod govern;
 mod inspect;
 mod lint;
 mod passage;
-mod places;
 mod roles;
 mod search;
 mod status;

@@ -25,6 +25,7 @@ mod lanes;
 mod measure;
 mod open_call;
 mod patience;
+mod places;
 mod reception;
 mod side;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use connection::{Admit, Caller, GrpcService, HttpLimits, Refused, Whose};
 
 pub use health::{HealthApi, until_true};
 pub(crate) use measure::{known_method, measured};
+pub(crate) use places::{Place, Places, Terms};
 pub use side::SideServices;
 
 use lanes::Lanes;

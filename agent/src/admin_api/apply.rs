@@ -13,9 +13,7 @@
 use super::{
     Operator,
     calls::{AdminApi, operator},
-    convert, lint,
-    places::Terms,
-    status,
+    convert, lint, status,
 };
 use crate::{
     audit::{AuditError, Event, Kind, Trail},
@@ -26,6 +24,7 @@ use crate::{
         ClientVersion, Command, Effect, Reason, RegistryError, Snapshot, SpecRules, Standing,
         Subject, WeaknessReason,
     },
+    server::Terms,
 };
 use prost::Message as _;
 use std::{

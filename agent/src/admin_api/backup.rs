@@ -5,11 +5,12 @@
 //! time and only when the caller has taken those before; one who takes none for a while
 //! is given up, since there are few places.
 
-use super::{AdminApi, AdminServices, Operator, passage, places::Terms, status};
+use super::{AdminApi, AdminServices, Operator, passage, status};
 use crate::{
     audit::{Event, Kind},
     backup::{self, FORMAT, Header, Writer},
     registry::Record,
+    server::Terms,
 };
 use futures_util::stream;
 use serde::Serialize;

@@ -3,9 +3,7 @@
 use super::{
     Operator, apply, backup,
     changes::Requested,
-    convert, govern, inspect, lint, passage,
-    places::{Place, Places, Terms},
-    roles, search, status, views,
+    convert, govern, inspect, lint, passage, roles, search, status, views,
 };
 use crate::{
     audit::{Kind, MAX_TAIL_LINES, Trail},
@@ -15,6 +13,7 @@ use crate::{
     lint::Linter,
     operators::Roster,
     registry::{Change, Client, ClientDraft, Registry, Standing, Verdict},
+    server::{Place, Places, Terms},
     supervisor::Supervisor,
     telemetry::{Readiness, RegistryMetrics},
     workloads::Workloads,

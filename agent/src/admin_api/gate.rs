@@ -58,6 +58,8 @@ const UNKNOWN_LIMITS: QuotaLimits = QuotaLimits {
     max_connections_per_cgroup: 32,
     max_handshakes: 64,
     max_handshakes_per_payer: 16,
+    // Health and reflection are for everybody who is let in.
+    calls_per_second: 100,
     // Each new process is attested, and the trail has the evidence.
     connections_per_second: 20,
     ..LIMITS
@@ -174,7 +176,11 @@ pub struct VisitPlace(Visitor);
 
 impl Drop for VisitPlace {
     fn drop(&mut self) {
-        self.0.0.place.end_call();
+        let seat = &self.0.0;
+        seat.place.end_call();
+        if let Some(program) = &seat.program {
+            program.end_call();
+        }
     }
 }
 
@@ -182,7 +188,12 @@ impl server::Caller for Visitor {
     type Place = VisitPlace;
 
     fn enter(&self) -> Result<VisitPlace, Refused> {
-        self.0.place.begin_call()?;
+        let seat = &self.0;
+        seat.place.begin_call()?;
+        if let Some(refused) = seat.program.as_ref().and_then(|it| it.begin_call().err()) {
+            seat.place.end_call();
+            return Err(refused);
+        }
         Ok(VisitPlace(self.clone()))
     }
 

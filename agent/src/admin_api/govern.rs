@@ -7,9 +7,7 @@
 use super::{
     calls::{AdminApi, operator},
     changes::Requested,
-    convert, lint,
-    places::Terms,
-    status,
+    convert, lint, status,
 };
 use crate::{
     governance::{Act, kind_of},
@@ -18,6 +16,7 @@ use crate::{
         Change, Client, ClientDraft, ClientName, Deed, Digest, Effect, HistoryEntry, Proposal as _,
         Reason, Registry, RegistryError, SelectorSet, Standing, Subject, TextError, Verdict,
     },
+    server::Terms,
 };
 use futures_util::{Stream, stream};
 use std::{collections::BTreeSet, str::FromStr as _, sync::Arc, time::Duration};

@@ -4,8 +4,7 @@
 //! it holds would be held for ever. So a task makes it, and gives it up where no part is taken for
 //! a while. An answer that is given up ends with an error, so that nobody takes it for the whole.
 
-use super::places::Place;
-use crate::supervisor::Supervisor;
+use crate::{server::Place, supervisor::Supervisor};
 use futures_util::{Stream, StreamExt as _, stream};
 use std::{
     future::pending,
@@ -92,7 +91,7 @@ pub(super) async fn until_stopped(mut stopped: watch::Receiver<bool>) {
 mod tests {
     use super::{Terms, open};
     use crate::{
-        admin_api::places::{self, Places},
+        server::{self, Places},
         supervisor::Supervisor,
         workloads::testing::until,
     };
@@ -110,7 +109,7 @@ mod tests {
 
     impl Stage {
         fn new() -> Self {
-            let places = Places::on(places::Terms {
+            let places = Places::on(server::Terms {
                 most: 1,
                 most_of_one: 1,
                 full: "full",

@@ -206,8 +206,8 @@ impl Endpoints<'_> {
         };
         let (v1, v1alpha) = (builder().build_v1()?, builder().build_v1alpha()?);
         Ok(side
-            .with(v1.max_decoding_message_size(MAX_SIDE_REQUEST))
-            .with(v1alpha.max_decoding_message_size(MAX_SIDE_REQUEST)))
+            .with_few_calls(v1.max_decoding_message_size(MAX_SIDE_REQUEST))
+            .with_few_calls(v1alpha.max_decoding_message_size(MAX_SIDE_REQUEST)))
     }
 }
 

@@ -325,6 +325,7 @@ async fn call<C: Caller, S: GrpcService>(
         Err(refused) => return Ok(visit.refuse(&refused).await),
     };
     let mut request = request.map(Body::new);
+    request.extensions_mut().insert(visit.caller.whose());
     request.extensions_mut().insert(visit.caller.clone());
     // The generated services are always ready.
     let response = service.call(request).await?;

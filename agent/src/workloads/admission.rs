@@ -42,6 +42,19 @@ impl Caller {
         &self.0.process
     }
 
+    /// Counts a call that is served elsewhere, until [`end_call`](Self::end_call).
+    ///
+    /// # Errors
+    /// Which cap is reached.
+    pub(crate) fn begin_call(&self) -> Result<(), Refused> {
+        self.0.place.begin_call()
+    }
+
+    /// Takes such a call off the account.
+    pub(crate) fn end_call(&self) {
+        self.0.place.end_call();
+    }
+
     /// What binds the connection to the process's image.
     pub(super) fn binding(&self) -> &Binding {
         &self.0.binding

@@ -179,7 +179,18 @@ impl Scene {
         held: Arc<Mutex<Held>>,
         deadline: Option<Instant>,
     ) -> Result<Caller, Refused> {
-        self.gate.admit_peer(self.pin(pid), |_, peer| {
+        self.admit_through(&self.gate, pid, held, deadline)
+    }
+
+    /// The same through another gate.
+    pub(crate) fn admit_through(
+        &self,
+        gate: &WorkloadGate,
+        pid: u32,
+        held: Arc<Mutex<Held>>,
+        deadline: Option<Instant>,
+    ) -> Result<Caller, Refused> {
+        gate.admit_peer(self.pin(pid), |_, peer| {
             let image = self.attestor().look(peer)?;
             Binding::new(image, Far::Staged(held), deadline)
         })

@@ -1,4 +1,4 @@
-use super::{LIMITS, OperatorGate, OperatorPolicy, Visitor, shares_namespace};
+use super::{LIMITS, OperatorGate, OperatorPolicy, UNKNOWN_LIMITS, Visitor, shares_namespace};
 use crate::{
     admin_api::roles::TABLE,
     operators::{Entry, Role, Roles, Roster, Whose},
@@ -388,4 +388,24 @@ async fn calls_of_those_who_are_no_operators_are_not_in_the_trail_of_operators()
         .sum();
     assert!((1..=110).contains(&refused.len()), "{}", refused.len());
     assert_eq!(u64::try_from(refused.len()).unwrap() + counted, 300);
+}
+
+/// The attack: who may be a program that is named is let in, and asks for health for ever.
+#[tokio::test(start_paused = true)]
+async fn those_who_may_be_programs_call_at_a_rate() {
+    let scene = Scene::new().await;
+    let set = crate::registry::SelectorSet::parse(&["unix:uid:4711".to_owned()]).unwrap();
+    let door = Door::of(&scene, named("job", Whose::Program(set), Roles::ALL));
+    let held = Arc::new(parking_lot::Mutex::new(Held::CloseOnExec));
+    let program = |gate: &_| scene.admit_through(gate, process::id(), held, None);
+    let peer = scene.pin(process::id());
+    let visitor = door.gate.admit_peer(peer, Vec::new(), program).unwrap();
+    let rate = usize::try_from(UNKNOWN_LIMITS.calls_per_second).unwrap();
+    let begun = (0..4 * rate).filter(|_| visitor.enter().is_ok()).count();
+    assert!((1..=rate).contains(&begun), "{begun}");
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    visitor.enter().unwrap();
+    // One who is named is not held up.
+    let known = Door::for_own(&scene, Roles::ALL).enter();
+    assert!((0..4 * rate).all(|_| known.enter().is_ok()));
 }

@@ -5,11 +5,9 @@
 //! without [`Part::End`] is an error, so that nobody takes a part for the whole.
 
 use crate::{
-    admin_api::{
-        passage::until_stopped,
-        places::{Place, Terms},
-    },
+    admin_api::passage::until_stopped,
     audit::Found,
+    server::{Place, Terms},
     supervisor::Supervisor,
 };
 use futures_util::{Stream, stream};

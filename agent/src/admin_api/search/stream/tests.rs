@@ -1,5 +1,5 @@
 use super::{LONGEST, Outbox, PATIENCE, PULSE, Part, TERMS, answer, pass_on, run};
-use crate::{admin_api::places::Places, audit::Found, supervisor::Supervisor};
+use crate::{audit::Found, server::Places, supervisor::Supervisor};
 use futures_util::{Stream, StreamExt as _};
 use std::{sync::Arc, time::Duration};
 use tokio::{

@@ -9,38 +9,38 @@ use tonic::Status;
 
 /// What there are places for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// At the same time.
-    pub(super) most: usize,
+    pub(crate) most: usize,
     /// Of those, of one user.
-    pub(super) most_of_one: usize,
+    pub(crate) most_of_one: usize,
     /// What to tell whoever finds none.
-    pub(super) full: &'static str,
+    pub(crate) full: &'static str,
 }
 
 /// Who has a place now.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     terms: Terms,
     taken: Mutex<Vec<u32>>,
 }
 
 /// A place, until dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     places: Arc<Places>,
     uid: u32,
 }
 
 impl Places {
     /// None of them taken.
-    pub(super) fn on(terms: Terms) -> Arc<Self> {
+    pub(crate) fn on(terms: Terms) -> Arc<Self> {
         let taken = Mutex::default();
         Arc::new(Self { terms, taken })
     }
 
     /// A place for one more of this user.
-    pub(super) fn take(self: &Arc<Self>, uid: u32) -> Result<Place, Status> {
+    pub(crate) fn take(self: &Arc<Self>, uid: u32) -> Result<Place, Status> {
         let mut taken = self.taken.lock();
         let own = taken.iter().filter(|other| **other == uid).count();
         if taken.len() >= self.terms.most || own >= self.terms.most_of_one {
@@ -56,7 +56,7 @@ impl Places {
 
     /// How many are taken.
     #[cfg(test)]
-    pub(super) fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.taken.lock().len()
     }
 }
