@@ -43,7 +43,7 @@ pub use cli::Output;
 pub use envoy::Envoy;
 pub use interop::Client;
 pub use program::Program;
-pub use requirement::{SOMEBODY_ELSE, can_run, has_tool, is_root};
+pub use requirement::{SOMEBODY_ELSE, can_run, has_tool, is_root, number_of};
 pub use setup::{AUDIENCE, Setup, TRUST_DOMAIN};
 pub use workload::Workload;
 pub use workload_api::{

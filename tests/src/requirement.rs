@@ -39,3 +39,11 @@ pub fn has_tool(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| Path::new(&directory).join(name).is_file())
 }
+
+/// How large a test is to be: the number in an environment variable, else the one it has by default.
+pub fn number_of(variable: &str, default: u64) -> u64 {
+    std::env::var_os(variable).map_or(default, |text| {
+        let text = text.to_str().expect("a number");
+        text.parse().expect("a number")
+    })
+}

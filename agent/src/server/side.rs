@@ -188,7 +188,9 @@ mod tests {
     #[test]
     fn few_calls_are_open_at_a_time_and_nobody_has_all_of_them() {
         let side = SideServices::default().with_few_calls(Mirror);
-        let mut open: Vec<_> = (0..OPEN_CALLS.most_of_one).map(|_| call(&side, 1)).collect();
+        let mut open: Vec<_> = (0..OPEN_CALLS.most_of_one)
+            .map(|_| call(&side, 1))
+            .collect();
         assert!(!open.iter().any(is_refused));
         assert!(is_refused(&call(&side, 1)));
         assert!(!is_refused(&call(&side, 2)));

@@ -25,8 +25,8 @@ use symbolon_proto::admin::{
 };
 use symbolon_proto::workload::{JwtsvidRequest, X509svidRequest};
 use symbolon_tests::{
-    AUDIENCE, Agent, Program, Setup, TRUST_DOMAIN, WorkloadApi, can_run, channel, is_root, within,
-    workload_api,
+    AUDIENCE, Agent, Program, Setup, TRUST_DOMAIN, WorkloadApi, can_run, channel, is_root,
+    number_of, within, workload_api,
 };
 use tokio::sync::Notify;
 use toml::{Table, Value as Toml};
@@ -101,14 +101,6 @@ struct Storm {
     confirmed: Cell<u64>,
     progress: Notify,
     is_over: Cell<bool>,
-}
-
-fn number_of(variable: &str, default: u64) -> u64 {
-    let text = std::env::var_os(variable);
-    text.map_or(default, |text| {
-        let text = text.to_str().expect("a number");
-        text.parse().expect("a number")
-    })
 }
 
 fn setup() -> Setup {
