@@ -25,6 +25,7 @@ mod authority;
 mod directories;
 mod document;
 mod fault;
+mod identity;
 mod key;
 mod limits;
 mod log;
@@ -49,6 +50,7 @@ pub use audit::{Audit, Durability};
 pub use authority::{Authority, OperatorCa};
 pub use directories::Directories;
 pub use fault::{Fault, Faults, Place, Problem};
+pub use identity::Identity;
 pub use key::{Key, Reload};
 pub use limits::Limits;
 pub use log::{Log, LogFormat, LogLevel};
@@ -92,6 +94,8 @@ pub struct Config {
     pub attestation: Attestation,
     /// `[registry]`
     pub registry: Registry,
+    /// `[identity]`
+    pub identity: Identity,
     /// `[audit]`
     pub audit: Audit,
     /// `[limits]`
@@ -132,6 +136,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         authority::KEYS,
         attestation::KEYS,
         registry::KEYS,
+        identity::KEYS,
         audit::KEYS,
         limits::KEYS,
         shutdown::KEYS,
@@ -181,6 +186,7 @@ impl Config {
         let authority = authority::read(reader);
         let attestation = attestation::read(reader);
         let registry = registry::read(reader);
+        let identity = identity::read(reader);
         let audit = audit::read(reader);
         let shutdown = shutdown::read(reader);
         let runtime = runtime::read(reader);
@@ -196,6 +202,7 @@ impl Config {
             authority,
             attestation,
             registry,
+            identity,
             audit,
             limits,
             shutdown,

@@ -20,6 +20,7 @@ pub mod governance;
 pub mod http;
 pub mod issuance;
 pub mod lint;
+pub mod metadata;
 pub mod operators;
 pub mod registrations;
 pub mod registry;
@@ -30,6 +31,7 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod transport;
+pub mod uri;
 pub mod usage;
 pub mod workload_api;
 pub mod workloads;

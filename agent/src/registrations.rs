@@ -27,6 +27,7 @@ mod applier;
 mod document;
 mod fault;
 mod folder;
+mod metadata;
 mod plan;
 mod watch;
 mod written;

@@ -51,13 +51,16 @@ pub use error::RegistryError;
 pub use governance::{Approval, Bar, Declined, Pending, Proposal, Subject, Verdict};
 pub use history::{Deed, History, HistoryEntry};
 pub use names::{
-    Audience, ClientName, DnsName, FindingId, Hint, OperatorName, Owner, Purpose, Reason, Source,
-    TextError, WeaknessReason,
+    Audience, ClientIdUrl, ClientLabel, ClientName, Contact, DnsName, FindingId, Hint, IssuerUrl,
+    OperatorName, Owner, Purpose, Reason, RedirectOrigin, RedirectUri, Scope, SoftwareId, Source,
+    Term, TextError, WeaknessReason, WebUrl,
 };
 pub use record::{RecordError, RecordFault};
 pub use snapshot::{Gates, Snapshot};
 pub use spec::{
-    Acceptance, AcceptedWeaknesses, ClientDraft, ClientSpec, SelectorSet, SpecError, SpecRules,
+    Acceptance, AcceptedWeaknesses, ApplicationType, ClientDraft, ClientMetadata, ClientSpec,
+    Hosting, MetadataDraft, MetadataError, OnDrift, PRIVATE_KEY_JWT, SelectorSet, SpecError,
+    SpecRules,
 };
 pub use store::{MemoryStore, Record, RedbStore, Store, StoreError};
 pub(crate) use store::{Rebuild, confirmed};

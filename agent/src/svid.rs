@@ -16,7 +16,7 @@
 //! unordered certificates are left out.
 
 mod claims;
-mod json;
+pub(crate) mod json;
 pub mod jws;
 pub mod jwt;
 mod key;

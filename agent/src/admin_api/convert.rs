@@ -4,6 +4,7 @@ use super::lint;
 use crate::{
     clock::unix_seconds,
     lint::of_client,
+    metadata::wire as metadata,
     registry::{
         Approval, Client, ClientDraft, ClientName, ClientSpec, ClientState, ClientVersion,
         Declined, Pending, Proposal, StateChange,
@@ -60,6 +61,9 @@ pub(super) fn draft(spec: Option<admin::ClientSpec>) -> Result<ClientDraft, Stat
         accepted_weaknesses: None,
         review_by,
         source: non_empty(spec.source),
+        metadata: spec.metadata.map(metadata::draft),
+        authorization_servers: spec.authorization_servers,
+        federates_with: spec.federates_with,
     })
 }
 
@@ -197,6 +201,19 @@ pub(super) fn spec(spec: &ClientSpec) -> admin::ClientSpec {
         accepted_weaknesses: spec.accepted_weaknesses().map(lint::accepted),
         review_by: spec.review_by().map_or(0, timestamp),
         source: spec.source().map(ToString::to_string).unwrap_or_default(),
+        metadata: spec
+            .metadata()
+            .map(|known| metadata::message(known.draft())),
+        authorization_servers: spec
+            .authorization_servers()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        federates_with: spec
+            .federates_with()
+            .iter()
+            .map(|domain| domain.as_str().to_owned())
+            .collect(),
     }
 }
 

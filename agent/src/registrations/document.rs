@@ -9,10 +9,11 @@
 use super::{
     DOCUMENTS,
     fault::{Fault, Place, Problem},
+    metadata::Metadata,
 };
 use crate::{
     config::units,
-    registry::{ClientDraft, ClientName, ClientSpec, SpecRules, WeaknessReason},
+    registry::{ClientDraft, ClientName, ClientSpec, MetadataDraft, SpecRules, WeaknessReason},
 };
 use serde::{
     Deserialize, Deserializer,
@@ -120,6 +121,12 @@ struct Document {
     allow_foreign_user_namespaces: bool,
     #[serde(default)]
     required_attestors: Vec<Kind>,
+    #[serde(default)]
+    metadata: Option<Metadata>,
+    #[serde(default)]
+    authorization_servers: Vec<String>,
+    #[serde(default)]
+    federates_with: Vec<String>,
     #[serde(default)]
     accept_weak: Option<String>,
     #[serde(default)]
@@ -342,6 +349,9 @@ impl Document {
             accepted_weaknesses: None,
             review_by: self.review_by,
             source: self.source,
+            metadata: self.metadata.map(MetadataDraft::from),
+            authorization_servers: self.authorization_servers,
+            federates_with: self.federates_with,
         };
         let spec = draft.check(&name, rules, UNIX_EPOCH)?;
         Ok(Entry {

@@ -3,7 +3,7 @@
 //! What a document need not say is left out: defaults, and the SPIFFE ID that the
 //! name gives, so that a document can be taken to another trust domain.
 
-use super::Form;
+use super::{Form, metadata::Metadata};
 use crate::{
     config::units::format_duration,
     registry::{ClientDraft, ClientName, SpecRules},
@@ -60,8 +60,15 @@ pub struct Written {
     allow_foreign_user_namespaces: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     required_attestors: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    authorization_servers: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    federates_with: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     accept_weak: Option<String>,
+    /// Last: TOML has tables behind all else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata>,
 }
 
 impl Written {
@@ -90,7 +97,10 @@ impl Written {
             forbid_inheritable: draft.forbid_inheritable,
             allow_foreign_user_namespaces: draft.allow_foreign_user_namespaces,
             required_attestors: kinds.map(|kind| kind.as_str()).collect(),
+            authorization_servers: draft.authorization_servers,
+            federates_with: draft.federates_with,
             accept_weak: draft.accepted_weaknesses.map(|accepted| accepted.reason),
+            metadata: draft.metadata.map(Metadata::from),
         }
     }
 }

@@ -33,6 +33,23 @@ pub const AUDIENCES: usize = 256;
 pub const AUDIENCES_PER_TOKEN: u32 = 16;
 /// DNS names of a client: each lengthens every certificate of it.
 pub const DNS_NAMES: usize = 32;
+/// Authorization servers of a client: each may be shown an assertion.
+pub const AUTHORIZATION_SERVERS: usize = 32;
+/// Other trust domains of a client: their bundles are in each of its answers.
+pub const FEDERATES_WITH: usize = 64;
+/// Bytes of a URL in a client's metadata: what browsers and servers take everywhere.
+pub const URL_BYTES: usize = 1_024;
+/// Bytes of a client's name for people, of a contact or a software ID: a line, not a text.
+pub const LABEL_BYTES: usize = 256;
+/// Bytes of a scope: it is repeated in every request for a token.
+pub const SCOPE_BYTES: usize = 1_024;
+/// Redirect URIs, grant types, response types, contacts and allowed origins of a client, of each.
+pub const METADATA_ITEMS: usize = 32;
+/// Bytes of a client's metadata as JSON, and of the document that is made of it: what readers take
+/// (Client ID Metadata Document, section 8.7).
+pub const METADATA_BYTES: usize = 5 * 1_024;
+/// Levels of members that are not known: RFC 7591 has two, and what is kept is shown.
+pub const METADATA_DEPTH: usize = 6;
 /// Accepted weaknesses of a client: more than there are kinds of.
 pub const ACCEPTED_WEAKNESSES: usize = 64;
 /// Bytes of one stored record: what all of the above may come to together.

@@ -235,6 +235,13 @@ text!(
     }
 );
 
+mod oauth;
+
+pub use oauth::{
+    ClientIdUrl, ClientLabel, Contact, IssuerUrl, RedirectOrigin, RedirectUri, Scope, SoftwareId,
+    Term, WebUrl,
+};
+
 fn is_dns_label(label: &str) -> bool {
     let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=limits::DNS_LABEL_BYTES).contains(&label.len())
@@ -246,11 +253,16 @@ fn is_dns_label(label: &str) -> bool {
 fn printable(text: &str, max: usize, too_long: &'static str) -> Check {
     if text.len() > max {
         Err(too_long)
-    } else if text.chars().all(is_plain) {
+    } else if is_printable(text) {
         Ok(())
     } else {
         Err("must not have control or direction characters")
     }
+}
+
+/// Whether it shows what it holds on every screen.
+pub(super) fn is_printable(text: &str) -> bool {
+    text.chars().all(is_plain)
 }
 
 /// As in selectors: neither a control character nor one that changes lines or their direction.

@@ -16,12 +16,17 @@
 //! cuts lifetimes to the bounds of its day.
 
 mod draft;
+mod metadata;
 
 pub use draft::{Acceptance, ClientDraft, SpecRules};
+pub use metadata::{
+    ApplicationType, ClientMetadata, Hosting, MetadataDraft, MetadataError, OnDrift,
+    PRIVATE_KEY_JWT,
+};
 
 use super::{
-    Audience, DnsName, FindingId, Hint, Owner, Purpose, Source, TextError, WeaknessReason, limits,
-    wire,
+    Audience, DnsName, FindingId, Hint, IssuerUrl, Owner, Purpose, Source, TextError,
+    WeaknessReason, limits, wire,
 };
 use serde::{Deserialize, Serialize};
 use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
@@ -115,6 +120,20 @@ pub enum SpecError {
     /// `expires_at` has passed already, or is later than times can be written.
     #[error("expires_at must lie in the future, and before the year 10000")]
     ExpiresAt,
+    /// What authorization servers would be told.
+    #[error("metadata{0}")]
+    Metadata(#[from] MetadataError),
+    /// Not the name of a trust domain.
+    #[error("trust domain {text:?}: {reason}")]
+    TrustDomain {
+        /// As given; of a long one the beginning.
+        text: String,
+        /// What the SPIFFE ID standard has against it.
+        reason: SpiffeIdError,
+    },
+    /// A client has the agent's own bundle anyway.
+    #[error("federates_with names this agent's own trust domain")]
+    OwnTrustDomain,
     /// `review_by` is later than times can be written.
     #[error("review_by must lie before the year 10000")]
     ReviewBy,
@@ -200,6 +219,16 @@ pub(super) struct Fields {
     review_by: Option<SystemTime>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<Source>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<Box<ClientMetadata>>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    authorization_servers: Box<[IssuerUrl]>,
+    #[serde(
+        default,
+        skip_serializing_if = "<[_]>::is_empty",
+        with = "wire::trust_domains"
+    )]
+    federates_with: Box<[TrustDomain]>,
 }
 
 impl Fields {
@@ -255,6 +284,20 @@ impl Fields {
             });
         }
         check_id(&self.spiffe_id, trust_domain)?;
+        let servers = &self.authorization_servers;
+        check_list(
+            "authorization servers",
+            servers,
+            limits::AUTHORIZATION_SERVERS,
+        )?;
+        let others = &self.federates_with;
+        check_list("trust domains", others, limits::FEDERATES_WITH)?;
+        if others.contains(trust_domain) {
+            return Err(SpecError::OwnTrustDomain);
+        }
+        if let Some(metadata) = &self.metadata {
+            metadata.check()?;
+        }
         Ok(ClientSpec(self))
     }
 
@@ -352,6 +395,24 @@ impl ClientSpec {
     #[must_use]
     pub const fn source(&self) -> Option<&Source> {
         self.0.source.as_ref()
+    }
+
+    /// What authorization servers are told about it.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&ClientMetadata> {
+        self.0.metadata.as_deref()
+    }
+
+    /// The issuers of the authorization servers that it may ask for tokens, sorted.
+    #[must_use]
+    pub fn authorization_servers(&self) -> &[IssuerUrl] {
+        &self.0.authorization_servers
+    }
+
+    /// The other trust domains whose bundles it gets, sorted; never the agent's own.
+    #[must_use]
+    pub fn federates_with(&self) -> &[TrustDomain] {
+        &self.0.federates_with
     }
 
     /// The draft that comes to the same.

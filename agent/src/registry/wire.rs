@@ -92,3 +92,30 @@ pub(super) mod spiffe_id {
         }
     }
 }
+
+/// Trust domains by their names.
+pub(super) mod trust_domains {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+    use spiffe::TrustDomain;
+
+    pub(in crate::registry) fn serialize<S: Serializer>(
+        domains: &[TrustDomain],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(domains.iter().map(TrustDomain::as_str))
+    }
+
+    pub(in crate::registry) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Box<[TrustDomain]>, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?;
+        let domains = names.iter().map(|name| {
+            let parsed = TrustDomain::new(name).map_err(D::Error::custom)?;
+            let is_name = parsed.as_str() == name;
+            is_name
+                .then_some(parsed)
+                .ok_or_else(|| D::Error::custom("not the name of a trust domain"))
+        });
+        domains.collect()
+    }
+}

@@ -16,7 +16,7 @@ use std::fmt::{self, Formatter};
 ///
 /// # Errors
 /// Where they are not one JSON object with distinct names.
-pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     match serde_json::from_slice(bytes)? {
         Strict(Value::Object(map)) => Ok(map),
         Strict(_) => Err(serde_json::Error::custom("not an object")),

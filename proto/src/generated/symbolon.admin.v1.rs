@@ -123,6 +123,76 @@ pub struct ClientSpec {
     /// Who manages the registration from elsewhere, such as a repository.
     #[prost(string, tag = "17")]
     pub source: ::prost::alloc::string::String,
+    /// What authorization servers are told about the client; absent where it is none of theirs.
+    #[prost(message, optional, tag = "18")]
+    pub metadata: ::core::option::Option<ClientMetadata>,
+    /// Issuers of the authorization servers that it may ask for tokens, compared exactly.
+    #[prost(string, repeated, tag = "19")]
+    pub authorization_servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Other trust domains whose bundles it gets.
+    #[prost(string, repeated, tag = "20")]
+    pub federates_with: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A client's metadata document (OAuth Client ID Metadata Document; the members of RFC 7591). Empty
+/// stands for absent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClientMetadata {
+    /// "governed" (the agent makes the document from this) or "external" (others host it, and this is
+    /// what was approved of it); empty stands for "governed".
+    #[prost(string, tag = "1")]
+    pub hosting: ::prost::alloc::string::String,
+    /// Of external ones alone: the URL of the document.
+    #[prost(string, tag = "2")]
+    pub client_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub client_name: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "4")]
+    pub redirect_uris: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "5")]
+    pub grant_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "6")]
+    pub response_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "7")]
+    pub scope: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "8")]
+    pub contacts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "9")]
+    pub client_uri: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub logo_uri: ::prost::alloc::string::String,
+    #[prost(string, tag = "11")]
+    pub policy_uri: ::prost::alloc::string::String,
+    #[prost(string, tag = "12")]
+    pub tos_uri: ::prost::alloc::string::String,
+    /// Empty stands for "private_key_jwt" where it is governed.
+    #[prost(string, tag = "13")]
+    pub token_endpoint_auth_method: ::prost::alloc::string::String,
+    #[prost(string, tag = "14")]
+    pub token_endpoint_auth_signing_alg: ::prost::alloc::string::String,
+    #[prost(string, tag = "15")]
+    pub software_id: ::prost::alloc::string::String,
+    /// "web" or "native".
+    #[prost(string, tag = "16")]
+    pub application_type: ::prost::alloc::string::String,
+    /// The members that the agent does not know, as one JSON object.
+    #[prost(string, tag = "17")]
+    pub other: ::prost::alloc::string::String,
+    /// Of external ones alone: SHA-256 of the approved document's bytes, lower-case hexadecimal.
+    #[prost(string, tag = "18")]
+    pub document_digest: ::prost::alloc::string::String,
+    /// Of external ones alone: SHA-256 of the approved key set's bytes, where there is one.
+    #[prost(string, tag = "19")]
+    pub jwks_digest: ::prost::alloc::string::String,
+    /// Of external ones alone: "alert", "suspend" or "revoke" when the document is no longer what was
+    /// approved; empty stands for "suspend".
+    #[prost(string, tag = "20")]
+    pub on_drift: ::prost::alloc::string::String,
+    /// Origins of redirect URIs that are allowed beside the document's own, such as
+    /// `<https://app.example.org`.>
+    #[prost(string, repeated, tag = "21")]
+    pub allowed_redirect_origins: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AcceptedWeaknesses {

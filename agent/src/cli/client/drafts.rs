@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{
     cli::failure::{Exit, Failure},
+    metadata::wire as metadata,
     registry::{Acceptance, ClientDraft, SpecRules},
 };
 use spiffe::TrustDomain;
@@ -48,7 +49,10 @@ pub(super) fn spec_of(draft: ClientDraft) -> ClientSpec {
             .collect(),
         review_by: seconds_of(draft.review_by),
         source: draft.source.unwrap_or_default(),
-        ..ClientSpec::default()
+        metadata: draft.metadata.map(metadata::message),
+        authorization_servers: draft.authorization_servers,
+        federates_with: draft.federates_with,
+        accepted_weaknesses: None,
     }
 }
 
@@ -89,5 +93,8 @@ pub(super) fn draft_of(spec: ClientSpec) -> Option<ClientDraft> {
         }),
         review_by: moment(spec.review_by)?,
         source: text(spec.source),
+        metadata: spec.metadata.map(metadata::draft),
+        authorization_servers: spec.authorization_servers,
+        federates_with: spec.federates_with,
     })
 }

@@ -6,10 +6,11 @@
 //! only the beginning of a refused text.
 
 use super::{
-    AcceptedWeaknesses, ClientSpec, DEFAULT_PATH, Fields, SelectorSet, SpecError, at_most,
+    AcceptedWeaknesses, ClientMetadata, ClientSpec, DEFAULT_PATH, Fields, MetadataDraft,
+    SelectorSet, SpecError, at_most,
 };
 use crate::registry::{ClientName, TextError, limits, wire};
-use spiffe::{SpiffeId, TrustDomain};
+use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 use std::{
     num::NonZeroU32,
     ops::RangeInclusive,
@@ -58,6 +59,12 @@ pub struct ClientDraft {
     pub review_by: Option<SystemTime>,
     /// Who manages it from elsewhere.
     pub source: Option<String>,
+    /// What authorization servers are told about it.
+    pub metadata: Option<MetadataDraft>,
+    /// Issuers of the authorization servers that it may ask for tokens.
+    pub authorization_servers: Vec<String>,
+    /// Other trust domains whose bundles it gets.
+    pub federates_with: Vec<String>,
 }
 
 /// Serious weaknesses that an operator accepts, not yet checked.
@@ -126,8 +133,32 @@ impl ClientDraft {
             accepted_weaknesses: self.accepted_weaknesses()?,
             review_by: self.review_by.map(check_review).transpose()?,
             source: self.source.as_deref().map(str::parse).transpose()?,
+            metadata: self.metadata()?,
+            authorization_servers: parse_all(
+                "authorization servers",
+                &self.authorization_servers,
+                limits::AUTHORIZATION_SERVERS,
+            )?,
+            federates_with: self.federates_with()?,
         }
         .check(&rules.trust_domain)
+    }
+
+    fn metadata(&self) -> Result<Option<Box<ClientMetadata>>, SpecError> {
+        let metadata = self.metadata.as_ref().map(MetadataDraft::check);
+        Ok(metadata.transpose()?.map(Box::new))
+    }
+
+    fn federates_with(&self) -> Result<Box<[TrustDomain]>, SpecError> {
+        let texts = &self.federates_with;
+        at_most("trust domains", texts.len(), limits::FEDERATES_WITH)?;
+        let mut all = texts
+            .iter()
+            .map(|text| trust_domain(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        all.sort_unstable();
+        all.dedup();
+        Ok(all.into())
     }
 
     fn spiffe_id(&self, name: &ClientName, domain: &TrustDomain) -> Result<SpiffeId, SpecError> {
@@ -194,6 +225,20 @@ impl SelectorSet {
     }
 }
 
+/// A trust domain by its name alone: a whole SPIFFE ID says more than is meant.
+fn trust_domain(text: &str) -> Result<TrustDomain, SpecError> {
+    let refused = |reason| SpecError::TrustDomain {
+        text: shown(text),
+        reason,
+    };
+    let parsed = TrustDomain::new(text).map_err(refused)?;
+    if parsed.as_str() == text {
+        Ok(parsed)
+    } else {
+        Err(refused(SpiffeIdError::BadTrustDomainChar))
+    }
+}
+
 fn check_expiry(at: SystemTime, now: SystemTime) -> Result<SystemTime, SpecError> {
     let at = wire::whole_seconds(at).filter(|at| *at > now);
     at.ok_or(SpecError::ExpiresAt)
@@ -230,6 +275,13 @@ pub(super) fn of(fields: &Fields) -> ClientDraft {
         }),
         review_by: fields.review_by,
         source: fields.source.as_ref().map(ToString::to_string),
+        metadata: fields.metadata.as_deref().map(ClientMetadata::draft),
+        authorization_servers: texts(&fields.authorization_servers),
+        federates_with: fields
+            .federates_with
+            .iter()
+            .map(|domain| domain.as_str().to_owned())
+            .collect(),
     }
 }
 

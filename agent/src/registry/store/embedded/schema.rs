@@ -25,15 +25,17 @@ const SCHEMA: &str = "schema";
 const RESTORATION: &str = "restoration";
 
 /// The schema that this agent reads and writes.
-pub(super) const CURRENT: u32 = 2;
+pub(super) const CURRENT: u32 = 3;
 
 /// What leads to a schema from the one before it.
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// The steps, by the schema that they lead to.
-const STEPS: [(u32, Step); 1] = [
+const STEPS: [(u32, Step); 2] = [
     // Approvals, decisions and the table itself: nothing of what is there changes.
     (2, |_| Ok(())),
+    // Client metadata, authorization servers and other trust domains: nothing either.
+    (3, |_| Ok(())),
 ];
 
 /// Refuses what a newer agent has written.

@@ -1,0 +1,90 @@
+//! Client ID metadata documents: what authorization servers are told about a client, made from the
+//! version in force.
+//!
+//! Owns the form of the documents and where they are to be found, and nothing
+//! else: `identity` serves and publishes them, `client_keys` has the keys that
+//! they point to, `credentials_api` makes assertions in the client's name. What a
+//! document says is what was approved ([`ClientMetadata`]), and what is the
+//! agent's to say: `client_id`, `jwks_uri`, `spiffe_id` and `software_version`.
+//!
+//! Invariants: `client_id` is the URL at which the document is, character by
+//! character (Client ID Metadata Document, sections 3 and 4.1); the same version
+//! and the same public URL come to the same bytes; no document has more than
+//! 5,120 bytes, a secret, or a method that rests on one. It is pure: whether a
+//! client is suspended or has expired is for the caller to ask.
+
+mod public_url;
+pub mod wire;
+
+pub use public_url::{PublicUrl, PublicUrlError};
+
+use crate::{
+    canonical,
+    registry::{Client, ClientMetadata, ClientName, ClientSpec, limits},
+};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+/// The ID that authorization servers know the client by: the URL of its document.
+///
+/// `None` where it has no metadata, or where the agent is to host the document and has no public
+/// URL.
+#[must_use]
+pub fn client_id(client: &Client, public: Option<&PublicUrl>) -> Option<String> {
+    id_of(client.name(), client.spec(), public)
+}
+
+/// As [`client_id`], of a version that need not be in force.
+#[must_use]
+pub fn id_of(name: &ClientName, spec: &ClientSpec, public: Option<&PublicUrl>) -> Option<String> {
+    let metadata = spec.metadata()?;
+    match metadata.client_id() {
+        Some(external) => Some(external.to_string()),
+        None if metadata.is_external() => None,
+        None => public.map(|public| public.document(name)),
+    }
+}
+
+/// The document of a client that the agent hosts it for, as canonical JSON.
+///
+/// `None` where no version is in force, where others host it or nobody does, and where it would be
+/// larger than readers take.
+#[must_use]
+pub fn document(client: &Client, public: &PublicUrl) -> Option<Bytes> {
+    if !client.has_version_in_force() {
+        return None;
+    }
+    let number = client.version().number;
+    let members = members_of(client.name(), client.spec(), number, public)?;
+    let bytes = canonical::to_vec(&members).ok()?;
+    (bytes.len() <= limits::METADATA_BYTES).then(|| bytes.into())
+}
+
+/// The members of the document that version `number` of a client comes to; `None` where the agent
+/// hosts none.
+#[must_use]
+pub fn members_of(
+    name: &ClientName,
+    spec: &ClientSpec,
+    number: u64,
+    public: &PublicUrl,
+) -> Option<Map<String, Value>> {
+    let metadata = spec.metadata().filter(|metadata| !metadata.is_external())?;
+    let mut members = metadata.members();
+    let mut put = |name: &str, value: String| {
+        members.insert(name.to_owned(), value.into());
+    };
+    put("client_id", public.document(name));
+    put("software_version", number.to_string());
+    put("spiffe_id", spec.spiffe_id().to_string());
+    if metadata.uses_private_key_jwt() {
+        put("jwks_uri", public.keys(name));
+    }
+    Some(members)
+}
+
+/// Whether the agent has keys for the client: it hosts the document, which names them.
+#[must_use]
+pub fn has_keys(metadata: &ClientMetadata) -> bool {
+    !metadata.is_external() && metadata.uses_private_key_jwt()
+}
