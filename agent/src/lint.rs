@@ -17,6 +17,7 @@
 //! lists, capabilities of files, and what a unit's or image's author put in it.
 
 mod accounts;
+pub mod document;
 mod files;
 mod finding;
 mod machine;
@@ -34,8 +35,9 @@ pub use review::{Asked, Judged, Weak};
 
 use crate::{
     clock::SharedClock,
-    registry::{Client, ClientName, ClientSpec, SelectorSet, Snapshot},
+    registry::{Client, ClientMetadata, ClientName, ClientSpec, MetadataDraft, SelectorSet, Snapshot},
 };
+use document::{Described, Policy};
 use machine::Machine;
 use running::Running;
 use std::{sync::Arc, time::Duration};
@@ -59,6 +61,10 @@ pub struct Subject {
     pub sets: Vec<SelectorSet>,
     /// Whether the audience `*` is listed.
     pub any_audience: bool,
+    /// What authorization servers are told.
+    pub metadata: Option<MetadataDraft>,
+    /// The SPIFFE ID, where it is not the usual one.
+    pub spiffe_id: Option<String>,
 }
 
 impl Subject {
@@ -75,7 +81,16 @@ impl Subject {
             owner: spec.owner().to_string(),
             sets: spec.selector_sets().to_vec(),
             any_audience: spec.allows_any_audience(),
+            metadata: spec.metadata().map(ClientMetadata::draft),
+            spiffe_id: Some(spec.spiffe_id().to_string()),
         }
+    }
+
+    /// Its metadata document.
+    fn document(&self, policy: &Policy) -> Option<Described> {
+        let draft = self.metadata.as_ref()?;
+        let (name, id) = (self.name.as_ref(), self.spiffe_id.as_deref());
+        Some(Described::of(draft, name, id, policy))
     }
 }
 
@@ -86,6 +101,12 @@ pub fn of_client(spec: &ClientSpec) -> Vec<Finding> {
     let sets = spec.selector_sets().iter();
     let mut found: Vec<_> = sets.flat_map(|set| set::judge(set, &known)).collect();
     found.extend(spec.allows_any_audience().then(any_audience));
+    if let Some(metadata) = spec.metadata() {
+        // Whether there is a public URL is not the registration's to say.
+        let document = Described::of(&metadata.draft(), None, None, &Policy::default());
+        let of_document = document::judge(&document, &Policy::default()).into_iter();
+        found.extend(of_document.filter(|finding| finding.weakness != Weakness::NoPublicUrl));
+    }
     found
 }
 
@@ -94,6 +115,7 @@ fn any_audience() -> Finding {
         weakness: Weakness::AnyAudience,
         severity: Severity::Notice,
         selectors: Vec::new(),
+        pointer: String::new(),
         explanation: "audience * lets the client obtain JWT-SVIDs for any audience".to_owned(),
     }
 }
@@ -104,6 +126,7 @@ pub struct Linter {
     machine: Arc<Machine>,
     running: Running,
     places: Arc<Semaphore>,
+    policy: Policy,
 }
 
 impl Linter {
@@ -114,13 +137,26 @@ impl Linter {
             machine: Arc::new(Machine::host()),
             running: Running::new(attestor, clock),
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            policy: Policy::default(),
         }
+    }
+
+    /// The same, which holds metadata documents to `policy`.
+    #[must_use]
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// What metadata documents are held to.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// What makes `subject` weak, serious findings first.
     pub async fn judge(&self, subject: Subject, snapshot: Arc<Snapshot>) -> Vec<Finding> {
         let subject = Arc::new(subject);
-        let mut found = self.look(Arc::clone(&subject), snapshot).await;
+        let mut found = self.look(Arc::clone(&subject), Arc::clone(&snapshot)).await;
         for set in &subject.sets {
             let is_open = |finding: &Finding| {
                 finding.weakness == Weakness::AnybodyRunsIt
@@ -132,6 +168,11 @@ impl Linter {
             }
         }
         found.extend(subject.any_audience.then(any_audience));
+        if let Some(document) = subject.document(&self.policy) {
+            found.extend(document::judge(&document, &self.policy));
+            let policy = &self.policy;
+            found.extend(document::judge_beside(&subject, &document, &snapshot, policy));
+        }
         found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         found
     }
@@ -160,6 +201,7 @@ impl Linter {
             weakness: Weakness::NotJudged,
             severity: Severity::Notice,
             selectors: Vec::new(),
+            pointer: String::new(),
             explanation: "the machine's files could not be read in time: only the registration \
                           itself was judged"
                 .to_owned(),

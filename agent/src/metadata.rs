@@ -20,7 +20,7 @@ pub use public_url::{PublicUrl, PublicUrlError};
 
 use crate::{
     canonical,
-    registry::{Client, ClientMetadata, ClientName, ClientSpec, limits},
+    registry::{Client, ClientMetadata, ClientName, ClientSpec, PRIVATE_KEY_JWT, limits},
 };
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -71,16 +71,42 @@ pub fn members_of(
 ) -> Option<Map<String, Value>> {
     let metadata = spec.metadata().filter(|metadata| !metadata.is_external())?;
     let mut members = metadata.members();
-    let mut put = |name: &str, value: String| {
-        members.insert(name.to_owned(), value.into());
-    };
-    put("client_id", public.document(name));
-    put("software_version", number.to_string());
-    put("spiffe_id", spec.spiffe_id().to_string());
-    if metadata.uses_private_key_jwt() {
-        put("jwks_uri", public.keys(name));
-    }
+    Ours::of(name, number, public).add(&mut members, &spec.spiffe_id().to_string());
     Some(members)
+}
+
+/// What of a document is the agent's to say.
+#[derive(Clone, Debug)]
+pub(crate) struct Ours {
+    client_id: String,
+    jwks_uri: String,
+    software_version: String,
+}
+
+impl Ours {
+    /// For version `number` of client `name`.
+    pub(crate) fn of(name: &ClientName, number: u64, public: &PublicUrl) -> Self {
+        Self {
+            client_id: public.document(name),
+            jwks_uri: public.keys(name),
+            software_version: number.to_string(),
+        }
+    }
+
+    /// Adds it to what the registration says.
+    pub(crate) fn add(self, members: &mut Map<String, Value>, spiffe_id: &str) {
+        let method = members.get("token_endpoint_auth_method");
+        let has_keys = method.and_then(Value::as_str) == Some(PRIVATE_KEY_JWT);
+        let mut put = |name: &str, value: String| {
+            members.insert(name.to_owned(), value.into());
+        };
+        put("client_id", self.client_id);
+        put("software_version", self.software_version);
+        put("spiffe_id", spiffe_id.to_owned());
+        if has_keys {
+            put("jwks_uri", self.jwks_uri);
+        }
+    }
 }
 
 /// Whether the agent has keys for the client: it hosts the document, which names them.

@@ -60,7 +60,7 @@ pub use snapshot::{Gates, Snapshot};
 pub use spec::{
     Acceptance, AcceptedWeaknesses, ApplicationType, ClientDraft, ClientMetadata, ClientSpec,
     Hosting, MetadataDraft, MetadataError, OnDrift, PRIVATE_KEY_JWT, SelectorSet, SpecError,
-    SpecRules,
+    SpecRules, default_id,
 };
 pub use store::{MemoryStore, Record, RedbStore, Store, StoreError};
 pub(crate) use store::{Rebuild, confirmed};

@@ -8,6 +8,10 @@
 //! escapes, ports beyond 65535, addresses in brackets that are none. Bounded by
 //! its callers. It resolves nothing and knows no references that are relative.
 
+mod hosts;
+
+pub use hosts::{HostPattern, HostPatternError};
+
 use std::{
     fmt::{self, Display, Formatter},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

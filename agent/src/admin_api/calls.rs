@@ -10,6 +10,7 @@ use crate::{
     clock::SharedClock,
     governance::Act,
     lint::Linter,
+    metadata::{self, PublicUrl},
     operators::Roster,
     registry::{Change, Client, ClientDraft, Registry, Standing, Verdict},
     server::{Place, Places, Terms},
@@ -145,7 +146,12 @@ impl AdminApi {
     pub(super) fn show(&self, client: &Client) -> admin::Client {
         let state = self.services.registry.snapshot().state_of(client);
         let holders = self.services.workloads.holders(&[client]);
-        convert::client(client, state, holders.first().copied().unwrap_or_default())
+        let held = holders.first().copied().unwrap_or_default();
+        convert::client(client, state, held, self.public_url())
+    }
+
+    fn public_url(&self) -> Option<&PublicUrl> {
+        self.services.linter.policy().public_url.as_ref()
     }
 
     /// What an operator asks for, judged, and its draft with what is accepted of it.
@@ -305,7 +311,14 @@ impl admin::admin_server::Admin for AdminApi {
         let client = snapshot.client(&name);
         let client =
             client.ok_or_else(|| Status::not_found(format!("there is no client {name}")))?;
-        Ok(Response::new(self.show(client)))
+        let document = self
+            .public_url()
+            .and_then(|public| metadata::document(client, public));
+        let document = document.map(|document| String::from_utf8_lossy(&document).into_owned());
+        Ok(Response::new(admin::Client {
+            document: document.unwrap_or_default(),
+            ..self.show(client)
+        }))
     }
 
     async fn list_clients(
@@ -336,7 +349,10 @@ impl admin::admin_server::Admin for AdminApi {
         let holders = self.services.workloads.holders(&clients);
         Ok(Response::new(ListClientsResponse {
             clients: std::iter::zip(&page, holders)
-                .map(|(client, held)| convert::client(client, snapshot.state_of(client), held))
+                .map(|(client, held)| {
+                    let state = snapshot.state_of(client);
+                    convert::client(client, state, held, self.public_url())
+                })
                 .collect(),
             more,
         }))

@@ -4,7 +4,7 @@ use super::lint;
 use crate::{
     clock::unix_seconds,
     lint::of_client,
-    metadata::wire as metadata,
+    metadata::{PublicUrl, client_id, wire as metadata},
     registry::{
         Approval, Client, ClientDraft, ClientName, ClientSpec, ClientState, ClientVersion,
         Declined, Pending, Proposal, StateChange,
@@ -96,7 +96,12 @@ fn seconds(seconds: u64) -> Option<Duration> {
 }
 
 /// The message for a client in `state`, held by so many processes.
-pub(super) fn client(client: &Client, state: ClientState, processes: usize) -> admin::Client {
+pub(super) fn client(
+    client: &Client,
+    state: ClientState,
+    processes: usize,
+    public: Option<&PublicUrl>,
+) -> admin::Client {
     let version = client.version();
     let change = client.state_change();
     let findings = of_client(client.spec());
@@ -121,6 +126,8 @@ pub(super) fn client(client: &Client, state: ClientState, processes: usize) -> a
         pending_resumption: client.pending_resumption().map(pending_resumption),
         declined: client.declined().map(declined),
         declined_resumption: client.declined_resumption().map(declined),
+        client_id: client_id(client, public).unwrap_or_default(),
+        document: String::new(),
     }
 }
 

@@ -126,6 +126,7 @@ pub(super) fn findings(findings: &[Finding]) -> Vec<admin::Finding> {
         id: finding.weakness.id().to_owned(),
         severity: finding.severity.as_str().to_owned(),
         selectors: finding.selectors.iter().map(ToString::to_string).collect(),
+        pointer: finding.pointer.clone(),
         explanation: finding.explanation.clone(),
         instead: finding.weakness.instead().to_owned(),
     };

@@ -15,7 +15,7 @@ use crate::{
     clock::{SharedClock, SystemClock, unix_seconds},
     config::{self, Config},
     issuance::{Issuer, Lifetimes},
-    lint::Linter,
+    lint::{Linter, document::Policy},
     operators::Roster,
     registry::{
         ClientState, RedbStore, Registry, RegistryConfig, SpecRules, Store, limits::CLIENTS,
@@ -90,7 +90,8 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         lifetimes(config),
         metrics.issuance.clone(),
     )
-    .noting_in(usage.usage().clone());
+    .noting_in(usage.usage().clone())
+    .naming_clients_at(config.identity.public_url.clone());
     let require = requirements(&config.attestation, &attestor)?;
     show_required(require, &metrics);
     let services = Services {
@@ -110,7 +111,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         Arc::clone(&authority),
     ));
     Ok(Subsystems {
-        linter: Arc::new(Linter::new(Arc::clone(&attestor), Arc::clone(&clock))),
+        linter: Arc::new(linter(config, &attestor, &clock)),
         clock,
         supervisor,
         metrics,
@@ -373,6 +374,16 @@ async fn registry(
     let (watched, gauges) = (Arc::clone(&registry), metrics.registry.clone());
     supervisor.spawn(deadlines::watch(watched, gauges, Arc::clone(clock)));
     Ok(registry)
+}
+
+/// What judges registrations.
+fn linter(config: &Config, attestor: &Arc<Attestor>, clock: &SharedClock) -> Linter {
+    let linter = Linter::new(Arc::clone(attestor), Arc::clone(clock));
+    linter.with_policy(Policy {
+        public_url: config.identity.public_url.clone(),
+        approved_hosts: config.registry.approved_hosts.clone(),
+        trust_domain: Some(config.trust_domain.clone()),
+    })
 }
 
 /// What every registration is held to.

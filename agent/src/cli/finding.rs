@@ -1,6 +1,6 @@
 //! What makes a registration weak, as the command line shows it.
 
-use super::output::printable;
+use super::output::{printable, some};
 use serde::Serialize;
 use symbolon_proto::admin::{AcceptedWeaknesses, Finding};
 
@@ -10,6 +10,7 @@ pub(super) struct FindingView {
     pub(super) id: String,
     pub(super) severity: String,
     pub(super) selectors: Vec<String>,
+    pointer: Option<String>,
     explanation: String,
     instead: String,
 }
@@ -27,6 +28,7 @@ impl From<Finding> for FindingView {
             id: finding.id,
             severity: finding.severity,
             selectors: finding.selectors,
+            pointer: some(finding.pointer),
             explanation: finding.explanation,
             instead: finding.instead,
         }
@@ -48,12 +50,19 @@ impl FindingView {
     }
 
     pub(super) fn is_serious(&self) -> bool {
-        self.severity == "serious"
+        self.severity == "serious" || self.is_forbidden()
     }
 
-    /// What is wrong.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.severity == "forbidden"
+    }
+
+    /// What is wrong, and where.
     pub(super) fn sentence(&self) -> String {
-        format!("{}: {}", self.id, self.explanation)
+        match &self.pointer {
+            None => format!("{}: {}", self.id, self.explanation),
+            Some(pointer) => format!("{}: {pointer}: {}", self.id, self.explanation),
+        }
     }
 
     /// What is wrong and what to do, in one line.
@@ -63,15 +72,15 @@ impl FindingView {
 
     /// The same in two, the second one further in.
     pub(super) fn lines(&self, indent: &str) -> String {
-        let (id, severity) = (printable(&self.id), printable(&self.severity));
-        let (explanation, instead) = (printable(&self.explanation), printable(&self.instead));
-        format!("{indent}{severity:<7}  {id}: {explanation}\n{indent}         {instead}\n")
+        let (severity, instead) = (printable(&self.severity), printable(&self.instead));
+        let sentence = printable(&self.sentence());
+        format!("{indent}{severity:<7}  {sentence}\n{indent}         {instead}\n")
     }
 }
 
 impl AcceptedView {
     pub(super) fn covers(&self, finding: &FindingView) -> bool {
-        self.findings.contains(&finding.id)
+        !finding.is_forbidden() && self.findings.contains(&finding.id)
     }
 
     pub(super) fn line(&self) -> String {

@@ -7,6 +7,7 @@ use crate::{
         Authority, AuthorityError, JwtRequest, SignedToken, TraceClaims, WitRequest, X509Request,
     },
     clock::SharedClock,
+    metadata::{self, PublicUrl},
     registry::ClientSpec,
     svid::{KeyError, PrivateKey, SecretText},
     telemetry::IssuanceMetrics,
@@ -125,6 +126,7 @@ pub struct Issuer {
     lifetimes: Arc<ArcSwap<Lifetimes>>,
     metrics: IssuanceMetrics,
     usage: Usage,
+    public_url: Option<PublicUrl>,
 }
 
 impl Issuer {
@@ -144,7 +146,20 @@ impl Issuer {
             clock,
             lifetimes: Arc::new(ArcSwap::from_pointee(lifetimes)),
             metrics,
+            public_url: None,
         }
+    }
+
+    /// The same, which names clients in JWT-SVIDs by their documents at `public_url`.
+    #[must_use]
+    pub fn naming_clients_at(self, public_url: Option<PublicUrl>) -> Self {
+        Self { public_url, ..self }
+    }
+
+    /// Where clients' documents are found.
+    #[must_use]
+    pub const fn public_url(&self) -> Option<&PublicUrl> {
+        self.public_url.as_ref()
     }
 
     /// The same, which notes uses in `usage`.
@@ -253,6 +268,7 @@ impl Issuer {
     ) -> Result<JwtSvid, IssueError> {
         let begun = Instant::now();
         let spec = entitlement.client().spec();
+        let client_id = metadata::client_id(entitlement.client(), self.public_url());
         let SignedToken {
             token,
             jti,
@@ -264,7 +280,10 @@ impl Issuer {
                 spiffe_id: spec.spiffe_id(),
                 audiences,
                 lifetime: self.lifetime(spec, spec.jwt_ttl(), self.lifetimes.load().jwt)?,
-                trace: trace(entitlement),
+                trace: TraceClaims {
+                    client_id: client_id.as_deref(),
+                    ..trace(entitlement)
+                },
             })
             .await?;
         let credential =

@@ -1,6 +1,6 @@
 //! Whether a registration may be put in force: judged, and what is accepted of it.
 
-use super::{Finding, Linter, Subject, overlap};
+use super::{Finding, Linter, Subject, document, overlap};
 use crate::registry::{
     Acceptance, AcceptedWeaknesses, ClientDraft, ClientName, ClientSpec, Snapshot, WeaknessReason,
 };
@@ -54,7 +54,11 @@ impl Display for Weak {
         let mut ids: Vec<_> = self.0.iter().map(|f| f.weakness.id()).collect();
         ids.sort_unstable();
         ids.dedup();
-        write!(f, "the registration is weak: {}", ids.join(", "))
+        let what = match self.0.iter().any(Finding::is_forbidden) {
+            true => "the registration breaks rules that no reason outweighs",
+            false => "the registration is weak",
+        };
+        write!(f, "{what}: {}", ids.join(", "))
     }
 }
 
@@ -92,7 +96,7 @@ impl Linter {
         let findings = self.judge(subject, Arc::clone(snapshot)).await;
         let accepted = spec.accepted_weaknesses();
         let serious = findings.iter().filter(|finding| finding.is_serious());
-        let refused = serious.filter(|finding| !covers(accepted, finding));
+        let refused = serious.filter(|finding| finding.is_forbidden() || !covers(accepted, finding));
         Judged {
             refused: refused.cloned().collect(),
             findings,
@@ -111,15 +115,20 @@ impl Linter {
             let some = some.iter().map(|asked| self.found(asked, snapshot));
             found.extend(join_all(some).await);
         }
-        let mut made = Vec::new();
+        let (mut made, mut documents) = (Vec::new(), Vec::new());
         let judged = asked.iter_mut().zip(found).map(|(asked, found)| {
             let Some((subject, mut findings)) = found else {
                 return Judged::default();
             };
             findings.extend(overlap::among(&subject, &made));
+            let document = subject.document(self.policy());
+            if let Some(document) = &document {
+                findings.extend(document::among(&subject, document, &documents));
+            }
             findings.sort_by_key(|finding| Reverse(finding.severity));
             let judged = asked.conclude(findings, snapshot);
             if judged.check().is_ok() {
+                documents.extend(subject.name.clone().zip(document));
                 made.push(subject);
             }
             judged
@@ -140,6 +149,8 @@ impl Linter {
             owner: draft.owner.trim().to_owned(),
             sets: draft.selector_sets().ok()?.into(),
             any_audience: draft.audiences.iter().any(|audience| audience == "*"),
+            metadata: draft.metadata.clone(),
+            spiffe_id: draft.spiffe_id.clone(),
         };
         let findings = self.judge(subject.clone(), Arc::clone(snapshot)).await;
         Some((subject, findings))
@@ -155,14 +166,13 @@ impl Asked {
             .filter(|client| *client.spec().selector_sets() == *sets);
         let before = before.and_then(|client| client.spec().accepted_weaknesses());
         let serious: Vec<_> = findings.iter().filter(|f| f.is_serious()).collect();
-        let refused = match &self.reason {
-            Some(_) => Vec::new(),
-            None => serious
-                .iter()
-                .filter(|finding| !covers(before, finding))
-                .map(|finding| Finding::clone(finding))
-                .collect(),
+        let is_refused = |finding: &&&Finding| {
+            let accepted = self.reason.is_some() || covers(before, finding);
+            finding.is_forbidden() || !accepted
         };
+        let refused = serious.iter().filter(is_refused);
+        let refused = refused.map(|finding| Finding::clone(finding)).collect();
+        let serious: Vec<_> = serious.iter().filter(|f| !f.is_forbidden()).collect();
         let reason = self
             .reason
             .as_ref()

@@ -18,7 +18,7 @@
 mod draft;
 mod metadata;
 
-pub use draft::{Acceptance, ClientDraft, SpecRules};
+pub use draft::{Acceptance, ClientDraft, SpecRules, default_id};
 pub use metadata::{
     ApplicationType, ClientMetadata, Hosting, MetadataDraft, MetadataError, OnDrift,
     PRIVATE_KEY_JWT,

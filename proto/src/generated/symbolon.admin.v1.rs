@@ -265,6 +265,12 @@ pub struct Client {
     pub declined: ::core::option::Option<Declined>,
     #[prost(message, optional, tag = "20")]
     pub declined_resumption: ::core::option::Option<Declined>,
+    /// What authorization servers know it by: the URL of its metadata document; empty where it has none.
+    #[prost(string, tag = "30")]
+    pub client_id: ::prost::alloc::string::String,
+    /// The metadata document that the agent hosts, as it is served; only in the answer of GetClient.
+    #[prost(string, tag = "31")]
+    pub document: ::prost::alloc::string::String,
 }
 /// A version that awaits approval.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -349,7 +355,7 @@ pub struct Finding {
     /// A stable word; `agent/doc/lint.md` lists them.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// "serious" or "notice".
+    /// "forbidden", "serious" or "notice".
     #[prost(string, tag = "2")]
     pub severity: ::prost::alloc::string::String,
     /// The selector set that is meant; empty where it is the whole registration.
@@ -360,6 +366,9 @@ pub struct Finding {
     /// What to use instead.
     #[prost(string, tag = "5")]
     pub instead: ::prost::alloc::string::String,
+    /// The member of the client's metadata document that is meant, as a JSON pointer.
+    #[prost(string, tag = "6")]
+    pub pointer: ::prost::alloc::string::String,
 }
 /// The details of the FAILED_PRECONDITION that refuses a weak registration.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -95,7 +95,9 @@ impl SpecRules {
     }
 }
 
-fn default_id(domain: &TrustDomain, name: &ClientName) -> String {
+/// The SPIFFE ID in `domain` of a client whose registration names no other.
+#[must_use]
+pub fn default_id(domain: &TrustDomain, name: &ClientName) -> String {
     format!("spiffe://{domain}{DEFAULT_PATH}{name}")
 }
 

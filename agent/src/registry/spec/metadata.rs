@@ -338,55 +338,7 @@ impl ClientMetadata {
     /// The members that the registration says, by their names in a metadata document.
     #[must_use]
     pub fn members(&self) -> Map<String, Value> {
-        let mut members = self.other.clone();
-        let mut put = |name: &str, value: Value| {
-            members.insert(name.to_owned(), value);
-        };
-        // MCP demands the member, also of clients that have no use for it.
-        put("redirect_uris", list(&self.redirect_uris));
-        for (name, items) in [
-            ("grant_types", &self.grant_types),
-            ("response_types", &self.response_types),
-        ] {
-            if !items.is_empty() {
-                put(name, list(items));
-            }
-        }
-        if !self.contacts.is_empty() {
-            put("contacts", list(&self.contacts));
-        }
-        let alg = self.token_endpoint_auth_signing_alg.as_ref();
-        let method = self.token_endpoint_auth_method.as_ref();
-        let pages = [
-            ("client_uri", &self.client_uri),
-            ("logo_uri", &self.logo_uri),
-            ("policy_uri", &self.policy_uri),
-            ("tos_uri", &self.tos_uri),
-        ];
-        let pages = pages.map(|(name, page)| (name, page.as_ref().map(WebUrl::as_str)));
-        let texts = [
-            (
-                "client_name",
-                self.client_name.as_ref().map(ClientLabel::as_str),
-            ),
-            ("scope", self.scope.as_ref().map(Scope::as_str)),
-            ("token_endpoint_auth_method", method.map(Term::as_str)),
-            ("token_endpoint_auth_signing_alg", alg.map(Term::as_str)),
-            (
-                "software_id",
-                self.software_id.as_ref().map(SoftwareId::as_str),
-            ),
-            (
-                "application_type",
-                self.application_type.map(ApplicationType::as_str),
-            ),
-        ];
-        for (name, text) in pages.into_iter().chain(texts) {
-            if let Some(text) = text {
-                put(name, text.into());
-            }
-        }
-        members
+        self.draft().members()
     }
 
     /// The rules that hold for drafts and stored records alike.
@@ -500,10 +452,6 @@ impl Hosting {
 fn member(name: &str, rule: &'static str) -> SpecError {
     let member = name.chars().take(80).collect();
     MetadataError::Member { member, rule }.into()
-}
-
-fn list<T: ToString>(items: &[T]) -> Value {
-    items.iter().map(ToString::to_string).collect()
 }
 
 /// What is shown to people has no characters that change their screen, and is no secret.

@@ -141,7 +141,8 @@ impl Applied {
             text.push_str(&format!("    {line}\n"));
         }
         for finding in self.findings.iter().filter(|finding| finding.is_serious()) {
-            text.push_str(&format!("    weak: {}\n", finding.line()));
+            let how = if finding.is_forbidden() { "wrong" } else { "weak" };
+            text.push_str(&format!("    {how}: {}\n", finding.line()));
         }
         if let Some(voids) = self.voids {
             text.push_str(&format!(

@@ -5,7 +5,7 @@ use super::{
     member,
 };
 use crate::{
-    registry::{SpecError, Term, TextError, limits},
+    registry::{SpecError, TextError, limits},
     svid::json,
 };
 use serde_json::{Map, Value};
@@ -67,7 +67,7 @@ impl MetadataDraft {
                 Hosting::of(word).ok_or_else(|| member("hosting", "is governed or external"))?
             }
         };
-        let (method, alg) = self.authentication(hosting)?;
+        let (method, alg) = self.authentication();
         Ok(ClientMetadata {
             hosting,
             client_id: text("/client_id", &self.client_id)?,
@@ -81,8 +81,8 @@ impl MetadataDraft {
             logo_uri: text("/logo_uri", &self.logo_uri)?,
             policy_uri: text("/policy_uri", &self.policy_uri)?,
             tos_uri: text("/tos_uri", &self.tos_uri)?,
-            token_endpoint_auth_method: method,
-            token_endpoint_auth_signing_alg: alg,
+            token_endpoint_auth_method: text("/token_endpoint_auth_method", &method)?,
+            token_endpoint_auth_signing_alg: text("/token_endpoint_auth_signing_alg", &alg)?,
             software_id: text("/software_id", &self.software_id)?,
             application_type: optional(&self.application_type, |word| {
                 ApplicationType::of(word)
@@ -99,20 +99,52 @@ impl MetadataDraft {
         })
     }
 
-    /// RFC 7591 has a method with a secret where none is said: a document of ours says one.
-    fn authentication(&self, hosting: Hosting) -> Result<(Option<Term>, Option<Term>), SpecError> {
-        let governed = hosting == Hosting::Governed;
-        let given = |text: &str, usual: &str, is_usual: bool| match text {
+    /// What it says, by the names of a metadata document; whatever is wrong with it.
+    #[must_use]
+    pub fn members(&self) -> Map<String, Value> {
+        let mut members = json::object(self.other.as_bytes()).unwrap_or_default();
+        // MCP demands the member, also of clients that have no use for it.
+        let uris = self.redirect_uris.clone();
+        members.insert("redirect_uris".to_owned(), uris.into());
+        let lists = [
+            ("contacts", &self.contacts),
+            ("grant_types", &self.grant_types),
+            ("response_types", &self.response_types),
+        ];
+        for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+            members.insert(name.to_owned(), list.clone().into());
+        }
+        let (method, alg) = self.authentication();
+        let texts = [
+            ("application_type", &self.application_type),
+            ("client_name", &self.client_name),
+            ("client_uri", &self.client_uri),
+            ("logo_uri", &self.logo_uri),
+            ("policy_uri", &self.policy_uri),
+            ("scope", &self.scope),
+            ("software_id", &self.software_id),
+            ("token_endpoint_auth_method", &method),
+            ("token_endpoint_auth_signing_alg", &alg),
+            ("tos_uri", &self.tos_uri),
+        ];
+        for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+            members.insert(name.to_owned(), text.as_str().into());
+        }
+        members
+    }
+
+    /// Method and algorithm. RFC 7591 has a method with a secret where none is said: a document of
+    /// ours says one.
+    fn authentication(&self) -> (String, String) {
+        let governed = self.hosting != Hosting::External.as_str();
+        let given = |text: &String, usual: &str, is_usual: bool| match text.as_str() {
             "" if is_usual => usual.to_owned(),
             text => text.to_owned(),
         };
         let method = given(&self.token_endpoint_auth_method, PRIVATE_KEY_JWT, governed);
         let has_key = governed && method == PRIVATE_KEY_JWT;
         let alg = given(&self.token_endpoint_auth_signing_alg, ES256, has_key);
-        Ok((
-            text("/token_endpoint_auth_method", &method)?,
-            text("/token_endpoint_auth_signing_alg", &alg)?,
-        ))
+        (method, alg)
     }
 
     fn on_drift(&self, hosting: Hosting) -> Result<Option<OnDrift>, SpecError> {
