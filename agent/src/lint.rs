@@ -35,7 +35,9 @@ pub use review::{Asked, Judged, Weak};
 
 use crate::{
     clock::SharedClock,
-    registry::{Client, ClientMetadata, ClientName, ClientSpec, MetadataDraft, SelectorSet, Snapshot},
+    registry::{
+        Client, ClientMetadata, ClientName, ClientSpec, MetadataDraft, SelectorSet, Snapshot,
+    },
 };
 use document::{Described, Policy};
 use machine::Machine;
@@ -171,7 +173,9 @@ impl Linter {
         if let Some(document) = subject.document(&self.policy) {
             found.extend(document::judge(&document, &self.policy));
             let policy = &self.policy;
-            found.extend(document::judge_beside(&subject, &document, &snapshot, policy));
+            found.extend(document::judge_beside(
+                &subject, &document, &snapshot, policy,
+            ));
         }
         found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         found

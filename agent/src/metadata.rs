@@ -114,3 +114,6 @@ impl Ours {
 pub fn has_keys(metadata: &ClientMetadata) -> bool {
     !metadata.is_external() && metadata.uses_private_key_jwt()
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ mod govern;
 mod history;
 mod lint;
 mod live;
+mod metadata;
 mod owners;
 mod register;
 mod spec;
@@ -86,6 +87,9 @@ struct ShowArgs {
     /// Also the processes that hold its identity now
     #[arg(long)]
     live: bool,
+    /// Only its metadata document, as the agent serves it
+    #[arg(long, conflicts_with = "live")]
+    document: bool,
 }
 
 /// List clients
@@ -117,12 +121,17 @@ struct ResumeArgs {
 
 impl ClientArgs {
     pub(super) async fn run(self, console: &mut Console) -> Result<(), Failure> {
+        let command = match self.command {
+            // A file is judged without an agent.
+            ClientCommand::Lint(args) if args.is_of_file() => return args.judge_file(console),
+            command => command,
+        };
         let link = self.admin.link(console);
         let mut admin = Admin {
             client: link.admin().await?,
             link,
         };
-        let done = match self.command {
+        let done = match command {
             ClientCommand::Register(args) => args.run(&mut admin, console).await,
             ClientCommand::Apply(args) => args.run(&mut admin, console).await,
             ClientCommand::Export(args) => args.run(&mut admin, console).await,
@@ -150,6 +159,9 @@ impl ClientArgs {
 impl ShowArgs {
     async fn run(self, admin: &mut Admin, console: &mut Console) -> Result<(), Failure> {
         let client = admin.show(&self.name).await?;
+        if self.document {
+            return print_document(&client, console);
+        }
         let mut view = ClientView::from(client);
         if self.live {
             let request = ListHoldersRequest {
@@ -229,6 +241,18 @@ impl Admin {
             }
         }
     }
+}
+
+/// The very bytes, so that their digest can be taken.
+fn print_document(client: &Client, console: &mut Console) -> Result<(), Failure> {
+    if client.document.is_empty() {
+        let failure = format!("the agent hosts no document of {}", printable(&client.name));
+        return Err(Failure::new(Exit::NotFound, failure).advise(
+            "It hosts those of clients with governed metadata, where identity.public_url is set: \
+             agent/doc/client-metadata.md.",
+        ));
+    }
+    console.write(client.document.as_bytes())
 }
 
 /// One line for a reader, the whole client for a program.

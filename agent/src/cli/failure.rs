@@ -119,7 +119,14 @@ impl Failure {
         };
         let failure = Self::new(exit, format!("{prefix}{message}"));
         if let Some(findings) = weaknesses(status) {
-            return failure.detailed(findings).advise(
+            let lines = findings.iter().map(FindingView::line).collect();
+            if findings.iter().any(FindingView::is_forbidden) {
+                return failure.detailed(lines).advise(
+                    "No reason outweighs these: change what is registered. agent/doc/lint.md \
+                     explains each finding.",
+                );
+            }
+            return failure.detailed(lines).advise(
                 "Use other selectors, or say with --accept-weak REASON why these will do: it is \
                  recorded. agent/doc/lint.md explains each finding.",
             );
@@ -132,13 +139,13 @@ impl Failure {
 }
 
 /// What makes a registration too weak, where that is what the status says.
-fn weaknesses(status: &Status) -> Option<Vec<String>> {
+fn weaknesses(status: &Status) -> Option<Vec<FindingView>> {
     if status.code() != Code::FailedPrecondition || status.details().is_empty() {
         return None;
     }
     let weak = WeakRegistration::decode(status.details()).ok()?;
     let findings = FindingView::all(weak.findings);
-    (!findings.is_empty()).then(|| findings.iter().map(FindingView::line).collect())
+    (!findings.is_empty()).then_some(findings)
 }
 
 /// Exit code and the words before the agent's own.

@@ -1,6 +1,7 @@
 //! What makes a registration weak, as the command line shows it.
 
 use super::output::{printable, some};
+use crate::lint;
 use serde::Serialize;
 use symbolon_proto::admin::{AcceptedWeaknesses, Finding};
 
@@ -35,6 +36,19 @@ impl From<Finding> for FindingView {
     }
 }
 
+impl From<&lint::Finding> for FindingView {
+    fn from(finding: &lint::Finding) -> Self {
+        Self {
+            id: finding.weakness.id().to_owned(),
+            severity: finding.severity.as_str().to_owned(),
+            selectors: finding.selectors.iter().map(ToString::to_string).collect(),
+            pointer: some(finding.pointer.clone()),
+            explanation: finding.explanation.clone(),
+            instead: finding.weakness.instead().to_owned(),
+        }
+    }
+}
+
 impl From<AcceptedWeaknesses> for AcceptedView {
     fn from(accepted: AcceptedWeaknesses) -> Self {
         Self {
@@ -51,6 +65,15 @@ impl FindingView {
 
     pub(super) fn is_serious(&self) -> bool {
         self.severity == "serious" || self.is_forbidden()
+    }
+
+    /// Those that matter most first.
+    pub(super) fn rank(&self) -> u8 {
+        match self.severity.as_str() {
+            "forbidden" => 0,
+            "serious" => 1,
+            _ => 2,
+        }
     }
 
     pub(super) fn is_forbidden(&self) -> bool {

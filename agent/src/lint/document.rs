@@ -211,7 +211,13 @@ impl Sheet {
 }
 
 /// Members that are URLs of pages, pictures and keys.
-const PAGES: [&str; 5] = ["client_uri", "jwks_uri", "logo_uri", "policy_uri", "tos_uri"];
+const PAGES: [&str; 5] = [
+    "client_uri",
+    "jwks_uri",
+    "logo_uri",
+    "policy_uri",
+    "tos_uri",
+];
 
 /// Hosts that the operator did not approve.
 fn approved(document: &Described, policy: &Policy, sheet: &mut Sheet) {
@@ -220,7 +226,9 @@ fn approved(document: &Described, policy: &Policy, sheet: &mut Sheet) {
     }
     let own = document.url.as_deref().filter(|_| !document.is_governed);
     let own = own.map(|url| ("/client_id".to_owned(), url));
-    let pages = PAGES.iter().filter(|page| !(document.is_governed && **page == "jwks_uri"));
+    let pages = PAGES
+        .iter()
+        .filter(|page| !(document.is_governed && **page == "jwks_uri"));
     let pages = pages.filter_map(|page| Some((format!("/{page}"), document.text(page)?)));
     let origins = document.allowed_origins.iter().enumerate();
     let origins = origins.map(|(number, origin)| {

@@ -96,7 +96,8 @@ impl Linter {
         let findings = self.judge(subject, Arc::clone(snapshot)).await;
         let accepted = spec.accepted_weaknesses();
         let serious = findings.iter().filter(|finding| finding.is_serious());
-        let refused = serious.filter(|finding| finding.is_forbidden() || !covers(accepted, finding));
+        let refused =
+            serious.filter(|finding| finding.is_forbidden() || !covers(accepted, finding));
         Judged {
             refused: refused.cloned().collect(),
             findings,

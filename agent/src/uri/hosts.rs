@@ -67,7 +67,17 @@ mod tests {
         assert!(!covers("*.example.org", "badexample.org"));
         assert!(!covers("*.example.org", ".example.org"));
         assert!(!covers("example.org", "a.example.org"));
-        for bad in ["", "*", "*.", "a..b", "https://a", "a:443", "a.*.b", "*a.b", "a/b"] {
+        for bad in [
+            "",
+            "*",
+            "*.",
+            "a..b",
+            "https://a",
+            "a:443",
+            "a.*.b",
+            "*a.b",
+            "a/b",
+        ] {
             assert!(bad.parse::<HostPattern>().is_err(), "{bad}");
         }
     }

@@ -289,7 +289,8 @@ fn services(
             Arc::clone(clock),
             lifetimes,
             metrics.issuance.clone(),
-        ),
+        )
+        .naming_clients_at("https://id.example.org".parse().ok()),
         authority: signing,
         trail: trail.clone(),
         clock: Arc::clone(clock),

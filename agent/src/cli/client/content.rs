@@ -4,12 +4,13 @@ use super::view::ClientView;
 use crate::cli::{failure::Failure, output::printable};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::{borrow::Cow, collections::BTreeSet};
 use symbolon_proto::admin::{Client, ClientSpec};
 
 /// One field that differs.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Change {
-    pub(super) field: &'static str,
+    pub(super) field: Cow<'static, str>,
     before: Value,
     after: Value,
 }
@@ -36,15 +37,59 @@ pub(super) fn changes(
     after: Option<&ClientSpec>,
 ) -> Result<Vec<Change>, Failure> {
     let (before, after) = (fields(before)?, fields(after)?);
-    let value = |fields: &Map<String, Value>, field| fields.get(field).cloned().unwrap_or_default();
-    let changes = ClientView::CONTENT.into_iter().map(|field| Change {
-        field,
-        before: value(&before, field),
-        after: value(&after, field),
+    let mut changes = Vec::new();
+    for field in ClientView::CONTENT {
+        let (before, after) = (value(&before, field), value(&after, field));
+        if field == "metadata" {
+            changes.extend(members(&before, &after));
+        } else {
+            let field = field.into();
+            changes.push(Change {
+                field,
+                before,
+                after,
+            });
+        }
+    }
+    changes.retain(|change| change.before != change.after);
+    Ok(changes)
+}
+
+fn value(fields: &Map<String, Value>, field: &str) -> Value {
+    fields.get(field).cloned().unwrap_or_default()
+}
+
+/// Member by member: a document changes in few. What is empty is as what is not there.
+fn members(before: &Value, after: &Value) -> Vec<Change> {
+    let none = Map::new();
+    let (before, after) = (before.as_object(), after.as_object());
+    let (before, after) = (before.unwrap_or(&none), after.unwrap_or(&none));
+    let names = before.keys().chain(after.keys());
+    let names: BTreeSet<_> = names.filter(|name| *name != "other").collect();
+    let other = |fields: &Map<String, Value>| {
+        let other = fields.get("other").and_then(Value::as_object);
+        other.cloned().unwrap_or_default()
+    };
+    let known = names.into_iter().map(|name| Change {
+        field: format!("metadata.{name}").into(),
+        before: some(value(before, name)),
+        after: some(value(after, name)),
     });
-    Ok(changes
-        .filter(|change| change.before != change.after)
-        .collect())
+    let (before, after) = (other(before), other(after));
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let unknown = names.into_iter().map(|name| Change {
+        field: format!("metadata.other.{name}").into(),
+        before: value(&before, name),
+        after: value(&after, name),
+    });
+    known.chain(unknown).collect()
+}
+
+fn some(value: Value) -> Value {
+    match value {
+        Value::Array(items) if items.is_empty() => Value::Null,
+        value => value,
+    }
 }
 
 /// A line for each.

@@ -269,7 +269,7 @@ impl View for HistoryView {
     fn table(&self, look: &Look) -> String {
         let mut table = Table::new(["WHEN", "BY", "WHAT", "CHANGED", "WHY"]);
         for entry in &self.entries {
-            let fields: Vec<_> = entry.changes.iter().map(|change| change.field).collect();
+            let fields: Vec<_> = entry.changes.iter().map(|change| &*change.field).collect();
             table.row([
                 relative(entry.time, look.now),
                 entry.author.clone(),

@@ -7,20 +7,26 @@ use crate::cli::{
     finding::{AcceptedView, FindingView},
     output::{Look, View, count, printable},
 };
+use crate::lint::document::{self, Described, Policy};
 use clap::Args;
 use serde::Serialize;
+use std::path::PathBuf;
 use symbolon_proto::admin::{ClientFindings, LintClientsRequest};
 
 /// Judge registrations: who else could have their identities
 ///
 /// Each selector set is judged in itself, against this machine (users, files, known interpreters, running processes) and
-/// against the other clients. The exit code is 1 where a finding is serious.
+/// against the other clients; each metadata document by the standards' rules. The exit code is 1 where a finding is
+/// serious or forbidden.
+///
+/// With --document a file is judged, in itself and without an agent.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
   symbolon client lint
   symbolon client lint payments
-  symbolon client lint --ignore-accepted -o json | jq -r '.clients[].name'")]
+  symbolon client lint --ignore-accepted -o json | jq -r '.clients[].name'
+  symbolon client lint --document client.json --client-id https://app.example.org/client.json")]
 pub(super) struct LintArgs {
     /// Judge only this client
     #[arg(default_value = "", hide_default_value = true)]
@@ -28,6 +34,19 @@ pub(super) struct LintArgs {
     /// Serious findings that were accepted with --accept-weak do not count
     #[arg(long)]
     ignore_accepted: bool,
+    /// Judge this client ID metadata document instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "ignore_accepted"])]
+    document: Option<PathBuf>,
+    /// The URL at which the document is found
+    #[arg(long, value_name = "URL", requires = "document")]
+    client_id: Option<String>,
+    /// An origin of redirect URIs that is allowed beside the document's own, repeated for more
+    #[arg(
+        long = "allow-redirect-origin",
+        value_name = "ORIGIN",
+        requires = "document"
+    )]
+    allowed_redirect_origins: Vec<String>,
 }
 
 impl LintArgs {
@@ -49,9 +68,47 @@ impl LintArgs {
             }
             request.after = page.last;
         }
-        console.show(&report)?;
-        let ignore = self.ignore_accepted;
-        let serious = report
+        report.conclude(self.ignore_accepted, console)
+    }
+
+    /// Whether a file is to be judged, and no registration.
+    pub(super) const fn is_of_file(&self) -> bool {
+        self.document.is_some()
+    }
+
+    /// Judges a file.
+    pub(super) fn judge_file(self, console: &mut Console) -> Result<(), Failure> {
+        let file = self.document.unwrap_or_default();
+        let text = super::metadata::read(&file)?;
+        let findings = match document::parse(&text, self.client_id.as_deref()) {
+            Err(finding) => vec![finding],
+            Ok(described) => {
+                let described = Described {
+                    allowed_origins: self.allowed_redirect_origins,
+                    ..described
+                };
+                document::judge(&described, &Policy::default())
+            }
+        };
+        let mut findings: Vec<_> = findings.iter().map(FindingView::from).collect();
+        findings.sort_by_key(FindingView::rank);
+        let report = Report {
+            judged: 1,
+            clients: vec![Judged {
+                name: file.display().to_string(),
+                state: "document".to_owned(),
+                findings,
+                accepted_weaknesses: None,
+            }],
+        };
+        report.conclude(false, console)
+    }
+}
+
+impl Report {
+    fn conclude(self, ignore: bool, console: &mut Console) -> Result<(), Failure> {
+        console.show(&self)?;
+        let serious = self
             .clients
             .iter()
             .filter(|client| client.is_serious(ignore));

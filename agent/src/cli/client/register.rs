@@ -78,7 +78,7 @@ impl RegisterArgs {
             spiffe_id: self.spiffe_id.unwrap_or_default(),
             ..ClientSpec::default()
         };
-        self.spec.apply(&mut spec, console.now());
+        self.spec.apply(&mut spec, console.now())?;
         let request = RegisterClientRequest {
             name: self.name,
             spec: Some(spec),

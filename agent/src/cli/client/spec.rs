@@ -1,6 +1,10 @@
 //! The flags that `register` and `update` share, and what they do to a client's content.
 
-use crate::cli::moment::{Moment, parse_duration, parse_moment};
+use super::metadata::MetadataArgs;
+use crate::cli::{
+    failure::Failure,
+    moment::{Moment, parse_duration, parse_moment},
+};
 use clap::Args;
 use std::time::Duration;
 use symbolon_proto::admin::{ClientSpec, SelectorSet};
@@ -50,6 +54,8 @@ pub(super) struct SpecArgs {
     /// An attestor that must have found something out, repeated for more: code, container, process, systemd
     #[arg(long = "require-attestor", value_name = "NAME", value_parser = ["code", "container", "process", "systemd"])]
     pub(super) required_attestors: Vec<String>,
+    #[command(flatten)]
+    pub(super) metadata: MetadataArgs,
     /// Put it in force although it is seriously weak, for this reason, which is recorded
     #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(super) accept_weak: Option<String>,
@@ -57,7 +63,7 @@ pub(super) struct SpecArgs {
 
 impl SpecArgs {
     /// Puts what was given in the place of what is in `spec`.
-    pub(super) fn apply(self, spec: &mut ClientSpec, now: i64) {
+    pub(super) fn apply(self, spec: &mut ClientSpec, now: i64) -> Result<(), Failure> {
         replace(&mut spec.purpose, self.purpose);
         if !self.selectors.is_empty() {
             let selectors = self.selectors;
@@ -84,6 +90,7 @@ impl SpecArgs {
         required.sort_unstable();
         required.dedup();
         replace_all(&mut spec.required_attestors, required);
+        self.metadata.apply(spec)
     }
 }
 

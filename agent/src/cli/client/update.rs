@@ -56,6 +56,10 @@ enum Clear {
     ForbidInheritable,
     AllowForeignUserNamespaces,
     RequiredAttestors,
+    Metadata,
+    AllowedRedirectOrigins,
+    AuthorizationServers,
+    FederatesWith,
 }
 
 impl UpdateArgs {
@@ -90,26 +94,12 @@ impl UpdateArgs {
 
     fn apply(self, spec: &mut ClientSpec, now: i64) -> Result<(), Failure> {
         for field in self.clear {
-            match field {
-                Clear::Purpose => spec.purpose.clear(),
-                Clear::Audiences => spec.audiences.clear(),
-                Clear::MaxAudiences => spec.max_audiences = 0,
-                Clear::X509Ttl => spec.x509_ttl = 0,
-                Clear::JwtTtl => spec.jwt_ttl = 0,
-                Clear::Hint => spec.hint.clear(),
-                Clear::DnsNames => spec.dns_names.clear(),
-                Clear::ExpiresAt => spec.expires_at = 0,
-                Clear::ReviewBy => spec.review_by = 0,
-                Clear::Source => spec.source.clear(),
-                Clear::ForbidInheritable => spec.forbid_inheritable = false,
-                Clear::AllowForeignUserNamespaces => spec.allow_foreign_user_namespaces = false,
-                Clear::RequiredAttestors => spec.required_attestors.clear(),
-            }
+            field.clear(spec);
         }
         if let Some(owner) = self.owner {
             spec.owner = owner;
         }
-        self.spec.apply(spec, now);
+        self.spec.apply(spec, now)?;
         for audience in self.add_audience {
             if !spec.audiences.contains(&audience) {
                 spec.audiences.push(audience);
@@ -126,5 +116,33 @@ impl UpdateArgs {
             }
         }
         Ok(())
+    }
+}
+
+impl Clear {
+    fn clear(self, spec: &mut ClientSpec) {
+        match self {
+            Self::Purpose => spec.purpose.clear(),
+            Self::Audiences => spec.audiences.clear(),
+            Self::MaxAudiences => spec.max_audiences = 0,
+            Self::X509Ttl => spec.x509_ttl = 0,
+            Self::JwtTtl => spec.jwt_ttl = 0,
+            Self::Hint => spec.hint.clear(),
+            Self::DnsNames => spec.dns_names.clear(),
+            Self::ExpiresAt => spec.expires_at = 0,
+            Self::ReviewBy => spec.review_by = 0,
+            Self::Source => spec.source.clear(),
+            Self::ForbidInheritable => spec.forbid_inheritable = false,
+            Self::AllowForeignUserNamespaces => spec.allow_foreign_user_namespaces = false,
+            Self::RequiredAttestors => spec.required_attestors.clear(),
+            Self::Metadata => spec.metadata = None,
+            Self::AllowedRedirectOrigins => {
+                if let Some(metadata) = &mut spec.metadata {
+                    metadata.allowed_redirect_origins.clear();
+                }
+            }
+            Self::AuthorizationServers => spec.authorization_servers.clear(),
+            Self::FederatesWith => spec.federates_with.clear(),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     govern::{ApprovalView, DeclinedView, Proposal, names},
     live::LiveView,
+    metadata::MetadataView,
 };
 use crate::cli::{
     finding::{AcceptedView, FindingView},
@@ -48,6 +49,10 @@ pub(super) struct ClientView {
     processes: u64,
     review_by: Option<String>,
     source: Option<String>,
+    client_id: Option<String>,
+    metadata: Option<MetadataView>,
+    authorization_servers: Vec<String>,
+    federates_with: Vec<String>,
     in_force: bool,
     approvals_required: u32,
     approvals: Vec<ApprovalView>,
@@ -73,7 +78,7 @@ struct Times {
 
 impl ClientView {
     /// The fields that a version holds and `update` can change.
-    pub(super) const CONTENT: [&'static str; 17] = [
+    pub(super) const CONTENT: [&'static str; 20] = [
         "owner",
         "purpose",
         "spiffe_id",
@@ -91,6 +96,9 @@ impl ClientView {
         "accepted_weaknesses",
         "review_by",
         "source",
+        "metadata",
+        "authorization_servers",
+        "federates_with",
     ];
 }
 
@@ -132,6 +140,10 @@ impl From<Client> for ClientView {
             processes: client.processes,
             review_by: exact(spec.review_by),
             source: some(spec.source),
+            client_id: some(client.client_id),
+            metadata: spec.metadata.map(MetadataView::from),
+            authorization_servers: spec.authorization_servers,
+            federates_with: spec.federates_with,
             in_force: client.in_force,
             approvals_required: client.approvals_required,
             approvals: ApprovalView::all(client.approvals),
@@ -188,6 +200,7 @@ impl ClientView {
             fields.add("Review by", relative(self.times.review, look.now));
         }
         fields.add("Source", self.source.as_deref().unwrap_or_default());
+        self.add_oauth(&mut fields);
         if self.forbid_inheritable {
             fields.add("Connection", "never inheritable");
         }
@@ -219,6 +232,16 @@ impl ClientView {
             fields.add("Accepted", accepted.line());
         }
         fields
+    }
+
+    /// What it is for authorization servers and for other trust domains.
+    fn add_oauth(&self, fields: &mut Fields) {
+        fields.add("Client ID", self.client_id.as_deref().unwrap_or_default());
+        if let Some(metadata) = &self.metadata {
+            metadata.add_to(fields);
+        }
+        fields.list("Tokens from", &self.authorization_servers);
+        fields.list("Federates", &self.federates_with);
     }
 
     /// The words for what is weak about it.

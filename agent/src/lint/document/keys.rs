@@ -59,7 +59,10 @@ fn secrets(document: &Described, sheet: &mut Sheet) {
 /// RFC 7591, section 2: one of `jwks` and `jwks_uri`.
 fn published(document: &Described, sheet: &mut Sheet) {
     let members = &document.members;
-    let (inline, linked) = (members.contains_key("jwks"), members.contains_key("jwks_uri"));
+    let (inline, linked) = (
+        members.contains_key("jwks"),
+        members.contains_key("jwks_uri"),
+    );
     if inline && linked {
         let explanation = "it has jwks and jwks_uri, and must have one of them";
         sheet.forbid(Weakness::KeysTwice, "/jwks_uri", explanation);

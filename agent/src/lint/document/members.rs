@@ -83,7 +83,10 @@ fn grants(document: &Described, sheet: &mut Sheet) {
         }
     }
     for (pointer, kind) in document.texts("response_types") {
-        if kind.split(' ').any(|word| matches!(word, "token" | "id_token")) {
+        if kind
+            .split(' ')
+            .any(|word| matches!(word, "token" | "id_token"))
+        {
             let explanation = format!("response type {} shows tokens to the browser", shown(kind));
             sheet.warn(Weakness::GrantObsolete, &pointer, explanation);
         }

@@ -24,7 +24,9 @@ pub(in crate::lint) fn judge(
     let mut sheet = Sheet::default();
     let own = document.url.as_deref().filter(|_| !document.is_governed);
     if let (Some(id), Some(public)) = (own, &policy.public_url)
-        && id.strip_prefix(public.as_str()).is_some_and(|rest| rest.starts_with("/clients/"))
+        && id
+            .strip_prefix(public.as_str())
+            .is_some_and(|rest| rest.starts_with("/clients/"))
     {
         let explanation = "the agent itself has its clients' documents there";
         sheet.forbid(Weakness::ClientIdTaken, "/client_id", explanation);

@@ -90,7 +90,9 @@ impl<'a> Place<'a> {
                 sheet.warn(
                     Weakness::RedirectUriLoopback,
                     pointer,
-                    format!("{host} is whoever's machine it is: only a native client has its own there"),
+                    format!(
+                        "{host} is whoever's machine it is: only a native client has its own there"
+                    ),
                 );
             }
             if host.eq_ignore_ascii_case("localhost") {
@@ -121,7 +123,8 @@ impl<'a> Place<'a> {
             let explanation = format!("{scheme}: leads to a program on whoever's machine it is");
             sheet.warn(Weakness::RedirectUriPrivateScheme, pointer, explanation);
         } else if !uri.scheme.contains('.') {
-            let explanation = format!("{scheme}: is not named after a domain: any program claims it");
+            let explanation =
+                format!("{scheme}: is not named after a domain: any program claims it");
             sheet.warn(Weakness::RedirectUriPrivateScheme, pointer, explanation);
         }
     }

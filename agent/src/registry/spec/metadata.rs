@@ -486,3 +486,6 @@ fn plain(text: &str) -> Result<(), &'static str> {
         Err("must not have control or direction characters")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,7 +141,11 @@ impl Applied {
             text.push_str(&format!("    {line}\n"));
         }
         for finding in self.findings.iter().filter(|finding| finding.is_serious()) {
-            let how = if finding.is_forbidden() { "wrong" } else { "weak" };
+            let how = if finding.is_forbidden() {
+                "wrong"
+            } else {
+                "weak"
+            };
             text.push_str(&format!("    {how}: {}\n", finding.line()));
         }
         if let Some(voids) = self.voids {

@@ -426,6 +426,7 @@ pub(in crate::cli::tests) fn spec() -> ClientSpec {
 /// A serious finding.
 pub(in crate::cli::tests) fn interpreter() -> Finding {
     Finding {
+        pointer: String::new(),
         id: "interpreter".into(),
         severity: "serious".into(),
         selectors: vec!["unix:sha256:ab".into(), "unix:uid:1000".into()],
@@ -461,6 +462,7 @@ pub(in crate::cli::tests) fn client(name: &str, mut spec: ClientSpec) -> Client 
         warnings: vec!["the audience * allows any".into()],
         processes: 1,
         findings: vec![Finding {
+            pointer: String::new(),
             id: "any-audience".into(),
             severity: "notice".into(),
             selectors: vec![],
