@@ -21,6 +21,7 @@ mod bundle;
 mod draft;
 mod embedded;
 mod error;
+mod foreign;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod issuer;
@@ -34,6 +35,7 @@ mod vault;
 pub use bundle::{BundleContents, TrustBundle, X509Authority};
 pub use embedded::EmbeddedCa;
 pub use error::AuthorityError;
+pub use foreign::{BundleError, ForeignBundle, MAX_BUNDLE_BYTES};
 pub(crate) use key_directory::KeyDirectory;
 pub use key_directory::KeyDirectoryError;
 pub use operator::OperatorCaError;

@@ -6,8 +6,10 @@
 //! void what awaited approval. The first is always the act itself.
 
 mod recovery;
+mod relationships;
 
 pub use recovery::{Mark, RecoveryError, recover, recover_unmarked, recover_untold};
+pub use relationships::{kind_of_deed, relationship_events};
 
 use crate::{
     audit::{AcceptedWeaknesses, Approvals, Event, Kind},

@@ -34,6 +34,7 @@ mod history;
 pub mod limits;
 mod names;
 mod record;
+mod relationship;
 mod snapshot;
 mod spec;
 mod store;
@@ -49,13 +50,17 @@ pub use client::{Client, ClientState, ClientVersion, SetFit, Standing, StateChan
 pub use digest::{Digest, DigestError};
 pub use error::RegistryError;
 pub use governance::{Approval, Bar, Declined, Pending, Proposal, Subject, Verdict};
-pub use history::{Deed, History, HistoryEntry};
+pub use history::{Deed, History, HistoryEntry, RelationshipDeed, RelationshipEntry, StoreEntry};
 pub use names::{
     Audience, ClientIdUrl, ClientLabel, ClientName, Contact, DnsName, FindingId, Hint, IssuerUrl,
     OperatorName, Owner, Purpose, Reason, RedirectOrigin, RedirectUri, Scope, SoftwareId, Source,
     Term, TextError, WeaknessReason, WebUrl,
 };
 pub use record::{RecordError, RecordFault};
+pub use relationship::{
+    AppliedRelationship, BundleEndpoint, EndpointDraft, EndpointError, Profile, Relationship,
+    RelationshipFault, RelationshipVersion, Removal,
+};
 pub use snapshot::{Gates, Snapshot};
 pub use spec::{
     Acceptance, AcceptedWeaknesses, ApplicationType, ClientDraft, ClientMetadata, ClientSpec,
@@ -65,14 +70,15 @@ pub use spec::{
 pub use store::{MemoryStore, Record, RedbStore, Store, StoreError};
 pub(crate) use store::{Rebuild, confirmed};
 pub use transition::Effect;
-pub use writer::{Change, Command, RegistryWriter};
+pub use writer::{Change, Command, RegistryWriter, RelationshipChange, RelationshipCommand};
 
 use crate::clock::SharedClock;
 use arc_swap::ArcSwap;
+use book::Outcome;
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::{mpsc, oneshot, watch};
 use told::Told;
-use writer::Order;
+use writer::{Order, Task};
 
 /// What the registry is held to.
 #[derive(Clone, Debug)]
@@ -301,8 +307,26 @@ impl Registry {
             actor,
             reason,
         };
-        let mut answers = self.order(vec![command], false).await;
+        let mut answers = self.order_clients(vec![command], false).await;
         answers.pop().unwrap_or(Err(RegistryError::Closed))
+    }
+
+    /// Changes the relationship with a foreign trust domain; it is durable and in the snapshot when
+    /// this returns.
+    ///
+    /// # Errors
+    /// Where what is said breaks a rule, the relationship does not allow it, the decision is not
+    /// this person's, a removal or rejection has no reason, or the store fails.
+    pub async fn relate(
+        &self,
+        command: RelationshipCommand,
+    ) -> Result<AppliedRelationship, RegistryError> {
+        let task = Task::Relationship(command);
+        match self.order(vec![task], false).await.pop() {
+            Some(Ok(Outcome::Relationship(applied))) => Ok(applied),
+            Some(Err(error)) => Err(error),
+            Some(Ok(Outcome::Client(_))) | None => Err(RegistryError::Closed),
+        }
     }
 
     /// Makes all of these changes, each after those before it, or none: where one is refused,
@@ -311,7 +335,7 @@ impl Registry {
     /// # Errors
     /// For each change as for its own method.
     pub async fn change_all(&self, commands: Vec<Command>) -> Vec<Result<Applied, RegistryError>> {
-        self.order(commands, false).await
+        self.order_clients(commands, false).await
     }
 
     /// What would come of these changes, each after those before it. Nothing is changed.
@@ -319,14 +343,29 @@ impl Registry {
     /// # Errors
     /// For each change as for its own method.
     pub async fn rehearse(&self, commands: Vec<Command>) -> Vec<Result<Applied, RegistryError>> {
-        self.order(commands, true).await
+        self.order_clients(commands, true).await
     }
 
-    async fn order(
+    async fn order_clients(
         &self,
         commands: Vec<Command>,
         is_rehearsal: bool,
     ) -> Vec<Result<Applied, RegistryError>> {
+        let tasks = commands.into_iter().map(Task::Client).collect();
+        let answers = self.order(tasks, is_rehearsal).await.into_iter();
+        let of_client = |answer| match answer {
+            Ok(Outcome::Client(applied)) => Ok(applied),
+            Ok(Outcome::Relationship(_)) => Err(RegistryError::Closed),
+            Err(error) => Err(error),
+        };
+        answers.map(of_client).collect()
+    }
+
+    async fn order(
+        &self,
+        commands: Vec<Task>,
+        is_rehearsal: bool,
+    ) -> Vec<Result<Outcome, RegistryError>> {
         let count = commands.len();
         let (reply, answers) = oneshot::channel();
         let order = Order {

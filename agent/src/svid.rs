@@ -11,11 +11,13 @@
 //! Standards (July 2026): X509-SVID.md, JWT-SVID.md, WIT-SVID.md and
 //! SPIFFE-ID.md of SPIFFE, RFC 5280, RFC 7515 to 7519, RFC 7638 and RFC 7800.
 //! Signatures are ES256 (P-256) alone, whether made or accepted, but for
-//! X.509 chains, whose authorities an operator may supply. Encrypted tokens,
+//! X.509 chains, whose authorities an operator may supply, and for tokens of
+//! foreign trust domains. Encrypted tokens,
 //! JWS JSON serialization, revocation lists and X.509 path building through
 //! unordered certificates are left out.
 
 mod claims;
+pub mod foreign;
 pub(crate) mod json;
 pub mod jws;
 pub mod jwt;

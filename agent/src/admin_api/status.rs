@@ -3,10 +3,26 @@
 use crate::{
     audit::{AuditError, Health},
     disk,
-    registry::{Bar, RegistryError, StoreError},
+    registry::{Bar, RegistryError, RelationshipFault, StoreError},
 };
 use symbolon_attestors::{AttestError, PinError};
 use tonic::Status;
+
+fn of_relationship(fault: &RelationshipFault, text: String) -> Status {
+    match fault {
+        RelationshipFault::Endpoint(_) | RelationshipFault::Removal => {
+            Status::invalid_argument(text)
+        }
+        RelationshipFault::Barred(Bar::NoReason) => Status::invalid_argument(text),
+        RelationshipFault::Barred(_) => Status::permission_denied(text),
+        RelationshipFault::NotFederated => Status::not_found(text),
+        RelationshipFault::Federated => Status::already_exists(text),
+        RelationshipFault::NotPending | RelationshipFault::OtherPending(_) => {
+            Status::failed_precondition(text)
+        }
+        RelationshipFault::OtherAgent(_) | RelationshipFault::Chain => Status::aborted(text),
+    }
+}
 
 pub(super) fn of_registry(error: &RegistryError) -> Status {
     let text = error.to_string();
@@ -23,7 +39,10 @@ pub(super) fn of_registry(error: &RegistryError) -> Status {
         | RegistryError::OtherPending { .. } => Status::failed_precondition(text),
         RegistryError::Barred(_, Bar::NoReason) => Status::invalid_argument(text),
         RegistryError::Barred(..) => Status::permission_denied(text),
-        RegistryError::Full { .. } => Status::resource_exhausted(text),
+        RegistryError::Relationship(_, fault) => of_relationship(fault, text),
+        RegistryError::Full { .. } | RegistryError::FullOfRelationships => {
+            Status::resource_exhausted(text)
+        }
         RegistryError::Closed => Status::unavailable(text),
         RegistryError::Store(why) if matches!(**why, StoreError::Unavailable(_)) => {
             tracing::error!(%error, "the registry failed");

@@ -78,6 +78,12 @@ pub enum Kind {
     BackedUp,
     /// The registry was restored from a backup, before the agent started.
     Restored,
+    /// The federation with a foreign trust domain is in force, or its endpoint is another.
+    Federated,
+    /// The federation with a foreign trust domain was ended.
+    Unfederated,
+    /// The bundle of a foreign trust domain was taken, refused, or could not be had.
+    ForeignBundle,
     /// Events of the same kind that were counted and not recorded one by one.
     Summarized,
 }
@@ -142,6 +148,8 @@ pub struct Event {
     summary: Option<Summary>,
     #[serde(serialize_with = "rfc3339")]
     time: SystemTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust_domain: Option<String>,
 }
 
 /// Serious weaknesses of a registration that an operator accepted.
@@ -238,6 +246,8 @@ pub struct Credential {
     #[serde(skip_serializing_if = "Option::is_none")]
     authority_key_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_thumbprint: Option<String>,
@@ -278,6 +288,9 @@ impl Kind {
             Self::Expunged => "expunged",
             Self::BackedUp => "backed_up",
             Self::Restored => "restored",
+            Self::Federated => "federated",
+            Self::Unfederated => "unfederated",
+            Self::ForeignBundle => "foreign_bundle",
             Self::Summarized => "summarized",
         }
     }
@@ -318,6 +331,7 @@ impl Event {
             spiffe_id: None,
             summary: None,
             time: UNIX_EPOCH,
+            trust_domain: None,
         }
     }
 
@@ -360,6 +374,13 @@ impl Event {
     #[must_use]
     pub fn spiffe_id(mut self, id: impl Into<String>) -> Self {
         self.spiffe_id = Some(id.into());
+        self
+    }
+
+    /// The foreign trust domain concerned.
+    #[must_use]
+    pub fn trust_domain(mut self, domain: impl Into<String>) -> Self {
+        self.trust_domain = Some(domain.into());
         self
     }
 
@@ -504,6 +525,22 @@ impl Credential {
         }
     }
 
+    /// A JWT-SVID of a foreign trust domain: what of it is known.
+    #[must_use]
+    pub fn foreign_jwt_svid(
+        jti: Option<String>,
+        issuer: Option<String>,
+        audiences: Vec<String>,
+        not_after: SystemTime,
+    ) -> Self {
+        Self {
+            jti,
+            issuer,
+            audiences,
+            ..Self::new(CredentialKind::Jwt, not_after)
+        }
+    }
+
     /// A WIT-SVID: its `jti` and the thumbprint of the key in `cnf`.
     #[must_use]
     pub fn wit_svid(
@@ -547,6 +584,7 @@ impl Credential {
         Self {
             audiences: Vec::new(),
             authority_key_id: None,
+            issuer: None,
             jti: None,
             key_thumbprint: None,
             kind,

@@ -11,10 +11,10 @@
 
 mod account;
 
-use super::{Act, events, kind_of};
+use super::{Act, events, kind_of, relationship_events};
 use crate::{
     audit::{AuditError, Event, Kind, Trail},
-    registry::{Deed, Effect, HistoryEntry, Registry, RegistryError, Standing},
+    registry::{Deed, Effect, HistoryEntry, Registry, RegistryError, Standing, StoreEntry},
 };
 use account::Account;
 use serde::{Deserialize, Serialize};
@@ -158,7 +158,7 @@ pub async fn recover_untold(
 ) -> Result<usize, RecoveryError> {
     let untold = registry.untold().borrow().clone();
     let mut entries = registry.entries_after(mark.through).await?;
-    entries.retain(|entry| untold.contains(&entry.revision));
+    entries.retain(|entry| untold.contains(&entry.revision()));
     let told = Account::after(trail, mark).await?;
     let records = tell(trail, told, &entries).await?;
     for revision in untold {
@@ -171,11 +171,11 @@ pub async fn recover_untold(
 async fn tell(
     trail: &Trail,
     mut told: Account,
-    entries: &[HistoryEntry],
+    entries: &[StoreEntry],
 ) -> Result<usize, RecoveryError> {
     let missing: Vec<_> = entries
         .iter()
-        .map(|entry| (entry.revision, untold(entry, &mut told)))
+        .map(|entry| (entry.revision(), untold(entry, &mut told)))
         .filter(|(_, events)| !events.is_empty())
         .collect();
     let (Some((first, _)), Some((last, _))) = (missing.first(), missing.last()) else {
@@ -207,14 +207,27 @@ async fn tell(
 }
 
 /// The events of a record that the trail lacks.
-fn untold(entry: &HistoryEntry, told: &mut Account) -> Vec<Event> {
-    let by = entry.author.as_str();
-    let events = events(act_of(entry), &entry.applied, by, entry.reason.as_str());
-    let is_untold = |event: &Event| !told.take(entry.revision, event.kind());
+fn untold(entry: &StoreEntry, told: &mut Account) -> Vec<Event> {
+    let (author, events) = match entry {
+        StoreEntry::Client(entry) => {
+            let (by, why) = (entry.author.as_str(), entry.reason.as_str());
+            (
+                &entry.author,
+                events(act_of(entry), &entry.applied, by, why),
+            )
+        }
+        StoreEntry::Relationship(entry) => {
+            let (by, why) = (entry.author.as_str(), entry.reason.as_str());
+            let events = relationship_events(entry.deed, &entry.applied, by, why);
+            (&entry.author, events)
+        }
+    };
+    let by = author.as_str();
+    let is_untold = |event: &Event| !told.take(entry.revision(), event.kind());
     let untold = events.into_iter().filter(is_untold);
     // What was approved is its author's, who did it another time.
     let signed = untold.map(|event| match event.is_by(by) {
-        true => event.login(entry.author.login()),
+        true => event.login(author.login()),
         false => event,
     });
     signed.collect()

@@ -6,16 +6,21 @@
 //! where they cannot be made durable.
 
 use super::{
-    Actor, Audience, Client, ClientName, ClientVersion, Digest, Effect, Owner, Proposal as _,
-    Standing, StateChange, Subject,
+    Actor, AppliedRelationship, Audience, Client, ClientName, ClientVersion, Digest, Effect, Owner,
+    Proposal as _, Relationship, Standing, StateChange, Subject, limits,
     record::{Document, RecordError, RecordFault, VersionDocument},
+    relationship,
     snapshot::{ByName, Index, Shards},
     spec::DEFAULT_PATH,
     store::Record,
-    transition,
+    transition::{self, ClientDocument},
 };
 use spiffe::{SpiffeId, TrustDomain};
-use std::{collections::HashSet, hash::Hash, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    hash::Hash,
+    sync::Arc,
+};
 use symbolon_attestors::{Kinds, Selector};
 
 /// All clients at one revision of the store.
@@ -27,6 +32,8 @@ pub(super) struct Book {
     /// Whose each path is that is not its owner's default one; nothing is ever taken out.
     owners: Shards<Arc<str>, ClientName>,
     index: Index,
+    /// What is decided about foreign trust domains; few.
+    relationships: Arc<BTreeMap<TrustDomain, Arc<Relationship>>>,
 }
 
 /// Texts that many registrations repeat, held once; only while the store is loaded.
@@ -47,6 +54,7 @@ impl Book {
             clients: ByName::default(),
             owners: Shards::new(),
             index: Index::new(),
+            relationships: Arc::default(),
         }
     }
 
@@ -87,12 +95,27 @@ impl Book {
         self.index.wanted(present)
     }
 
-    /// Applies the record that follows; says what the client was before, and what it is now.
+    /// The relationship with a foreign trust domain, if there ever was one.
+    pub(super) fn relationship(&self, domain: &TrustDomain) -> Option<&Arc<Relationship>> {
+        self.relationships.get(domain)
+    }
+
+    /// The relationships with foreign trust domains, by name.
+    pub(super) fn relationships(&self) -> impl Iterator<Item = &Arc<Relationship>> {
+        self.relationships.values()
+    }
+
+    /// Whether no further trust domain can have a relationship.
+    pub(super) fn is_full_of_relationships(&self) -> bool {
+        self.relationships.len() >= limits::RELATIONSHIPS
+    }
+
+    /// Applies the record that follows; says what it is about was before, and what it is now.
     pub(super) fn apply(
         &mut self,
         record: &Record,
         interned: &mut Interned,
-    ) -> Result<Applied, RecordError> {
+    ) -> Result<Outcome, RecordError> {
         let revision = record.revision;
         self.try_apply(record, interned)
             .map_err(|fault| RecordError::new(revision, fault, &record.document))
@@ -107,14 +130,53 @@ impl Book {
         &mut self,
         record: &Record,
         interned: &mut Interned,
-    ) -> Result<Applied, RecordFault> {
+    ) -> Result<Outcome, RecordFault> {
         if record.revision != self.revision + 1 {
             return Err(RecordFault::Gap(self.revision));
         }
-        let mut document = Document::open(record)?;
-        if let Document::Version(document) = &mut document {
-            interned.share(document);
-        }
+        let outcome = match Document::open(record)? {
+            Document::Version(mut document) => {
+                interned.share(&mut document);
+                self.apply_to_client(record, ClientDocument::Version(document))?
+            }
+            Document::State(document) => {
+                self.apply_to_client(record, ClientDocument::State(document))?
+            }
+            Document::Decision(document) => {
+                self.apply_to_client(record, ClientDocument::Decision(document))?
+            }
+            Document::Relationship(document) => {
+                let old = self.relationships.get(&document.trust_domain).cloned();
+                let changed =
+                    relationship::version(old.as_deref(), record, document, &self.trust_domain)?;
+                self.relate(old, changed)
+            }
+            Document::RelationshipDecision(document) => {
+                let old = self.relationships.get(&document.trust_domain).cloned();
+                let changed = relationship::decision(old.as_deref(), record, document)?;
+                self.relate(old, changed)
+            }
+        };
+        self.revision = record.revision;
+        Ok(outcome)
+    }
+
+    fn relate(
+        &mut self,
+        old: Option<Arc<Relationship>>,
+        (new, effect): (Relationship, Effect),
+    ) -> Outcome {
+        let new = Arc::new(new);
+        let all = Arc::make_mut(&mut self.relationships);
+        all.insert(new.trust_domain().clone(), Arc::clone(&new));
+        Outcome::Relationship(AppliedRelationship { old, new, effect })
+    }
+
+    fn apply_to_client(
+        &mut self,
+        record: &Record,
+        document: ClientDocument,
+    ) -> Result<Outcome, RecordFault> {
         let old = self.clients.find(document.client().as_str());
         let old = old.map(|client| &**client);
         let (client, effect) = transition::apply(old, record, document, &self.trust_domain)?;
@@ -122,8 +184,7 @@ impl Book {
         if let Some(owner) = self.owner(id).filter(|owner| *owner != client.name()) {
             return Err(RecordFault::ForeignId(owner.clone()));
         }
-        self.revision = record.revision;
-        Ok(self.replace(client, effect))
+        Ok(Outcome::Client(self.replace(client, effect)))
     }
 
     fn replace(&mut self, client: Client, effect: Effect) -> Applied {
@@ -148,7 +209,16 @@ impl Book {
     }
 }
 
-/// What a record did.
+/// What a record did, and to what.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// To a client.
+    Client(Applied),
+    /// To the relationship with a foreign trust domain.
+    Relationship(AppliedRelationship),
+}
+
+/// What a record did to a client.
 #[derive(Clone, Debug)]
 pub struct Applied {
     /// The client before; `None` where it is new.

@@ -7,7 +7,7 @@
 //! believed; the later ones of that client rest on it and are not judged.
 
 use super::{
-    ClientName, Digest, RecordFault,
+    ClientName, Digest, RecordFault, RelationshipFault,
     book::{Book, Interned},
     record::{self, Document},
     store::Record,
@@ -98,8 +98,12 @@ impl Checkup {
         if self.book.is_none() {
             let domain = match Document::open(record)? {
                 Document::Version(document) => document.spec.trust_domain(),
-                document @ (Document::State(_) | Document::Decision(_)) => {
-                    return Err(RecordFault::Chain(document.client().clone()));
+                Document::State(document) => return Err(RecordFault::Chain(document.client)),
+                Document::Decision(document) => return Err(RecordFault::Chain(document.client)),
+                Document::Relationship(document) => document.own,
+                Document::RelationshipDecision(document) => {
+                    let fault = RelationshipFault::Chain;
+                    return Err(RecordFault::Relationship(document.trust_domain, fault));
                 }
             };
             self.begin(domain, record.revision);

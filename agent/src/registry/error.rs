@@ -1,8 +1,11 @@
 //! Why the registry refused a change, by whose fault.
 
-use super::{Bar, ClientName, ClientState, Digest, RecordError, SpecError, StoreError, Subject};
+use super::{
+    Bar, ClientName, ClientState, Digest, RecordError, RelationshipFault, SpecError, StoreError,
+    Subject,
+};
 use crate::canonical::CanonicalError;
-use spiffe::SpiffeId;
+use spiffe::{SpiffeId, TrustDomain};
 use std::sync::Arc;
 
 /// Why a change was not made.
@@ -85,6 +88,12 @@ pub enum RegistryError {
     /// The decision is not this person's.
     #[error("client {0}: {1}")]
     Barred(ClientName, Bar),
+    /// The relationship with a foreign trust domain does not allow it.
+    #[error("the federation with {0}: {1}")]
+    Relationship(TrustDomain, RelationshipFault),
+    /// There was a relationship with as many trust domains as there may be.
+    #[error("there was a federation with as many trust domains as there may be")]
+    FullOfRelationships,
     /// Suspensions and revocations have a reason.
     #[error("a reason is needed")]
     ReasonMissing,

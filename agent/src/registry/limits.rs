@@ -52,6 +52,10 @@ pub const METADATA_BYTES: usize = 5 * 1_024;
 pub const METADATA_DEPTH: usize = 6;
 /// Accepted weaknesses of a client: more than there are kinds of.
 pub const ACCEPTED_WEAKNESSES: usize = 64;
+/// Bytes of the URL of a bundle endpoint: it is repeated in listings and the trail.
+pub const URL_BYTES: usize = 1_024;
+/// Foreign trust domains that there ever was a federation with: each is polled, and its bundle kept.
+pub const RELATIONSHIPS: usize = 256;
 /// Bytes of one stored record: what all of the above may come to together.
 pub const RECORD_BYTES: usize = 256 * 1_024;
 /// Approvals that a change may need: with more people, nobody feels that it is up to them.

@@ -9,7 +9,7 @@
 //! does not understand.
 
 use super::{
-    Actor, ClientName, Digest, Reason, SpecError, Standing,
+    Actor, ClientName, Digest, EndpointDraft, Reason, RelationshipFault, SpecError, Standing,
     governance::{Bar, Subject, Verdict},
     limits,
     spec::Fields,
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::canonical::{self, CanonicalError};
 use serde::{Deserialize, Serialize};
+use spiffe::TrustDomain;
 use std::time::SystemTime;
 
 /// A record that cannot be believed, or not be written.
@@ -95,6 +96,9 @@ pub enum RecordFault {
     /// It gives a client the SPIFFE ID of another.
     #[error("its SPIFFE ID belongs to client {0}")]
     ForeignId(ClientName),
+    /// It does to a federation relationship what is not allowed.
+    #[error("the federation with {0}: {1}")]
+    Relationship(TrustDomain, RelationshipFault),
 }
 
 /// What a record says.
@@ -107,6 +111,10 @@ pub(super) enum Document {
     State(StateDocument),
     /// Somebody's word about what awaits approval.
     Decision(DecisionDocument),
+    /// Where the bundle of a foreign trust domain comes from, or that it is foreign again.
+    Relationship(RelationshipDocument),
+    /// Somebody's word about that.
+    RelationshipDecision(RelationshipDecisionDocument),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -167,6 +175,67 @@ pub(super) struct DecisionDocument {
     pub(super) reason: Reason,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RelationshipDocument {
+    #[serde(with = "wire::trust_domain")]
+    pub(super) trust_domain: TrustDomain,
+    /// Of all records of the trust domain.
+    pub(super) number: u64,
+    pub(super) previous: Option<Digest>,
+    pub(super) author: Actor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) login: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<u32>,
+    #[serde(with = "wire::time")]
+    pub(super) at: SystemTime,
+    pub(super) reason: Reason,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) approvals_required: u32,
+    /// Whose relationship it is: the agent's own trust domain.
+    #[serde(with = "wire::trust_domain")]
+    pub(super) own: TrustDomain,
+    /// None: the relationship is removed.
+    pub(super) endpoint: Option<EndpointDraft>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RelationshipDecisionDocument {
+    #[serde(with = "wire::trust_domain")]
+    pub(super) trust_domain: TrustDomain,
+    pub(super) number: u64,
+    pub(super) previous: Option<Digest>,
+    /// Of the record that it is about.
+    pub(super) digest: Digest,
+    pub(super) verdict: Verdict,
+    pub(super) author: Actor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) login: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<u32>,
+    #[serde(with = "wire::time")]
+    pub(super) at: SystemTime,
+    pub(super) reason: Reason,
+}
+
+impl RelationshipDocument {
+    /// Who made it, with the login and the user.
+    pub(super) fn author(&self) -> Actor {
+        let author = self.author.clone().with_login(self.login);
+        author.with_uid(self.uid)
+    }
+}
+
+impl RelationshipDecisionDocument {
+    /// Whose word it is, with the login and the user.
+    pub(super) fn author(&self) -> Actor {
+        let author = self.author.clone().with_login(self.login);
+        author.with_uid(self.uid)
+    }
+}
+
 impl VersionDocument {
     /// Who made it, with the login and the user.
     pub(super) fn author(&self) -> Actor {
@@ -199,6 +268,15 @@ const fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
+/// Whose a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose<'a> {
+    /// A client's.
+    Client(&'a ClientName),
+    /// About the federation with a trust domain.
+    TrustDomain(&'a TrustDomain),
+}
+
 impl Document {
     /// The record that carries this document as `revision`.
     pub(super) fn seal(&self, revision: u64) -> Result<Record, SealError> {
@@ -212,11 +290,13 @@ impl Document {
     }
 
     /// Whose it is.
-    pub(super) const fn client(&self) -> &ClientName {
+    pub(super) const fn whose(&self) -> Whose<'_> {
         match self {
-            Self::Version(document) => &document.client,
-            Self::State(document) => &document.client,
-            Self::Decision(document) => &document.client,
+            Self::Version(document) => Whose::Client(&document.client),
+            Self::State(document) => Whose::Client(&document.client),
+            Self::Decision(document) => Whose::Client(&document.client),
+            Self::Relationship(document) => Whose::TrustDomain(&document.trust_domain),
+            Self::RelationshipDecision(document) => Whose::TrustDomain(&document.trust_domain),
         }
     }
 

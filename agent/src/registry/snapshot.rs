@@ -15,9 +15,9 @@ pub use gates::Gates;
 pub(super) use index::Index;
 pub(super) use shards::Shards;
 
-use super::{Client, ClientName, ClientState, book::Book};
+use super::{Client, ClientName, ClientState, Relationship, book::Book};
 use crate::clock::SharedClock;
-use spiffe::SpiffeId;
+use spiffe::{SpiffeId, TrustDomain};
 use std::sync::Arc;
 use symbolon_attestors::{Kinds, Selector};
 
@@ -107,6 +107,17 @@ impl Snapshot {
     /// All clients by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Client>> {
         self.book.after(None)
+    }
+
+    /// What is decided about a foreign trust domain, if anything ever was.
+    #[must_use]
+    pub fn relationship(&self, domain: &TrustDomain) -> Option<&Arc<Relationship>> {
+        self.book.relationship(domain)
+    }
+
+    /// What is decided about foreign trust domains, by name.
+    pub fn relationships(&self) -> impl Iterator<Item = &Arc<Relationship>> {
+        self.book.relationships()
     }
 
     /// How many clients were ever registered.

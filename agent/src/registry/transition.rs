@@ -6,13 +6,13 @@
 //! approvals that it names is not served, whoever wrote it into the store.
 
 use super::{
-    Client, ClientName, ClientVersion, Digest, Standing, StateChange,
-    governance::{Approval, Declined, Governance, Pending, Proposal, Subject, Verdict},
-    record::{DecisionDocument, Document, RecordFault, StateDocument, VersionDocument},
+    Actor, Client, ClientName, ClientVersion, Digest, Reason, Standing, StateChange,
+    governance::{Approval, Bar, Declined, Governance, Pending, Proposal, Subject, Verdict},
+    record::{DecisionDocument, RecordFault, StateDocument, VersionDocument},
     store::Record,
 };
 use spiffe::TrustDomain;
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 /// What came of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,17 +27,38 @@ pub enum Effect {
     Declined,
 }
 
+/// A document of a client.
+#[derive(Debug)]
+pub(super) enum ClientDocument {
+    Version(VersionDocument),
+    State(StateDocument),
+    Decision(DecisionDocument),
+}
+
+impl ClientDocument {
+    /// Whose it is.
+    pub(super) const fn client(&self) -> &ClientName {
+        match self {
+            Self::Version(document) => &document.client,
+            Self::State(document) => &document.client,
+            Self::Decision(document) => &document.client,
+        }
+    }
+}
+
 /// The client after `record`, which carries `document`.
 pub(super) fn apply(
     old: Option<&Client>,
     record: &Record,
-    document: Document,
+    document: ClientDocument,
     trust_domain: &TrustDomain,
 ) -> Result<(Client, Effect), RecordFault> {
     let (mut client, effect) = match document {
-        Document::Version(document) => version(old, record, document, trust_domain)?,
-        Document::State(document) => state(known(old, &document.client)?, record, document)?,
-        Document::Decision(document) => decision(known(old, &document.client)?, record, document)?,
+        ClientDocument::Version(document) => version(old, record, document, trust_domain)?,
+        ClientDocument::State(document) => state(known(old, &document.client)?, record, document)?,
+        ClientDocument::Decision(document) => {
+            decision(known(old, &document.client)?, record, document)?
+        }
     };
     if let Some(old) = old {
         let later = old.later.iter().copied();
@@ -187,7 +208,7 @@ fn decision(
     let effect = match document.about {
         Subject::Version(_) => {
             let pending = governance.pending.take();
-            let ruling = rule(pending, document)?;
+            let ruling = rule_of_client(pending, document)?;
             let effect = ruling.effect();
             match ruling {
                 Ruling::Counted(pending) => governance.pending = Some(pending),
@@ -201,7 +222,7 @@ fn decision(
         }
         Subject::State(_) => {
             let pending = governance.resumption.take();
-            let ruling = rule(pending, document)?;
+            let ruling = rule_of_client(pending, document)?;
             let effect = ruling.effect();
             match ruling {
                 Ruling::Counted(pending) => governance.resumption = Some(pending),
@@ -216,14 +237,14 @@ fn decision(
 }
 
 /// What a decision comes to.
-enum Ruling<T> {
+pub(super) enum Ruling<T> {
     Counted(Pending<T>),
     Passed(Pending<T>),
     Declined(Declined<T>),
 }
 
 impl<T> Ruling<T> {
-    const fn effect(&self) -> Effect {
+    pub(super) const fn effect(&self) -> Effect {
         match self {
             Self::Counted(_) => Effect::Counted,
             Self::Passed(_) => Effect::InForce,
@@ -232,25 +253,59 @@ impl<T> Ruling<T> {
     }
 }
 
-fn rule<T: Proposal>(
+/// Somebody's word about what awaits approval.
+pub(super) struct Word {
+    pub(super) operator: Actor,
+    pub(super) about: Subject,
+    pub(super) digest: Digest,
+    pub(super) verdict: Verdict,
+    pub(super) at: SystemTime,
+    pub(super) reason: Reason,
+}
+
+/// Why it does not count.
+pub(super) enum Unruled {
+    NotPending,
+    Barred(Bar),
+}
+
+fn rule_of_client<T: Proposal>(
     pending: Option<Pending<T>>,
     document: DecisionDocument,
 ) -> Result<Ruling<T>, RecordFault> {
-    let operator = document.author();
-    let DecisionDocument {
-        client: name,
+    let word = Word {
+        operator: document.author(),
+        about: document.about,
+        digest: document.digest,
+        verdict: document.verdict,
+        at: document.at,
+        reason: document.reason,
+    };
+    let name = document.client;
+    rule(pending, word).map_err(|unruled| match unruled {
+        Unruled::NotPending => RecordFault::NotPending(name),
+        Unruled::Barred(bar) => RecordFault::Barred(name, bar),
+    })
+}
+
+/// What a word about what awaits approval comes to.
+pub(super) fn rule<T: Proposal>(
+    pending: Option<Pending<T>>,
+    word: Word,
+) -> Result<Ruling<T>, Unruled> {
+    let Word {
+        operator,
         about,
         digest,
         verdict,
         at,
         reason,
-        ..
-    } = document;
+    } = word;
     let Some(mut pending) = pending.filter(|pending| pending.is(about, digest)) else {
-        return Err(RecordFault::NotPending(name));
+        return Err(Unruled::NotPending);
     };
     if let Some(bar) = pending.objection(verdict, &operator, &reason) {
-        return Err(RecordFault::Barred(name, bar));
+        return Err(Unruled::Barred(bar));
     }
     if verdict != Verdict::Approve {
         return Ok(Ruling::Declined(Declined {

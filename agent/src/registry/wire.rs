@@ -93,9 +93,37 @@ pub(super) mod spiffe_id {
     }
 }
 
+/// A trust domain as its name.
+pub(super) mod trust_domain {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use spiffe::TrustDomain;
+
+    pub(in crate::registry) fn serialize<S: Serializer>(
+        domain: &TrustDomain,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(domain.as_str())
+    }
+
+    pub(in crate::registry) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<TrustDomain, D::Error> {
+        parse(&String::deserialize(deserializer)?)
+    }
+
+    /// Only in the form in which it is written: `TrustDomain` takes URIs too.
+    pub(super) fn parse<E: serde::de::Error>(name: &str) -> Result<TrustDomain, E> {
+        let parsed = TrustDomain::new(name).map_err(E::custom)?;
+        let is_name = parsed.as_str() == name;
+        is_name
+            .then_some(parsed)
+            .ok_or_else(|| E::custom("not the name of a trust domain"))
+    }
+}
+
 /// Trust domains by their names.
 pub(super) mod trust_domains {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+    use serde::{Deserialize as _, Deserializer, Serializer};
     use spiffe::TrustDomain;
 
     pub(in crate::registry) fn serialize<S: Serializer>(
@@ -109,13 +137,9 @@ pub(super) mod trust_domains {
         deserializer: D,
     ) -> Result<Box<[TrustDomain]>, D::Error> {
         let names = Vec::<String>::deserialize(deserializer)?;
-        let domains = names.iter().map(|name| {
-            let parsed = TrustDomain::new(name).map_err(D::Error::custom)?;
-            let is_name = parsed.as_str() == name;
-            is_name
-                .then_some(parsed)
-                .ok_or_else(|| D::Error::custom("not the name of a trust domain"))
-        });
-        domains.collect()
+        names
+            .iter()
+            .map(|name| super::trust_domain::parse(name))
+            .collect()
     }
 }

@@ -13,15 +13,16 @@
 mod trial;
 
 use super::{
-    Actor, Applied, ClientDraft, ClientName, Digest, Published, Reason, RegistryConfig,
+    Actor, ClientDraft, ClientName, Digest, EndpointDraft, Published, Reason, RegistryConfig,
     RegistryError, Snapshot, Standing, Store, StoreError, Subject, Verdict,
-    book::{Book, Interned},
+    book::{Book, Interned, Outcome},
     expiry::Expiries,
     limits,
     told::Told,
 };
 use crate::clock::SharedClock;
 use arc_swap::ArcSwap;
+use spiffe::TrustDomain;
 use std::{future, mem, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -32,11 +33,47 @@ use trial::Trial;
 /// Changes that a caller waits for: all of them are made, or none.
 #[derive(Debug)]
 pub(super) struct Order {
-    pub(super) commands: Vec<Command>,
+    pub(super) commands: Vec<Task>,
     /// Whether they are only tried.
     pub(super) is_rehearsal: bool,
     /// Takes an answer for each command.
     pub(super) reply: oneshot::Sender<Vec<Answer>>,
+}
+
+/// One change, of a client or of a relationship.
+#[derive(Clone, Debug)]
+pub(super) enum Task {
+    Client(Command),
+    Relationship(RelationshipCommand),
+}
+
+/// One change of the relationship with a foreign trust domain.
+#[derive(Clone, Debug)]
+pub struct RelationshipCommand {
+    /// The foreign trust domain.
+    pub trust_domain: TrustDomain,
+    /// What is done to it.
+    pub change: RelationshipChange,
+    /// By whom.
+    pub actor: Actor,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What is to be done to a relationship.
+#[derive(Clone, Debug)]
+pub enum RelationshipChange {
+    /// Proposes it, or puts it in force; in place of one that is there, where `replaces`.
+    Add {
+        /// Where the bundle comes from.
+        endpoint: Box<EndpointDraft>,
+        /// Whether there may be one already.
+        replaces: bool,
+    },
+    /// Ends it.
+    Remove,
+    /// Somebody's word about what awaits approval, by the digest that was shown.
+    Decide(Digest, Verdict),
 }
 
 /// One change, and whose it is.
@@ -67,7 +104,7 @@ pub enum Change {
     Decide(Subject, Digest, Verdict),
 }
 
-pub(super) type Answer = Result<Applied, RegistryError>;
+pub(super) type Answer = Result<Outcome, RegistryError>;
 
 /// Makes all changes of the registry while it runs.
 #[derive(Debug)]
@@ -168,8 +205,9 @@ impl RegistryWriter {
                 return Ok(());
             }
             for record in records {
-                let applied = self.book.apply(&record, &mut interned)?;
-                self.expiries.replace(&applied);
+                if let Outcome::Client(applied) = self.book.apply(&record, &mut interned)? {
+                    self.expiries.replace(&applied);
+                }
             }
         }
     }

@@ -17,7 +17,7 @@
 use super::{
     KeyError, PrivateKey, SecretText,
     claims::{self, ClaimError},
-    jws::{Compact, JwsError, KeySet, SigningKey},
+    jws::{Compact, JwsError, Keys, SigningKey},
 };
 use crate::clock::unix_seconds;
 use serde::Serialize;
@@ -63,13 +63,23 @@ pub struct JwtSvid {
     pub claims: Map<String, Value>,
 }
 
+/// The trust domain that `token` claims to be of. Nothing is verified: it only says by whose keys
+/// the token has to be judged (`SPIFFE_Trust_Domain_and_Bundle.md`, section 3).
+#[must_use]
+pub fn claimed_trust_domain(token: &str) -> Option<TrustDomain> {
+    let claims = Compact::parse(token).ok()?.unverified_claims().ok()?;
+    let subject = claims.get("sub")?.as_str()?;
+    let spiffe_id = SpiffeId::new(subject).ok()?;
+    Some(spiffe_id.trust_domain().clone())
+}
+
 /// Validates a token against the JWT authorities of `trust_domain`, for one audience, at one time.
 ///
 /// # Errors
 /// The first rule that does not hold.
 pub fn validate(
     token: &str,
-    keys: &KeySet,
+    keys: &impl Keys,
     trust_domain: &TrustDomain,
     audience: &str,
     at: SystemTime,

@@ -9,12 +9,16 @@
 //! to the copy by the same code that applies what is read back after a restart.
 //! So nothing can be made durable that a restart would not accept.
 
-use super::{Answer, Change, Command, Order};
+use super::{Answer, Change, Command, Order, RelationshipChange, RelationshipCommand, Task};
 use crate::registry::{
     Applied, Client, ClientDraft, Digest, Pending, Proposal, RegistryConfig, RegistryError,
-    Standing, Subject, Verdict,
-    book::{Book, Interned},
-    record::{DecisionDocument, Document, SealError, StateDocument, VersionDocument},
+    RelationshipFault, Standing, Subject, Verdict,
+    book::{Book, Interned, Outcome},
+    record::{
+        DecisionDocument, Document, RelationshipDecisionDocument, RelationshipDocument, SealError,
+        StateDocument, VersionDocument,
+    },
+    relationship,
     store::Record,
     wire,
 };
@@ -30,7 +34,7 @@ pub(super) struct Trial {
     pub(super) book: Book,
     /// The records of those changes, in their order.
     pub(super) records: Vec<Record>,
-    /// What each record did.
+    /// What they did to clients, with the place of the record.
     pub(super) applied: Vec<Applied>,
     /// Answers for each order, one for each of its commands.
     pub(super) answers: Vec<Vec<Answer>>,
@@ -73,18 +77,21 @@ impl Trial {
         // One command that is refused leaves nothing behind by itself.
         let may_go_back = order.is_rehearsal || order.commands.len() > 1;
         let before = may_go_back.then(|| self.book.clone());
-        let made = self.records.len();
+        let (made, applied) = (self.records.len(), self.applied.len());
         let answers: Vec<_> = order
             .commands
             .iter()
-            .map(|command| {
-                let decision = Decision {
-                    book: &self.book,
-                    config,
-                    now,
-                    command,
+            .map(|task| {
+                let document = match task {
+                    Task::Client(command) => Decision {
+                        book: &self.book,
+                        config,
+                        now,
+                        command,
+                    }
+                    .document(),
+                    Task::Relationship(command) => related(&self.book, config, now, command),
                 };
-                let document = decision.document();
                 document.and_then(|document| self.append(&document))
             })
             .collect();
@@ -92,18 +99,95 @@ impl Trial {
         if let Some(before) = before.filter(|_| !is_kept) {
             self.book = before;
             self.records.truncate(made);
-            self.applied.truncate(made);
+            self.applied.truncate(applied);
         }
         answers
     }
 
     fn append(&mut self, document: &Document) -> Answer {
         let record = document.seal(self.book.revision() + 1)?;
-        let applied = self.book.apply(&record, &mut Interned::default())?;
+        let outcome = self.book.apply(&record, &mut Interned::default())?;
         self.records.push(record);
-        self.applied.push(applied.clone());
-        Ok(applied)
+        if let Outcome::Client(applied) = &outcome {
+            self.applied.push(applied.clone());
+        }
+        Ok(outcome)
     }
+}
+
+/// The document that carries out a change of a relationship, where it is allowed.
+fn related(
+    book: &Book,
+    config: &RegistryConfig,
+    now: SystemTime,
+    command: &RelationshipCommand,
+) -> Result<Document, RegistryError> {
+    let domain = &command.trust_domain;
+    let refused = |fault| RegistryError::Relationship(domain.clone(), fault);
+    let old = book.relationship(domain);
+    let last = old.map(|relationship| relationship.last());
+    let number = last.map_or(0, |(number, _)| number) + 1;
+    let previous = last.map(|(_, digest)| digest);
+    let (endpoint, approvals_required) = match &command.change {
+        RelationshipChange::Add { endpoint, replaces } => {
+            if old.is_none() && book.is_full_of_relationships() {
+                return Err(RegistryError::FullOfRelationships);
+            }
+            if let Some(fault) = old.and_then(|old| old.objection_to_version(*replaces)) {
+                return Err(refused(fault));
+            }
+            let checked = (**endpoint)
+                .clone()
+                .check(domain, &config.rules.trust_domain);
+            checked.map_err(|error| refused(error.into()))?;
+            (Some((**endpoint).clone()), config.approvals_required)
+        }
+        RelationshipChange::Remove => {
+            if !old.is_some_and(|old| old.is_removable()) {
+                return Err(refused(RelationshipFault::NotFederated));
+            }
+            if command.reason.is_blank() {
+                return Err(RegistryError::ReasonMissing);
+            }
+            (None, 0)
+        }
+        RelationshipChange::Decide(digest, verdict) => {
+            let old = old.ok_or_else(|| refused(RelationshipFault::NotPending))?;
+            let about = (*digest, *verdict);
+            if let Some(fault) =
+                relationship::objection(old, about, &command.actor, &command.reason)
+            {
+                return Err(refused(fault));
+            }
+            return Ok(Document::RelationshipDecision(
+                RelationshipDecisionDocument {
+                    trust_domain: domain.clone(),
+                    number,
+                    previous,
+                    digest: *digest,
+                    verdict: *verdict,
+                    author: command.actor.clone(),
+                    login: command.actor.login(),
+                    uid: command.actor.uid(),
+                    at: now,
+                    reason: command.reason.clone(),
+                },
+            ));
+        }
+    };
+    Ok(Document::Relationship(RelationshipDocument {
+        trust_domain: domain.clone(),
+        number,
+        previous,
+        author: command.actor.clone(),
+        login: command.actor.login(),
+        uid: command.actor.uid(),
+        at: now,
+        reason: command.reason.clone(),
+        approvals_required,
+        own: config.rules.trust_domain.clone(),
+        endpoint,
+    }))
 }
 
 impl Decision<'_> {
