@@ -20,6 +20,7 @@ mod backup;
 mod calls;
 mod changes;
 mod convert;
+mod federation;
 mod gate;
 mod govern;
 mod inspect;

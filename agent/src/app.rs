@@ -12,6 +12,7 @@
 mod deadlines;
 mod demo;
 mod endpoints;
+mod federation;
 mod gauges;
 mod lifecycle;
 mod measured_store;
@@ -26,7 +27,7 @@ pub use demo::run_demo;
 
 use crate::{
     audit::AuditError,
-    authority::AuthorityError,
+    authority::{AuthorityError, KeyDirectoryError},
     cli::{AgentArgs, Console},
     config::{Config, Overrides, Sources},
     data_directory::{DataDirectoryError, DataLock},
@@ -60,6 +61,8 @@ enum RunError {
     Audit(#[from] AuditError),
     #[error("authority: {0}")]
     Authority(#[from] AuthorityError),
+    #[error("federation: {0}")]
+    Federation(#[from] KeyDirectoryError),
     #[error("registry: {0}")]
     Registry(#[from] RegistryError),
     #[error("registry: {0}")]

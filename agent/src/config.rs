@@ -25,6 +25,7 @@ mod authority;
 mod directories;
 mod document;
 mod fault;
+mod federation;
 mod identity;
 mod key;
 mod limits;
@@ -50,6 +51,7 @@ pub use audit::{Audit, Durability};
 pub use authority::{Authority, OperatorCa};
 pub use directories::Directories;
 pub use fault::{Fault, Faults, Place, Problem};
+pub use federation::Federation;
 pub use identity::Identity;
 pub use key::{Key, Reload};
 pub use limits::Limits;
@@ -94,6 +96,8 @@ pub struct Config {
     pub attestation: Attestation,
     /// `[registry]`
     pub registry: Registry,
+    /// `[federation]`
+    pub federation: Federation,
     /// `[identity]`
     pub identity: Identity,
     /// `[audit]`
@@ -136,6 +140,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         authority::KEYS,
         attestation::KEYS,
         registry::KEYS,
+        federation::KEYS,
         identity::KEYS,
         audit::KEYS,
         limits::KEYS,
@@ -186,6 +191,7 @@ impl Config {
         let authority = authority::read(reader);
         let attestation = attestation::read(reader);
         let registry = registry::read(reader);
+        let federation = federation::read(reader);
         let identity = identity::read(reader);
         let audit = audit::read(reader);
         let shutdown = shutdown::read(reader);
@@ -202,6 +208,7 @@ impl Config {
             authority,
             attestation,
             registry,
+            federation,
             identity,
             audit,
             limits,

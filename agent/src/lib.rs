@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod data_directory;
 pub mod disk;
+pub mod federation;
 pub mod fetch;
 pub mod governance;
 pub mod http;

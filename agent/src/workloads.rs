@@ -15,7 +15,7 @@
 //! connections, and starts from nothing on new ones; withdrawal comes before its
 //! record.
 //!
-//! Wakes: a change of the registry or of the bundle (one task for all), exit
+//! Wakes: a change of the registry or of a bundle, ours or foreign (one task for all), exit
 //! and renewal time (one small task for each process), and where the kernel tells,
 //! every exec (one task for all). What fails is denied,
 //! with the reason in log and audit trail; where only a renewal fails, the SVID
@@ -25,6 +25,7 @@ mod admission;
 mod answer;
 mod binding;
 mod denial;
+mod federated;
 mod keeper;
 mod known;
 mod live;
@@ -44,6 +45,7 @@ pub use admission::{CallPlace, Caller, WorkloadGate};
 pub use answer::{Asked, Identities};
 pub use binding::Unproven;
 pub use denial::Denial;
+pub use federated::Federated;
 pub use live::{Followed, HeldCredential, Holder, KeyHolders, LiveCount};
 pub use process::{Process, Pulse};
 pub use quota::QuotaLimits;
@@ -55,6 +57,7 @@ use crate::{
     audit::{Event, Kind, Process as AuditProcess, Trail},
     authority::{Authority, TrustBundle},
     clock::SharedClock,
+    federation::ForeignBundles,
     issuance::{Candidates, Issuer, Presence},
     registry::{Client, Gates, Registry, Snapshot},
     supervisor::Supervisor,
@@ -88,6 +91,8 @@ pub struct Services {
     pub registry: Arc<Registry>,
     /// Publishes the bundle.
     pub authority: Arc<dyn Authority>,
+    /// The bundles of foreign trust domains.
+    pub federation: watch::Receiver<Arc<ForeignBundles>>,
     /// Issues.
     pub issuer: Issuer,
     /// Records.
@@ -205,6 +210,7 @@ impl Workloads {
     pub async fn run(self: Arc<Self>) {
         let mut registry = self.services.registry.changes();
         let mut bundle = self.bundle.clone();
+        let mut foreign = self.services.federation.clone();
         loop {
             let alive = tokio::select! {
                 changed = registry.changed() => {
@@ -214,6 +220,11 @@ impl Workloads {
                 changed = bundle.changed() => {
                     self.wake_all().await;
                     changed.is_ok()
+                }
+                // Its sender lives as long as the agent wants; without one nothing changes.
+                Ok(()) = foreign.changed() => {
+                    self.wake_all().await;
+                    true
                 }
             };
             if !alive {

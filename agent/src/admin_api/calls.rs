@@ -8,6 +8,7 @@ use crate::{
     audit::{Kind, MAX_TAIL_LINES, Trail},
     authority::{AuthorityInfo, TrustBundle},
     clock::SharedClock,
+    federation::Federation,
     governance::Act,
     lint::Linter,
     metadata::{self, PublicUrl},
@@ -64,6 +65,8 @@ pub struct AdminServices {
     pub registry: Arc<Registry>,
     /// The processes.
     pub workloads: Arc<Workloads>,
+    /// The foreign trust domains.
+    pub federation: Arc<Federation>,
     /// Explains processes.
     pub attestor: Arc<Attestor>,
     /// Judges registrations.
@@ -487,6 +490,48 @@ impl admin::admin_server::Admin for AdminApi {
         _request: Request<GetAuditKeyRequest>,
     ) -> Result<Response<GetAuditKeyResponse>, Status> {
         self.audit_key()
+    }
+
+    async fn add_trust_domain(
+        &self,
+        request: Request<admin::AddTrustDomainRequest>,
+    ) -> Result<Response<admin::TrustDomain>, Status> {
+        self.add_domain(request).await
+    }
+
+    async fn remove_trust_domain(
+        &self,
+        request: Request<admin::RemoveTrustDomainRequest>,
+    ) -> Result<Response<admin::TrustDomain>, Status> {
+        self.remove_domain(request).await
+    }
+
+    async fn approve_trust_domain(
+        &self,
+        request: Request<admin::TrustDomainDecision>,
+    ) -> Result<Response<admin::TrustDomain>, Status> {
+        self.decide_domain(true, request).await
+    }
+
+    async fn reject_trust_domain(
+        &self,
+        request: Request<admin::TrustDomainDecision>,
+    ) -> Result<Response<admin::TrustDomain>, Status> {
+        self.decide_domain(false, request).await
+    }
+
+    async fn get_trust_domain(
+        &self,
+        request: Request<admin::GetTrustDomainRequest>,
+    ) -> Result<Response<admin::TrustDomain>, Status> {
+        self.show_domain(&request.into_inner())
+    }
+
+    async fn list_trust_domains(
+        &self,
+        _request: Request<admin::ListTrustDomainsRequest>,
+    ) -> Result<Response<admin::ListTrustDomainsResponse>, Status> {
+        Ok(self.list_domains())
     }
 }
 

@@ -87,7 +87,7 @@ fn kinds(names: &[String]) -> Result<Vec<Kind>, Status> {
     })
 }
 
-fn non_empty(text: String) -> Option<String> {
+pub(super) fn non_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
@@ -159,7 +159,7 @@ fn pending_resumption(pending: &Pending<StateChange>) -> admin::PendingResumptio
     }
 }
 
-fn approvals(approvals: &[Approval]) -> Vec<admin::Approval> {
+pub(super) fn approvals(approvals: &[Approval]) -> Vec<admin::Approval> {
     let approval = |approval: &Approval| admin::Approval {
         operator: approval.operator.to_string(),
         at: timestamp(approval.at),
@@ -169,7 +169,7 @@ fn approvals(approvals: &[Approval]) -> Vec<admin::Approval> {
     approvals.iter().map(approval).collect()
 }
 
-fn declined<T: Proposal>(declined: &Declined<T>) -> admin::Declined {
+pub(super) fn declined<T: Proposal>(declined: &Declined<T>) -> admin::Declined {
     admin::Declined {
         number: declined.what.subject().number(),
         digest: declined.what.digest().to_string(),

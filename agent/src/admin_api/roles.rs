@@ -73,6 +73,12 @@ pub(super) const TABLE: &[Rule] = &[
     rule("TraceAudit", Who::Roles(AUDIT)),
     rule("GetAuditKey", Who::Roles(AUDIT)),
     rule("Backup", Who::Roles(KEEP)),
+    rule("GetTrustDomain", Who::Roles(ANY)),
+    rule("ListTrustDomains", Who::Roles(ANY)),
+    rule("AddTrustDomain", Who::Roles(WRITE)),
+    rule("ApproveTrustDomain", Who::Roles(APPROVE)),
+    rule("RejectTrustDomain", Who::Roles(APPROVE)),
+    rule("RemoveTrustDomain", Who::Roles(STOP)),
 ];
 
 const fn rule(method: &'static str, who: Who) -> Rule {

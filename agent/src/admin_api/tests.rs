@@ -40,6 +40,7 @@ pub(super) fn api(scene: &Scene) -> AdminApi {
         },
         registry: Arc::clone(&scene.registry),
         workloads: Arc::clone(&scene.workloads),
+        federation: Arc::default(),
         attestor: scene.attestor(),
         linter: Arc::new(Linter::new(
             scene.attestor(),

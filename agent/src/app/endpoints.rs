@@ -229,6 +229,7 @@ fn admin_api(
         },
         registry: Arc::clone(&subsystems.registry),
         workloads: Arc::clone(&subsystems.workloads),
+        federation: Arc::clone(&subsystems.federation),
         attestor: Arc::clone(&subsystems.attestor),
         linter: Arc::clone(&subsystems.linter),
         trail: subsystems.trail.clone(),

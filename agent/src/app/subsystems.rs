@@ -2,7 +2,8 @@
 //! running thing.
 
 use super::{
-    RunError, deadlines, gauges, measured_store::MeasuredStore, operators, restoration, told,
+    RunError, deadlines, federation, gauges, measured_store::MeasuredStore, operators, restoration,
+    told,
 };
 use crate::{
     audit::{
@@ -14,6 +15,7 @@ use crate::{
     },
     clock::{SharedClock, SystemClock, unix_seconds},
     config::{self, Config},
+    federation::Federation,
     issuance::{Issuer, Lifetimes},
     lint::{Linter, document::Policy},
     operators::Roster,
@@ -45,6 +47,7 @@ pub(super) struct Subsystems {
     pub(super) trail: Trail,
     pub(super) authority: Arc<EmbeddedCa>,
     pub(super) registry: Arc<Registry>,
+    pub(super) federation: Arc<Federation>,
     pub(super) attestor: Arc<Attestor>,
     pub(super) linter: Arc<Linter>,
     pub(super) require: Requirements,
@@ -92,12 +95,20 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     )
     .noting_in(usage.usage().clone())
     .naming_clients_at(config.identity.public_url.clone());
+    let federation = federation::open(
+        config,
+        (&registry, &*signing),
+        (&trail, &clock),
+        &metrics,
+        &supervisor,
+    )?;
     let require = requirements(&config.attestation, &attestor)?;
     show_required(require, &metrics);
     let services = Services {
         attestor: Arc::clone(&attestor),
         registry: Arc::clone(&registry),
         authority: signing,
+        federation: federation.bundles(),
         issuer,
         trail: trail.clone(),
         clock: Arc::clone(&clock),
@@ -118,6 +129,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         trail,
         authority,
         registry,
+        federation,
         attestor,
         require,
         workloads,

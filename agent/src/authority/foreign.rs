@@ -77,6 +77,8 @@ pub struct ForeignBundle {
     jwt_jwks: Bytes,
     wit_jwks: Bytes,
     digest: String,
+    /// SHA-256 of the keys that count, in whatever order they stand.
+    keys: String,
 }
 
 impl fmt::Debug for ForeignBundle {
@@ -92,8 +94,7 @@ impl fmt::Debug for ForeignBundle {
 /// What is read so far.
 #[derive(Default)]
 struct Read {
-    x509: Vec<u8>,
-    x509_count: usize,
+    x509: Vec<Vec<u8>>,
     jwt: ForeignKeys,
     wit: ForeignKeys,
 }
@@ -118,7 +119,11 @@ impl ForeignBundle {
             let jwk = jwk.as_object().ok_or(BundleError::Unnamed(place))?;
             read.take(place, jwk, trust_domain)?;
         }
+        // Nothing at all where there is no key: readers leave such a document out.
         let rendered = |keys: &ForeignKeys| {
+            if keys.is_empty() {
+                return Ok(Vec::new());
+            }
             let jwks = keys.jwks();
             jwks.map_err(|error| BundleError::Json(error.to_string()))
         };
@@ -131,9 +136,10 @@ impl ForeignBundle {
             refresh_hint: hint.map(Duration::from_secs),
             jwt_jwks: rendered(&read.jwt)?.into(),
             wit_jwks: rendered(&read.wit)?.into(),
-            x509_der: read.x509.into(),
-            x509_count: read.x509_count,
+            x509_der: read.x509.concat().into(),
+            x509_count: read.x509.len(),
             wit_count: read.wit.len(),
+            keys: read.digest(),
             jwt: read.jwt,
             digest: canonical::sha256_hex(document),
         })
@@ -175,16 +181,22 @@ impl ForeignBundle {
         &self.jwt
     }
 
-    /// The JWT authorities as a JWK Set, without `use`.
+    /// The JWT authorities as a JWK Set, without `use`; empty where there are none.
     #[must_use]
     pub const fn jwt_jwks(&self) -> &Bytes {
         &self.jwt_jwks
     }
 
-    /// The WIT authorities as a JWK Set, without `use`.
+    /// The WIT authorities as a JWK Set, without `use`; empty where there are none.
     #[must_use]
     pub const fn wit_jwks(&self) -> &Bytes {
         &self.wit_jwks
+    }
+
+    /// Whether the other bundle has the same keys.
+    #[must_use]
+    pub fn has_keys_of(&self, other: &Self) -> bool {
+        self.keys == other.keys
     }
 
     /// SHA-256 of the document, in lower-case hexadecimal.
@@ -195,6 +207,16 @@ impl ForeignBundle {
 }
 
 impl Read {
+    fn digest(&self) -> String {
+        let x509 = self.x509.iter();
+        let x509 = x509.map(|der| format!("x509 {}", canonical::sha256_hex(der)));
+        let jwt = self.jwt.iter().map(|key| format!("jwt {}", key.line()));
+        let wit = self.wit.iter().map(|key| format!("wit {}", key.line()));
+        let mut lines: Vec<_> = x509.chain(jwt).chain(wit).collect();
+        lines.sort_unstable();
+        canonical::sha256_hex(lines.join("\n").as_bytes())
+    }
+
     fn take(
         &mut self,
         place: usize,
@@ -210,8 +232,7 @@ impl Read {
         }
         match usage {
             "x509-svid" if matches!(kind, "EC" | "RSA") => {
-                self.x509.extend(authority(place, jwk, trust_domain)?);
-                self.x509_count += 1;
+                self.x509.push(authority(place, jwk, trust_domain)?);
                 Ok(())
             }
             "jwt-svid" => add(&mut self.jwt, place, jwk),

@@ -148,6 +148,11 @@ impl ForeignKey {
         &self.jwk.kid
     }
 
+    /// All that it says, in one line.
+    pub(crate) fn line(&self) -> String {
+        serde_json::to_string(&self.jwk).unwrap_or_default()
+    }
+
     fn verify(&self, algorithm: &str, signed: &[u8], signature: &[u8]) -> Result<(), JwsError> {
         if self.jwk.alg.as_ref().is_some_and(|alg| alg != algorithm) {
             return Err(JwsError::OtherAlgorithm);
@@ -229,6 +234,11 @@ impl ForeignKeys {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// All keys.
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, ForeignKey> {
+        self.0.iter()
     }
 
     /// The JWK Set, without `use`.

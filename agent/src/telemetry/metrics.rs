@@ -6,10 +6,12 @@
 //! not published, for tests and for commands other than the daemon.
 
 mod apply;
+mod federation;
 mod live;
 mod store;
 
 pub use apply::ApplyMetrics;
+pub use federation::FederationMetrics;
 pub use live::LiveMetrics;
 pub use store::StoreMetrics;
 
@@ -46,6 +48,8 @@ pub struct Metrics {
     pub admin: AdminMetrics,
     /// The folder of registrations.
     pub apply: ApplyMetrics,
+    /// The bundles of foreign trust domains.
+    pub federation: FederationMetrics,
     /// What processes hold.
     pub live: LiveMetrics,
     /// The registry's store.
@@ -312,6 +316,8 @@ impl Metrics {
         apply.publish(&mut to);
         let (live, store) = (LiveMetrics::default(), StoreMetrics::default());
         live.publish(&mut to);
+        let federation = FederationMetrics::default();
+        federation.publish(&mut to);
         store.publish(&mut to);
         Self {
             workload,
@@ -321,6 +327,7 @@ impl Metrics {
             audit,
             admin,
             apply,
+            federation,
             live,
             store,
             ready,

@@ -1,16 +1,16 @@
 //! The seven calls.
 
 use super::{
-    messages, status,
+    messages::{self, Documents},
+    status,
     stream::{self, Answer, PushStream, Tag},
 };
 use crate::{
     authority::TrustBundle,
     issuance::{WitSvid, X509Svid},
     registry::{Audience, limits::AUDIENCE_BYTES},
-    workloads::{Asked, Caller, Denial, Followed, Workloads},
+    workloads::{Asked, Caller, Denial, Federated, Followed, Workloads},
 };
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spiffe::SpiffeId;
 use std::sync::Arc;
@@ -198,13 +198,18 @@ impl Answer for X509Answer {
 
     fn answer(&self, first: bool) -> BoxFuture<'_, Result<(X509svidResponse, Tag), Denial>> {
         Box::pin(async move {
-            let svids: Vec<Arc<X509Svid>> = self.workloads.x509(&self.caller, asked(first)).await?;
+            let asked = asked(first);
+            let (svids, federated): (Vec<Arc<X509Svid>>, Federated) =
+                self.workloads.x509(&self.caller, asked).await?;
             let bundle = self.workloads.bundle();
+            let federated = messages::x509(&federated);
+            let mut bundles = federated.clone();
+            bundles.insert(bundle.trust_domain().id_string(), bundle.x509_der().clone());
             let tag = Tag {
-                bundle: bundle.x509_der().clone(),
+                bundles,
                 svids: svids.iter().map(|svid| svid.serial.clone()).collect(),
             };
-            Ok((messages::x509_svids(&svids, &bundle), tag))
+            Ok((messages::x509_svids(&svids, &bundle, federated), tag))
         })
     }
 }
@@ -225,7 +230,7 @@ impl Answer for WitAnswer {
             let svids: Vec<Arc<WitSvid>> =
                 self.workloads.wit(&self.caller, only, asked(first)).await?;
             let tag = Tag {
-                bundle: Bytes::new(),
+                bundles: Documents::new(),
                 svids: svids.iter().map(|svid| svid.jti.clone()).collect(),
             };
             Ok((messages::wit_svids(&svids), tag))
@@ -233,8 +238,8 @@ impl Answer for WitAnswer {
     }
 }
 
-/// Makes the message, and the document that it shows.
-type Render<M> = fn(&TrustBundle) -> (M, Bytes);
+/// Makes the message, and the documents that it shows.
+type Render<M> = fn(&TrustBundle, &Federated) -> (M, Documents);
 
 struct BundleAnswer<M> {
     workloads: Arc<Workloads>,
@@ -247,12 +252,13 @@ impl<M: Send + 'static> Answer for BundleAnswer<M> {
 
     fn answer(&self, first: bool) -> BoxFuture<'_, Result<(M, Tag), Denial>> {
         Box::pin(async move {
-            self.workloads
+            let federated = self
+                .workloads
                 .bundle_reader(&self.caller, asked(first))
                 .await?;
-            let (message, document) = (self.render)(&self.workloads.bundle());
+            let (message, bundles) = (self.render)(&self.workloads.bundle(), &federated);
             let tag = Tag {
-                bundle: document,
+                bundles,
                 svids: Vec::new(),
             };
             Ok((message, tag))

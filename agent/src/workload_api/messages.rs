@@ -1,9 +1,9 @@
 //! From SVIDs and bundles to the messages of the standard.
 
 use crate::{
-    authority::TrustBundle,
+    authority::{ForeignBundle, TrustBundle},
     issuance::{JwtSvid, WitSvid, X509Svid},
-    workloads::Validated,
+    workloads::{Federated, Validated},
 };
 use bytes::Bytes;
 use prost_types::{ListValue, Struct, value::Kind};
@@ -32,7 +32,14 @@ impl<'a> Hints<'a> {
     }
 }
 
-pub(super) fn x509_svids(svids: &[Arc<X509Svid>], bundle: &TrustBundle) -> X509svidResponse {
+/// Documents by the SPIFFE ID of their trust domain.
+pub(super) type Documents = BTreeMap<String, Bytes>;
+
+pub(super) fn x509_svids(
+    svids: &[Arc<X509Svid>],
+    bundle: &TrustBundle,
+    federated: Documents,
+) -> X509svidResponse {
     let mut hints = Hints::default();
     let svids = svids.iter().map(|svid| X509svid {
         spiffe_id: svid.spiffe_id.to_string(),
@@ -43,6 +50,7 @@ pub(super) fn x509_svids(svids: &[Arc<X509Svid>], bundle: &TrustBundle) -> X509s
     });
     X509svidResponse {
         svids: svids.collect(),
+        federated_bundles: federated,
         ..X509svidResponse::default()
     }
 }
@@ -72,35 +80,54 @@ pub(super) fn jwt_svids(svids: &[JwtSvid]) -> JwtsvidResponse {
     }
 }
 
-pub(super) fn x509_bundles(bundle: &TrustBundle) -> (X509BundlesResponse, Bytes) {
-    let document = bundle.x509_der().clone();
+pub(super) fn x509_bundles(
+    bundle: &TrustBundle,
+    federated: &Federated,
+) -> (X509BundlesResponse, Documents) {
+    let documents = with_own(x509(federated), bundle, bundle.x509_der());
     let message = X509BundlesResponse {
-        bundles: keyed(bundle, document.clone()),
+        bundles: documents.clone(),
         ..X509BundlesResponse::default()
     };
-    (message, document)
+    (message, documents)
 }
 
-pub(super) fn jwt_bundles(bundle: &TrustBundle) -> (JwtBundlesResponse, Bytes) {
-    let document = bundle.jwt_jwks().clone();
+pub(super) fn jwt_bundles(
+    bundle: &TrustBundle,
+    federated: &Federated,
+) -> (JwtBundlesResponse, Documents) {
+    let foreign = federated.keyed(ForeignBundle::jwt_jwks);
+    let documents = with_own(foreign, bundle, bundle.jwt_jwks());
     let message = JwtBundlesResponse {
-        bundles: keyed(bundle, document.clone()),
+        bundles: documents.clone(),
     };
-    (message, document)
+    (message, documents)
 }
 
-pub(super) fn wit_bundles(bundle: &TrustBundle) -> (WitBundlesResponse, Bytes) {
-    let document = bundle.wit_jwks().clone();
-    let jwks = String::from_utf8_lossy(&document).into_owned();
+pub(super) fn wit_bundles(
+    bundle: &TrustBundle,
+    federated: &Federated,
+) -> (WitBundlesResponse, Documents) {
+    let foreign = federated.keyed(ForeignBundle::wit_jwks);
+    let documents = with_own(foreign, bundle, bundle.wit_jwks());
+    let text = |(name, document): (&String, &Bytes)| {
+        (name.clone(), String::from_utf8_lossy(document).into_owned())
+    };
     let message = WitBundlesResponse {
-        bundles: keyed(bundle, jwks),
+        bundles: documents.iter().map(text).collect(),
     };
-    (message, document)
+    (message, documents)
 }
 
-/// Bundle maps are keyed by the SPIFFE ID of the trust domain.
-fn keyed<T>(bundle: &TrustBundle, document: T) -> BTreeMap<String, T> {
-    BTreeMap::from([(bundle.trust_domain().id_string(), document)])
+/// The X.509 authorities of foreign trust domains.
+pub(super) fn x509(federated: &Federated) -> Documents {
+    federated.keyed(ForeignBundle::x509_der)
+}
+
+/// Our own goes in last: nobody takes its place.
+fn with_own(mut documents: Documents, bundle: &TrustBundle, own: &Bytes) -> Documents {
+    documents.insert(bundle.trust_domain().id_string(), own.clone());
+    documents
 }
 
 /// The claims of a token that holds, as `google.protobuf.Struct` carries JSON:

@@ -46,5 +46,8 @@ pub(super) fn of_validation(error: &ValidationError) -> Status {
         ValidationError::NotActive => {
             Status::invalid_argument("token refused: its client is not active")
         }
+        ValidationError::NotFederated => {
+            Status::invalid_argument(format!("token refused: {error}"))
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! A stream of full sets: one answer at once, then one for each change.
 
-use super::status;
+use super::{messages::Documents, status};
 use crate::workloads::{Caller, Denial, Pulse};
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, future::BoxFuture, stream};
 use std::pin::Pin;
 use tokio::sync::watch;
@@ -23,8 +22,8 @@ pub(super) trait Answer: Send + Sync + 'static {
 /// Two answers with the same tag are the same.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Tag {
-    /// The bundle document that is part of the answer.
-    pub bundle: Bytes,
+    /// The bundle documents that are part of the answer.
+    pub bundles: Documents,
     /// Serial number or `jti` of each SVID.
     pub svids: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! What a connection's process may have now: match, entitle, and hand out.
 
 use super::{
-    Caller, Denial, Process, Unproven, Workloads, audit_process,
+    Caller, Denial, Federated, Process, Unproven, Workloads, audit_process,
     process::{Recorded, Shelved, same_version},
     proof::Sure,
     shelf::Found,
@@ -48,7 +48,7 @@ struct Decision {
 pub type Identities<T> = Vec<Arc<T>>;
 
 impl Workloads {
-    /// The X.509-SVIDs of a process.
+    /// The X.509-SVIDs of a process, and the foreign bundles that go with them.
     ///
     /// # Errors
     /// See [`Denial`].
@@ -56,7 +56,7 @@ impl Workloads {
         self: &Arc<Self>,
         caller: &Caller,
         asked: Asked,
-    ) -> Result<Identities<X509Svid>, Denial> {
+    ) -> Result<(Identities<X509Svid>, Federated), Denial> {
         self.identities(caller, None, asked).await
     }
 
@@ -70,7 +70,8 @@ impl Workloads {
         only: Option<&SpiffeId>,
         asked: Asked,
     ) -> Result<Identities<WitSvid>, Denial> {
-        self.identities(caller, only, asked).await
+        let (svids, _) = self.identities(caller, only, asked).await?;
+        Ok(svids)
     }
 
     /// Fresh JWT-SVIDs for `audiences`, of every client that lists them all, or
@@ -112,7 +113,8 @@ impl Workloads {
         Err(Denial::Changing)
     }
 
-    /// Attests the process and lets it see bundles if the settings do.
+    /// Attests the process and lets it see bundles if the settings do; the foreign ones that it may
+    /// see by its clients alone.
     ///
     /// # Errors
     /// See [`Denial`].
@@ -120,17 +122,29 @@ impl Workloads {
         self: &Arc<Self>,
         caller: &Caller,
         asked: Asked,
-    ) -> Result<(), Denial> {
+    ) -> Result<Federated, Denial> {
         let (presence, recorded) = self.presence(caller, Sure::Now).await?;
         let answer = async {
-            if !self.settings.load().bundles_for_any {
-                self.entitled(caller, presence, None, asked).await?;
-            }
-            Ok(())
+            let decision = if self.settings.load().bundles_for_any {
+                self.decide(caller.process(), &presence, None)?
+            } else {
+                self.entitled(caller, presence, None, asked).await?
+            };
+            Ok(self.federated(&decision.granted))
         };
-        self.announce(recorded, answer).await?;
+        let federated = self.announce(recorded, answer).await?;
         self.keep_watch(caller.process());
-        Ok(())
+        Ok(federated)
+    }
+
+    /// The foreign bundles that a process may have tokens judged by.
+    pub(super) fn federated_of(
+        &self,
+        process: &Process,
+        presence: &Presence,
+    ) -> Result<Federated, Denial> {
+        let decision = self.decide(process, presence, None)?;
+        Ok(self.federated(&decision.granted))
     }
 
     async fn identities<T: Shelved>(
@@ -138,7 +152,7 @@ impl Workloads {
         caller: &Caller,
         only: Option<&SpiffeId>,
         asked: Asked,
-    ) -> Result<Identities<T>, Denial> {
+    ) -> Result<(Identities<T>, Federated), Denial> {
         if asked == Asked::ByStream && self.has_lost_all(caller) {
             return Err(Denial::NoIdentity);
         }
@@ -148,7 +162,9 @@ impl Workloads {
                 let decision = self.entitled(caller, presence, only, asked).await?;
                 let granted = decision.granted.iter();
                 let svids = granted.map(|e| self.kept::<T>(caller.process(), e));
-                Ok((try_join_all(svids).await?, decision))
+                let svids = try_join_all(svids).await?;
+                let federated = self.federated(&decision.granted);
+                Ok(((svids, federated), decision))
             };
             match self.conclude(caller, recorded, answer).await {
                 Err(Denial::Changing) => {}

@@ -14,6 +14,7 @@ use crate::{
         SignedToken, SignedX509, TrustBundle, WitRequest, X509Request,
     },
     clock::{ManualClock, SharedClock},
+    federation::ForeignBundles,
     issuance::{Issuer, Lifetimes},
     registry::{
         Actor, Client, ClientDraft, ClientName, Gates, MemoryStore, Reason, Registry,
@@ -58,6 +59,8 @@ pub(crate) struct Scene {
     folder: TempDir,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) authority: Arc<StageAuthority>,
+    /// The foreign bundles, as a test has them.
+    pub(crate) federation: watch::Sender<Arc<ForeignBundles>>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) trail: Trail,
     writer: Mutex<Option<TrailWriter>>,
@@ -116,9 +119,17 @@ impl Scene {
         let audit = folder.path().join("audit");
         let (trail, writer) =
             Trail::open(&audit, TrailConfig::default(), Arc::clone(&shared)).unwrap();
+        let federation = watch::Sender::default();
         let authority = Arc::new(StageAuthority::open(&folder.path().join("keys"), &shared));
         let registry = Arc::new(registry(&shared, &supervisor, approvals_required).await);
-        let services = services(&shared, supervisor, &trail, &authority, &registry);
+        let services = services(
+            &shared,
+            supervisor,
+            &trail,
+            &authority,
+            &registry,
+            &federation,
+        );
         let workloads = Arc::new(Workloads::new(services, settings()));
         let gate = WorkloadGate::new(
             Arc::clone(&workloads),
@@ -136,6 +147,7 @@ impl Scene {
             folder,
             clock,
             authority,
+            federation,
             registry,
             trail,
             writer: Mutex::new(Some(writer)),
@@ -273,6 +285,7 @@ fn services(
     trail: &Trail,
     authority: &Arc<StageAuthority>,
     registry: &Arc<Registry>,
+    federation: &watch::Sender<Arc<ForeignBundles>>,
 ) -> Services {
     let metrics = Metrics::new("test");
     let signing: Arc<dyn Authority> = Arc::<StageAuthority>::clone(authority);
@@ -292,6 +305,7 @@ fn services(
         )
         .naming_clients_at("https://id.example.org".parse().ok()),
         authority: signing,
+        federation: federation.subscribe(),
         trail: trail.clone(),
         clock: Arc::clone(clock),
         supervisor,
