@@ -28,7 +28,7 @@ mod issuer;
 mod key_directory;
 mod operator;
 mod pem;
-mod schedule;
+pub(crate) mod schedule;
 mod state;
 mod vault;
 

@@ -12,6 +12,7 @@ pub mod authority;
 pub mod backup;
 pub mod canonical;
 pub mod cli;
+pub mod client_keys;
 pub mod clock;
 pub mod config;
 pub mod data_directory;

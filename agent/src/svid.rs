@@ -15,13 +15,18 @@
 //! foreign trust domains. Encrypted tokens,
 //! JWS JSON serialization, revocation lists and X.509 path building through
 //! unordered certificates are left out.
+//!
+//! Beside the SVIDs stand the tokens that are only signed here, for others to
+//! validate: client assertions ([`assertion`]) and proofs of possession ([`proof`]).
 
+pub mod assertion;
 mod claims;
 pub mod foreign;
 pub(crate) mod json;
 pub mod jws;
 pub mod jwt;
 mod key;
+pub mod proof;
 pub mod wit;
 pub mod x509;
 

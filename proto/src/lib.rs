@@ -1,8 +1,8 @@
 //! The wire formats of Symbolon.
 //!
-//! Three interfaces live here: the SPIFFE Workload API, rendered from the
-//! standard, the agent's own admin service, and the part of the container
-//! runtime interface that the agent calls. The Rust code under
+//! Four interfaces live here: the SPIFFE Workload API, rendered from the
+//! standard, the agent's own admin and credentials services, and the part of the
+//! container runtime interface that the agent calls. The Rust code under
 //! `generated/` is committed, so that no build needs `protoc`;
 //! `tests/generated.rs` regenerates it and fails on a difference.
 //!
@@ -43,6 +43,24 @@ pub mod admin {
         reason = "generated code"
     )]
     include!("generated/symbolon.admin.v1.rs");
+}
+
+/// What stands beside the Workload API on the workload socket: credentials for OAuth servers.
+pub mod credentials {
+    #![allow(
+        missing_docs,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::allow_attributes,
+        clippy::doc_markdown,
+        clippy::missing_errors_doc,
+        clippy::clone_on_ref_ptr,
+        clippy::too_many_lines,
+        unreachable_pub,
+        unused_qualifications,
+        reason = "generated code"
+    )]
+    include!("generated/symbolon.credentials.v1.rs");
 }
 
 /// The Kubernetes Container Runtime Interface (`runtime.v1`): the client of what the agent asks

@@ -1,7 +1,33 @@
 //! `Debug` for the messages that carry keys or tokens: it names the identity and hides the rest.
 
-use crate::workload::{Jwtsvid, ValidateJwtsvidRequest, Witsvid, X509svid};
+use crate::{
+    credentials::{
+        FetchClientCredentialResponse, MintClientAssertionResponse, SignDpopProofResponse,
+        SignWorkloadProofResponse,
+    },
+    workload::{Jwtsvid, ValidateJwtsvidRequest, Witsvid, X509svid},
+};
 use std::fmt::{Debug, Formatter, Result};
+
+macro_rules! hidden {
+    ($($message:ident),*) => {$(
+        impl Debug for $message {
+            fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+                f.debug_struct(stringify!($message))
+                    .field("client_id", &self.client_id)
+                    .field("jti", &self.jti)
+                    .finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+hidden!(
+    MintClientAssertionResponse,
+    FetchClientCredentialResponse,
+    SignDpopProofResponse,
+    SignWorkloadProofResponse
+);
 
 impl Debug for X509svid {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {

@@ -7,6 +7,8 @@
 //! not to a stuck one: what is not usable does not sign, whatever it is; what
 //! is ripe and newest signs; and if nothing can sign, something new does, at
 //! once. Entries are removed by the caller after all that they signed expired.
+//!
+//! `client_keys` rotates by the same rules.
 
 use super::{Window, from_seconds};
 use serde::{Deserialize, Serialize};
@@ -15,21 +17,21 @@ use std::time::Duration;
 /// One authority of a kind. Times are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Names it and orders it; never used twice.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
     /// Since when it is in the bundle.
-    pub(super) published_at: u64,
-    pub(super) not_before: u64,
-    pub(super) not_after: u64,
+    pub(crate) published_at: u64,
+    pub(crate) not_before: u64,
+    pub(crate) not_after: u64,
     /// Seconds of the longest SVID that it may have signed.
-    pub(super) longest_svid: u64,
+    pub(crate) longest_svid: u64,
     /// Since when it does not sign any more.
-    pub(super) retired_at: Option<u64>,
+    pub(crate) retired_at: Option<u64>,
     /// Supplied by an operator; its key is not ours and it is not rotated.
-    pub(super) operator: bool,
+    pub(crate) operator: bool,
     /// X.509 alone: the issuing certificate, then those above it, base64 DER.
-    pub(super) certificates: Vec<String>,
+    pub(crate) certificates: Vec<String>,
 }
 
 impl Entry {
@@ -57,25 +59,25 @@ impl Entry {
 /// The authorities of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Ring {
+pub(crate) struct Ring {
     /// The generation that signs.
-    pub(super) active: u64,
+    pub(crate) active: u64,
     /// In order of their generations, which start at 1.
-    pub(super) entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
 }
 
 /// How long things last.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timing {
+pub(crate) struct Timing {
     /// Life of an authority.
-    pub(super) ttl: Duration,
+    pub(crate) ttl: Duration,
     /// How long it is published before it signs.
-    pub(super) overlap: Duration,
+    pub(crate) overlap: Duration,
 }
 
 /// What is to be done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Make a new authority and publish it.
     Prepare,
     /// Let an authority sign.
@@ -91,17 +93,17 @@ pub(super) enum Step {
 
 impl Ring {
     /// The authority that signs.
-    pub(super) fn active(&self) -> Option<&Entry> {
+    pub(crate) fn active(&self) -> Option<&Entry> {
         self.entry(self.active)
     }
 
     /// The authority of a generation.
-    pub(super) fn entry(&self, generation: u64) -> Option<&Entry> {
+    pub(crate) fn entry(&self, generation: u64) -> Option<&Entry> {
         self.entries.iter().find(|e| e.generation == generation)
     }
 
     /// What is to be done at `now`, or nothing.
-    pub(super) fn next_step(&self, now: u64, timing: Timing) -> Option<Step> {
+    pub(crate) fn next_step(&self, now: u64, timing: Timing) -> Option<Step> {
         let is_ripe = |e: &Entry| now >= e.published_at.saturating_add(timing.overlap.as_secs());
         let usable = || self.ours().filter(|e| e.is_valid(now));
         let Some(active) = usable().find(|e| e.generation == self.active) else {
@@ -129,7 +131,7 @@ impl Ring {
     }
 
     /// Lets `generation` sign from `now` on, and retires what is older.
-    pub(super) fn activate(&mut self, generation: u64, now: u64) {
+    pub(crate) fn activate(&mut self, generation: u64, now: u64) {
         self.active = generation;
         for entry in &mut self.entries {
             if entry.generation < generation {
@@ -141,7 +143,7 @@ impl Ring {
     }
 
     /// The generations that nobody needs any more at `now`.
-    pub(super) fn removable(&self, now: u64) -> impl Iterator<Item = u64> {
+    pub(crate) fn removable(&self, now: u64) -> impl Iterator<Item = u64> {
         self.entries
             .iter()
             .filter(move |e| e.generation != self.active && e.needed_until() <= now)

@@ -1,0 +1,314 @@
+//! The keys by which MCP clients are known to authorization servers.
+//!
+//! Owns an ES256 key for each client whose metadata says `private_key_jwt`: the one
+//! that signs, the next one, and those that are retired. They are made here, lie in
+//! `keys/clients` of the data directory, one file for each client, and never leave
+//! the agent: `issuance` asks for a signature, and whoever publishes watches
+//! [`ClientKeys::published`]. Rotation follows the rules of the authorities
+//! (`authority::schedule`): a key is published before it signs for longer than
+//! caches keep a JWKS, and after it signed until its last assertion has expired.
+//!
+//! Invariants: only the keys of active clients are published and sign; a client that
+//! is suspended or has expired keeps its keys on disk and has an empty JWKS, a
+//! revoked one loses them for ever; what is published was durable first. A key that
+//! is replaced by command is gone at once, published or not.
+//!
+//! One task, [`ClientKeys::run`], follows registry and clock; files are written by
+//! blocking threads, one at a time. A file that cannot be read leaves its client
+//! without a key, and says so, until it is mended or the key replaced. Left out on
+//! purpose: who may have an assertion, which is `workloads`' to say.
+
+mod file;
+mod held;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use held::{ClientKeyInfo, ClientKeySet, PublishedKeys};
+
+use crate::{
+    audit::{Event, Trail},
+    authority::{KeyDirectory, KeyDirectoryError, schedule::Timing},
+    clock::SharedClock,
+    registry::{Client, ClientName, ClientState, Registry, Snapshot},
+    svid::{
+        KeyError, SecretText,
+        assertion::Claims,
+        jws::JwsError,
+    },
+};
+use parking_lot::Mutex;
+use std::{
+    fmt::{self, Debug, Formatter},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinError, time::sleep};
+use writer::Writer;
+
+/// The longest life of an assertion: servers that remember each `jti` remember it for as long.
+pub const MAX_ASSERTION_LIFE: Duration = Duration::from_secs(60);
+
+/// How long a key stays published after it signed last: the life of an assertion, and as much
+/// again for clocks that differ.
+const RETIRED_FOR: Duration = Duration::from_secs(2 * 60);
+
+/// How often the wall clock is read again.
+const TURN: Duration = Duration::from_secs(10);
+
+/// How soon the registry is walked again: it may have a hundred thousand clients.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Clients that are looked at before others get a turn.
+const LOOKED_AT_ONCE: usize = 1_000;
+
+/// Clients whose files are written before what came of it is published.
+const WRITTEN_AT_ONCE: usize = 64;
+
+/// Events that wait for a trail that cannot be written; of more the oldest are lost.
+const MAX_WAITING: usize = 10_000;
+
+/// How long keys last.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientKeyTimes {
+    /// Life of a key; the next one is made at half of it.
+    pub ttl: Duration,
+    /// How long a key is published before it signs.
+    pub lead: Duration,
+}
+
+/// Why there is no key, or no signature.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientKeyError {
+    /// Operator: the client is not known by a key.
+    #[error("client {0} is not known to authorization servers by a key of its own")]
+    NoKeyWanted(ClientName),
+    /// Its key is not there yet, or the client is not active.
+    #[error("client {0} has no key now")]
+    NoKey(ClientName),
+    /// Operator or disk: the directory of the keys.
+    #[error("{0}")]
+    Directory(#[from] KeyDirectoryError),
+    /// Operator or disk: a file that does not hold what was written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// Operator or disk: a file with keys of somebody else, or with none that signs.
+    #[error("{0} does not hold the keys of its client")]
+    Other(PathBuf),
+    /// Bug: the cryptographic library refused a key of ours.
+    #[error("{0}")]
+    Key(#[from] KeyError),
+    /// Bug: the assertion could not be signed.
+    #[error("{0}")]
+    Token(#[from] JwsError),
+    /// Bug: what wrote the files panicked.
+    #[error("{0}")]
+    Task(#[from] JoinError),
+}
+
+/// A signed assertion.
+#[derive(Debug)]
+pub struct SignedAssertion {
+    /// JWS compact serialization.
+    pub token: SecretText,
+    /// The `kid` of the key that signed.
+    pub key_id: Arc<str>,
+}
+
+/// What came of replacing a client's key.
+#[derive(Debug)]
+pub struct Replaced {
+    /// What the trail has to be told: the keys that are gone, and the new one.
+    pub events: Vec<Event>,
+    /// The keys as they are now.
+    pub keys: Vec<ClientKeyInfo>,
+}
+
+/// The clients' keys; cheap to clone.
+#[derive(Clone)]
+pub struct ClientKeys(Arc<Inner>);
+
+struct Inner {
+    clock: SharedClock,
+    timing: Timing,
+    writer: Mutex<Writer>,
+    published: watch::Sender<Arc<PublishedKeys>>,
+}
+
+/// Whether a client's keys are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// The client is active.
+    Published,
+    /// It is in this state.
+    Withheld(ClientState),
+    /// It never will be again.
+    Gone,
+}
+
+impl Wish {
+    /// What is wished for a client; none where it has no use for keys.
+    fn of(client: &Client, snapshot: &Snapshot) -> Option<Self> {
+        if !client.has_version_in_force() || !wants_keys(client) {
+            return None;
+        }
+        Some(match snapshot.state_of(client) {
+            ClientState::Active => Self::Published,
+            ClientState::Revoked => Self::Gone,
+            state => Self::Withheld(state),
+        })
+    }
+}
+
+/// Whether authorization servers know the client by a key.
+#[must_use]
+pub fn wants_keys(client: &Client) -> bool {
+    let metadata = client.spec().metadata();
+    metadata.is_some_and(|metadata| metadata.token_endpoint_auth_method() == "private_key_jwt")
+}
+
+impl ClientKeys {
+    /// Opens the directory, which is made if it is not there; its parent has to be. Reads no key.
+    ///
+    /// # Errors
+    /// Where others can use the directory, or it cannot be read.
+    pub fn open(
+        directory: &Path,
+        times: ClientKeyTimes,
+        clock: SharedClock,
+    ) -> Result<Self, ClientKeyError> {
+        let directory = KeyDirectory::open(directory)?;
+        // What a crash left half-written goes now.
+        directory.names()?;
+        Ok(Self(Arc::new(Inner {
+            timing: Timing {
+                ttl: times.ttl,
+                overlap: times.lead,
+            },
+            clock,
+            writer: Mutex::new(Writer::new(directory)),
+            published: watch::Sender::default(),
+        })))
+    }
+
+    /// The published keys, now and whenever they change.
+    #[must_use]
+    pub fn published(&self) -> watch::Receiver<Arc<PublishedKeys>> {
+        self.0.published.subscribe()
+    }
+
+    /// The keys of a client, for listings; none where it has none.
+    #[must_use]
+    pub fn of(&self, client: &ClientName) -> Option<Arc<ClientKeySet>> {
+        self.0.published.borrow().set(client).cloned()
+    }
+
+    /// Signs an assertion of `client` with its current key.
+    ///
+    /// # Errors
+    /// [`ClientKeyError::NoKey`] where none is published; the cryptographic library's.
+    pub fn sign(
+        &self,
+        client: &ClientName,
+        claims: &Claims<'_>,
+    ) -> Result<SignedAssertion, ClientKeyError> {
+        let set = self.of(client);
+        let no_key = || ClientKeyError::NoKey(client.clone());
+        let set = set.ok_or_else(no_key)?;
+        let signer = set.signer()?.ok_or_else(no_key)?;
+        Ok(SignedAssertion {
+            token: signer.sign(claims)?,
+            key_id: Arc::clone(signer.key_id()),
+        })
+    }
+
+    /// Follows registry and clock for ever, and tells the trail. To be run once.
+    pub async fn run(&self, registry: Arc<Registry>, trail: Trail) {
+        let mut changes = registry.changes();
+        let mut waiting = Vec::new();
+        loop {
+            changes.mark_unchanged();
+            self.follow(&registry, &mut waiting).await;
+            tell(&trail, &mut waiting).await;
+            sleep(PAUSE).await;
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() {
+                    return;
+                },
+                () = sleep(TURN) => {}
+            }
+        }
+    }
+
+    /// Does once what registry and clock demand.
+    async fn follow(&self, registry: &Arc<Registry>, events: &mut Vec<Event>) {
+        let snapshot = registry.snapshot();
+        // Taking away comes first, and waits for no disk.
+        events.extend(self.0.withdraw(&snapshot));
+        let mut due = Vec::new();
+        let published = Arc::clone(&self.0.published.borrow());
+        let now = self.0.clock.now();
+        for (looked_at, client) in snapshot.iter().enumerate() {
+            if looked_at % LOOKED_AT_ONCE == LOOKED_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            let Some(wish) = Wish::of(client, &snapshot) else {
+                continue;
+            };
+            let set = published.set(client.name());
+            if set.is_none_or(|set| set.is_behind(wish, now, self.0.timing)) {
+                due.push(client.name().clone());
+            }
+        }
+        for names in due.chunks(WRITTEN_AT_ONCE) {
+            let (inner, registry) = (Arc::clone(&self.0), Arc::clone(registry));
+            let names = names.to_vec();
+            let work = move || inner.work(&names, &registry);
+            match tokio::task::spawn_blocking(work).await {
+                Ok(more) => events.extend(more),
+                Err(error) => tracing::error!(%error, "keys of clients were not looked after"),
+            }
+        }
+    }
+
+    /// Drops all keys of a client at once, and makes a new one that signs.
+    ///
+    /// # Errors
+    /// Where the client is not known by a key, or the disk fails: then it has none, until one
+    /// can be made.
+    pub async fn replace(
+        &self,
+        registry: &Arc<Registry>,
+        client: &ClientName,
+        reason: &str,
+    ) -> Result<Replaced, ClientKeyError> {
+        let (inner, registry) = (Arc::clone(&self.0), Arc::clone(registry));
+        let (client, reason) = (client.clone(), reason.to_owned());
+        let work = move || inner.replace(&registry, &client, &reason);
+        tokio::task::spawn_blocking(work).await?
+    }
+}
+
+impl Debug for ClientKeys {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientKeys")
+    }
+}
+
+/// Tells what has happened; what cannot be told now is told later.
+async fn tell(trail: &Trail, events: &mut Vec<Event>) {
+    events.drain(..events.len().saturating_sub(MAX_WAITING));
+    while let Some(event) = events.first() {
+        if let Err(error) = trail.record(event.clone()).await {
+            tracing::error!(%error, "what became of clients' keys could not be recorded yet");
+            return;
+        }
+        events.remove(0);
+    }
+}
