@@ -29,6 +29,7 @@ use crate::{
     audit::AuditError,
     authority::{AuthorityError, KeyDirectoryError},
     cli::{AgentArgs, Console},
+    client_keys::ClientKeyError,
     config::{Config, Overrides, Sources},
     data_directory::{DataDirectoryError, DataLock},
     disk,
@@ -63,6 +64,8 @@ enum RunError {
     Authority(#[from] AuthorityError),
     #[error("federation: {0}")]
     Federation(#[from] KeyDirectoryError),
+    #[error("clients' keys: {0}")]
+    ClientKeys(#[from] ClientKeyError),
     #[error("registry: {0}")]
     Registry(#[from] RegistryError),
     #[error("registry: {0}")]
@@ -104,6 +107,7 @@ impl RunError {
                 _ => None,
             },
             Self::Authority(error) => disk::known_remedy(error),
+            Self::ClientKeys(error) => disk::known_remedy(error),
             _ => None,
         }
     }

@@ -30,7 +30,7 @@ use crate::{
     audit::{Event, Trail},
     authority::{KeyDirectory, KeyDirectoryError, schedule::Timing},
     clock::SharedClock,
-    registry::{Client, ClientName, ClientState, Registry, Snapshot},
+    registry::{Client, ClientMetadata, ClientName, ClientState, Registry, Snapshot},
     svid::{
         KeyError, SecretText,
         assertion::Claims,
@@ -166,11 +166,12 @@ impl Wish {
     }
 }
 
-/// Whether authorization servers know the client by a key.
+/// Whether authorization servers know the client by a key. Where others host the document, it may
+/// point to the JWKS that is made here, or hold other keys, which then are not the agent's.
 #[must_use]
 pub fn wants_keys(client: &Client) -> bool {
     let metadata = client.spec().metadata();
-    metadata.is_some_and(|metadata| metadata.token_endpoint_auth_method() == "private_key_jwt")
+    metadata.is_some_and(ClientMetadata::uses_private_key_jwt)
 }
 
 impl ClientKeys {

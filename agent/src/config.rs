@@ -22,6 +22,7 @@ mod admin_api;
 mod attestation;
 mod audit;
 mod authority;
+mod credentials_api;
 mod directories;
 mod document;
 mod fault;
@@ -49,6 +50,7 @@ pub use admin_api::AdminApi;
 pub use attestation::{Attestation, Requirements};
 pub use audit::{Audit, Durability};
 pub use authority::{Authority, OperatorCa};
+pub use credentials_api::{CredentialsApi, TokenEndpoints};
 pub use directories::Directories;
 pub use fault::{Fault, Faults, Place, Problem};
 pub use federation::Federation;
@@ -92,6 +94,8 @@ pub struct Config {
     pub svid: Svid,
     /// `[authority]`
     pub authority: Authority,
+    /// `[credentials_api]`
+    pub credentials_api: CredentialsApi,
     /// `[attestation]`
     pub attestation: Attestation,
     /// `[registry]`
@@ -138,6 +142,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         log::KEYS,
         svid::KEYS,
         authority::KEYS,
+        credentials_api::KEYS,
         attestation::KEYS,
         registry::KEYS,
         federation::KEYS,
@@ -189,6 +194,7 @@ impl Config {
         let limits = limits::read(reader);
         let svid = svid::read(reader, &limits);
         let authority = authority::read(reader);
+        let credentials_api = credentials_api::read(reader, authority.jwks_cache);
         let attestation = attestation::read(reader);
         let registry = registry::read(reader);
         let federation = federation::read(reader);
@@ -206,6 +212,7 @@ impl Config {
             log,
             svid,
             authority,
+            credentials_api,
             attestation,
             registry,
             federation,

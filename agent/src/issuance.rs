@@ -11,11 +11,18 @@
 //! moved by up to a tenth of the lifetime either way, drawn once at issue, so
 //! that SVIDs issued in a burst are not renewed in one.
 //!
+//! [`Broker`] makes what an entitled client shows to OAuth servers, by the same rules.
+//!
 //! Left out on purpose: who keeps an SVID and when it is pushed (`workloads`).
 
+mod broker;
 mod entitlement;
 mod issuer;
 
+pub use broker::{
+    BoundWit, Broker, BrokerSettings, ClientAssertion, ClientCredential, DpopProof, DpopRequest,
+    WorkloadProof, WorkloadRequest,
+};
 pub use entitlement::{Candidates, Entitlement, Objection, Presence};
 pub(crate) use issuer::describe;
 pub use issuer::{IssueError, Issuer, JwtSvid, Lifetimes, Terms, WitSvid, X509Svid};

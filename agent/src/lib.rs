@@ -1,6 +1,6 @@
 //! Symbolon: a node-local workload identity agent for MCP clients.
 //!
-//! Endpoints (`workload_api`, `admin_api`, `http`, `cli`, on `transport`) call
+//! Endpoints (`workload_api`, `credentials_api`, `admin_api`, `http`, `cli`, on `transport`) call
 //! services (`workloads`, `registry`, `authority`, `issuance`, `audit`), which
 //! use plain types. Only `app` wires them together. `ARCHITECTURE.md` has the
 //! picture.
@@ -15,6 +15,7 @@ pub mod cli;
 pub mod client_keys;
 pub mod clock;
 pub mod config;
+pub mod credentials_api;
 pub mod data_directory;
 pub mod disk;
 pub mod federation;

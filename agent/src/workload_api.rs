@@ -1,8 +1,9 @@
 //! The SPIFFE Workload API on the workload socket.
 //!
 //! Owns the seven calls of `SpiffeWorkloadAPI`, their messages and their
-//! errors; what a caller may have is decided by `workloads`. Beside it stand
-//! gRPC health and reflection, which need no security header.
+//! errors; what a caller may have is decided by `workloads`. Beside it stand the
+//! calls of `credentials_api`, and gRPC health and reflection, which alone need no
+//! security header.
 //!
 //! Every call needs the metadata `workload.spiffe.io: true`
 //! (`SPIFFE_Workload_Endpoint.md`, section 3); without it nothing else is looked
@@ -21,4 +22,6 @@ mod stream;
 mod tests;
 
 pub use calls::WorkloadApi;
+pub(crate) use calls::{caller, requested_id};
 pub use routes::WorkloadRoutes;
+pub(crate) use status::of_denial;

@@ -24,6 +24,7 @@
 mod admission;
 mod answer;
 mod binding;
+mod brokered;
 mod denial;
 mod federated;
 mod keeper;
@@ -31,6 +32,7 @@ mod known;
 mod live;
 mod process;
 mod proof;
+mod proof_keys;
 mod quota;
 mod rate;
 mod requirements;
@@ -58,7 +60,7 @@ use crate::{
     authority::{Authority, TrustBundle},
     clock::SharedClock,
     federation::ForeignBundles,
-    issuance::{Candidates, Issuer, Presence},
+    issuance::{Broker, Candidates, Issuer, Presence},
     registry::{Client, Gates, Registry, Snapshot},
     supervisor::Supervisor,
     telemetry::Metrics,
@@ -95,6 +97,8 @@ pub struct Services {
     pub federation: watch::Receiver<Arc<ForeignBundles>>,
     /// Issues.
     pub issuer: Issuer,
+    /// Makes what clients show to OAuth servers.
+    pub broker: Broker,
     /// Records.
     pub trail: Trail,
     /// The wall clock.
@@ -156,6 +160,12 @@ impl Workloads {
     #[must_use]
     pub const fn issuer(&self) -> &Issuer {
         &self.services.issuer
+    }
+
+    /// The service that makes what clients show to OAuth servers.
+    #[must_use]
+    pub const fn broker(&self) -> &Broker {
+        &self.services.broker
     }
 
     /// The trust bundle now.

@@ -6,6 +6,7 @@ use crate::{
         AdminApi, AdminRoutes, AdminServices, AgentFacts, Authorities, OperatorGate, OperatorPolicy,
     },
     config::{self, Config},
+    credentials_api::CredentialsApi,
     http::{self, Telemetry},
     operators::Roster,
     server::{self, BoundSocket, HealthApi, HttpLimits, Ownership, SideServices, SocketSpec},
@@ -24,7 +25,7 @@ const MAX_SIDE_REQUEST: usize = 4096;
 const ADMIN_STREAMS: u32 = 32;
 
 /// What is served on the workload socket.
-const WORKLOAD_SERVICE: &[&str] = &["SpiffeWorkloadAPI"];
+const WORKLOAD_SERVICE: &[&str] = &["SpiffeWorkloadAPI", "symbolon.credentials.v1.Credentials"];
 
 /// What is served on the admin socket.
 const ADMIN_SERVICE: &[&str] = &["symbolon.admin.v1.Admin"];
@@ -140,7 +141,8 @@ impl Endpoints<'_> {
             WorkloadApi::new(Arc::clone(workloads)),
             self.side_services(WORKLOAD_SERVICE)?,
             self.subsystems.metrics.workload.calls.clone(),
-        );
+        )
+        .with_credentials(CredentialsApi::new(Arc::clone(workloads)));
         let http = HttpLimits {
             max_concurrent_streams: limits.max_streams_per_connection,
         };

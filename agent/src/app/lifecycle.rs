@@ -141,6 +141,9 @@ impl Running {
         workloads
             .issuer()
             .set_lifetimes(subsystems::lifetimes(&new));
+        workloads
+            .broker()
+            .set_settings(subsystems::broker_settings(&new));
         if let Err(error) = self.log.set(subsystems::level(new.log.level)) {
             tracing::error!(%error, "the log level stays");
         }

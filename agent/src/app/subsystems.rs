@@ -13,10 +13,11 @@ use crate::{
     authority::{
         Authority, AuthorityConfig, AuthorityEvent, AuthorityInfo, EmbeddedCa, OperatorCa,
     },
+    client_keys::{ClientKeyTimes, ClientKeys},
     clock::{SharedClock, SystemClock, unix_seconds},
     config::{self, Config},
     federation::Federation,
-    issuance::{Issuer, Lifetimes},
+    issuance::{Broker, BrokerSettings, Issuer, Lifetimes},
     lint::{Linter, document::Policy},
     operators::Roster,
     registry::{
@@ -102,6 +103,11 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         &metrics,
         &supervisor,
     )?;
+    let keys = client_keys(config, &clock)?;
+    supervisor.critical("client keys", {
+        let (keys, registry, trail) = (keys.clone(), Arc::clone(&registry), trail.clone());
+        async move { keys.run(registry, trail).await }
+    });
     let require = requirements(&config.attestation, &attestor)?;
     show_required(require, &metrics);
     let services = Services {
@@ -109,6 +115,12 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         registry: Arc::clone(&registry),
         authority: signing,
         federation: federation.bundles(),
+        broker: Broker::new(
+            issuer.clone(),
+            keys,
+            config.identity.public_url.clone(),
+            broker_settings(config),
+        ),
         issuer,
         trail: trail.clone(),
         clock: Arc::clone(&clock),
@@ -364,6 +376,24 @@ fn audited(info: &AuthorityInfo) -> AuditedAuthority {
         kind: info.kind.as_str(),
         not_after: info.not_after,
         slot: info.slot.as_str(),
+    }
+}
+
+fn client_keys(config: &Config, clock: &SharedClock) -> Result<ClientKeys, RunError> {
+    let settings = &config.credentials_api;
+    let times = ClientKeyTimes {
+        ttl: settings.client_key_ttl,
+        lead: settings.client_key_lead,
+    };
+    let directory = config.data_dir.join("keys/clients");
+    Ok(ClientKeys::open(&directory, times, Arc::clone(clock))?)
+}
+
+pub(super) fn broker_settings(config: &Config) -> BrokerSettings {
+    let settings = &config.credentials_api;
+    BrokerSettings {
+        assertion_ttl: settings.assertion_ttl,
+        token_endpoints: settings.token_endpoint_audiences.0.clone(),
     }
 }
 

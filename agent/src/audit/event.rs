@@ -5,6 +5,10 @@
 //! written straight from them, and a test holds it against
 //! [`crate::canonical`]. Names are stable: fields are added, never renamed.
 
+mod credential;
+
+pub use credential::{Credential, CredentialKind};
+
 use super::{
     AuditError,
     chain::{Chain, Digest, Head},
@@ -215,47 +219,13 @@ pub struct Summary {
 pub struct Authority {
     /// Subject key identifier (X.509) or `kid`.
     pub key_id: String,
-    /// "x509", "jwt" or "wit".
+    /// "x509", "jwt", "wit", "audit", or "client" for the key of a client.
     pub kind: &'static str,
     /// Until when it may sign.
     #[serde(serialize_with = "rfc3339")]
     pub not_after: SystemTime,
     /// "prepared", "active" or "retired".
     pub slot: &'static str,
-}
-
-/// Which kind of SVID a credential is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub enum CredentialKind {
-    /// An X.509-SVID.
-    #[serde(rename = "x509-svid")]
-    X509,
-    /// A JWT-SVID.
-    #[serde(rename = "jwt-svid")]
-    Jwt,
-    /// A WIT-SVID.
-    #[serde(rename = "wit-svid")]
-    Wit,
-}
-
-/// A credential, by what identifies it and never by its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Credential {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    audiences: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authority_key_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issuer: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    jti: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_thumbprint: Option<String>,
-    kind: CredentialKind,
-    #[serde(serialize_with = "rfc3339")]
-    not_after: SystemTime,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    serial: Option<String>,
 }
 
 impl Kind {
@@ -496,101 +466,6 @@ impl Event {
         self.chain = (chain != Chain::Trail).then_some(chain.as_str());
         (self.seq, self.prev, self.time) = (before.seq + 1, before.digest, time);
         Ok(serde_json::to_writer(out, &self)?)
-    }
-}
-
-impl Credential {
-    /// An X.509-SVID: its serial number and the SHA-256 of its public key,
-    /// both in lower-case hexadecimal.
-    #[must_use]
-    pub fn x509_svid(
-        serial: impl Into<String>,
-        key_thumbprint: impl Into<String>,
-        not_after: SystemTime,
-    ) -> Self {
-        Self {
-            serial: Some(serial.into()),
-            key_thumbprint: Some(key_thumbprint.into()),
-            ..Self::new(CredentialKind::X509, not_after)
-        }
-    }
-
-    /// A JWT-SVID: its `jti` and audiences.
-    #[must_use]
-    pub fn jwt_svid(jti: impl Into<String>, audiences: Vec<String>, not_after: SystemTime) -> Self {
-        Self {
-            jti: Some(jti.into()),
-            audiences,
-            ..Self::new(CredentialKind::Jwt, not_after)
-        }
-    }
-
-    /// A JWT-SVID of a foreign trust domain: what of it is known.
-    #[must_use]
-    pub fn foreign_jwt_svid(
-        jti: Option<String>,
-        issuer: Option<String>,
-        audiences: Vec<String>,
-        not_after: SystemTime,
-    ) -> Self {
-        Self {
-            jti,
-            issuer,
-            audiences,
-            ..Self::new(CredentialKind::Jwt, not_after)
-        }
-    }
-
-    /// A WIT-SVID: its `jti` and the thumbprint of the key in `cnf`.
-    #[must_use]
-    pub fn wit_svid(
-        jti: impl Into<String>,
-        key_thumbprint: impl Into<String>,
-        not_after: SystemTime,
-    ) -> Self {
-        Self {
-            jti: Some(jti.into()),
-            key_thumbprint: Some(key_thumbprint.into()),
-            ..Self::new(CredentialKind::Wit, not_after)
-        }
-    }
-
-    /// Names the authority's key that signed it.
-    #[must_use]
-    pub fn signed_by(mut self, key_id: impl Into<String>) -> Self {
-        self.authority_key_id = Some(key_id.into());
-        self
-    }
-
-    /// An X.509-SVID that is in the trail already, by its serial number.
-    #[must_use]
-    pub fn known_x509_svid(serial: impl Into<String>, not_after: SystemTime) -> Self {
-        Self {
-            serial: Some(serial.into()),
-            ..Self::new(CredentialKind::X509, not_after)
-        }
-    }
-
-    /// A WIT-SVID that is in the trail already, by its `jti`.
-    #[must_use]
-    pub fn known_wit_svid(jti: impl Into<String>, not_after: SystemTime) -> Self {
-        Self {
-            jti: Some(jti.into()),
-            ..Self::new(CredentialKind::Wit, not_after)
-        }
-    }
-
-    const fn new(kind: CredentialKind, not_after: SystemTime) -> Self {
-        Self {
-            audiences: Vec::new(),
-            authority_key_id: None,
-            issuer: None,
-            jti: None,
-            key_thumbprint: None,
-            kind,
-            not_after,
-            serial: None,
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     svid::PrivateKey,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use zeroize::Zeroizing;
 
@@ -41,23 +41,38 @@ pub(super) struct Ring {
 /// A file's content.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Content<S> {
+struct Content {
     version: u32,
     client: ClientName,
     active: u64,
-    keys: Vec<KeyContent<S>>,
+    keys: Vec<KeyContent>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeyContent<S> {
+struct KeyContent {
     generation: u64,
     published_at: u64,
     not_before: u64,
     not_after: u64,
     retired_at: Option<u64>,
     /// PKCS#8 in base64.
-    key: S,
+    key: Secret,
+}
+
+/// A text that is zeroed when dropped.
+struct Secret(Zeroizing<String>);
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|text| Self(Zeroizing::new(text)))
+    }
 }
 
 /// The file of a client.
@@ -75,7 +90,7 @@ impl Ring {
         let Some(json) = directory.read(&name, MAX_FILE_BYTES)? else {
             return Ok(None);
         };
-        let content = serde_json::from_slice::<Content<Zeroizing<String>>>(&json);
+        let content = serde_json::from_slice::<Content>(&json);
         let content = content.map_err(|source| ClientKeyError::File {
             path: directory.path_of(&name),
             source,
@@ -87,7 +102,7 @@ impl Ring {
         let mut ring = Self::default();
         ring.schedule.active = content.active;
         for stored in content.keys {
-            let pkcs8 = STANDARD.decode(stored.key.as_bytes()).map(Zeroizing::new);
+            let pkcs8 = STANDARD.decode(stored.key.0.as_bytes()).map(Zeroizing::new);
             let pkcs8 = pkcs8.map_err(|_malformed| other())?;
             let key = PrivateKey::from_pkcs8(&pkcs8).map_err(|_malformed| other())?;
             let last = ring.schedule.entries.last();
@@ -124,7 +139,7 @@ impl Ring {
                 not_before: entry.not_before,
                 not_after: entry.not_after,
                 retired_at: entry.retired_at,
-                key: Zeroizing::new(STANDARD.encode(key.expose_pkcs8())),
+                key: Secret(Zeroizing::new(STANDARD.encode(key.expose_pkcs8()))),
             });
         }
         let content = Content {

@@ -62,7 +62,7 @@ const REFRESH_HINT: Key = Key::new(
     "How often consumers of the trust bundle are asked to fetch it (spiffe_refresh_hint). A new \
      authority signs only after two of these and one jwks_cache.",
 );
-const JWKS_CACHE: Key = Key::new(
+pub(super) const JWKS_CACHE: Key = Key::new(
     "authority",
     "jwks_cache",
     "How long consumers may keep a published JWKS.",

@@ -1,15 +1,16 @@
 //! Makes the key, has the authority sign, and records it.
 
-use super::Entitlement;
+use super::{Entitlement, broker::with_resource};
 use crate::{
     audit::{AuditError, Credential, Event, Kind, Process, Trail},
     authority::{
         Authority, AuthorityError, JwtRequest, SignedToken, TraceClaims, WitRequest, X509Request,
     },
+    client_keys::ClientKeyError,
     clock::SharedClock,
     metadata::{self, PublicUrl},
     registry::ClientSpec,
-    svid::{KeyError, PrivateKey, SecretText},
+    svid::{KeyError, PrivateKey, PublicKey, SecretText, jws::JwsError},
     telemetry::IssuanceMetrics,
     usage::Usage,
 };
@@ -53,6 +54,12 @@ pub enum IssueError {
     /// The system has no randomness.
     #[error("no randomness")]
     Randomness,
+    /// There is no key of the client that signs.
+    #[error("no assertion: {0}")]
+    ClientKey(#[from] ClientKeyError),
+    /// A proof could not be signed.
+    #[error("no proof: {0}")]
+    Proof(#[from] JwsError),
 }
 
 /// When an SVID that is kept began, should be renewed, and ends.
@@ -174,6 +181,14 @@ impl Issuer {
         &self.usage
     }
 
+    pub(super) fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    pub(super) const fn metrics(&self) -> &IssuanceMetrics {
+        &self.metrics
+    }
+
     /// Takes new default lifetimes for what is issued from now on.
     pub fn set_lifetimes(&self, lifetimes: Lifetimes) {
         self.lifetimes.store(Arc::new(lifetimes));
@@ -226,27 +241,9 @@ impl Issuer {
     /// # Errors
     /// See [`IssueError`].
     pub async fn wit(&self, entitlement: &Entitlement, kind: Kind) -> Result<WitSvid, IssueError> {
-        let begun = Instant::now();
         let spec = entitlement.client().spec();
         let key = PrivateKey::generate()?;
-        let signed = self
-            .authority
-            .sign_wit(WitRequest {
-                spiffe_id: spec.spiffe_id(),
-                public_key: key.public_key(),
-                lifetime: self.lifetime(spec, spec.x509_ttl(), self.lifetimes.load().x509)?,
-                trace: trace(entitlement),
-            })
-            .await?;
-        let credential = Credential::wit_svid(
-            &*signed.jti,
-            key.public_key().thumbprint(),
-            signed.not_after,
-        )
-        .signed_by(&*signed.key_id);
-        self.record(entitlement, (kind, "wit-svid", &signed.jti), credential)
-            .await?;
-        self.count("wit-svid", kind, begun);
+        let signed = self.sign_wit(entitlement, kind, key.public_key()).await?;
         Ok(WitSvid {
             spiffe_id: spec.spiffe_id().clone(),
             terms: self.terms(spec, signed.not_after)?,
@@ -257,6 +254,33 @@ impl Issuer {
         })
     }
 
+    /// A recorded WIT-SVID for this key.
+    pub(super) async fn sign_wit(
+        &self,
+        entitlement: &Entitlement,
+        kind: Kind,
+        public_key: &PublicKey,
+    ) -> Result<SignedToken, IssueError> {
+        let begun = Instant::now();
+        let spec = entitlement.client().spec();
+        let signed = self
+            .authority
+            .sign_wit(WitRequest {
+                spiffe_id: spec.spiffe_id(),
+                public_key,
+                lifetime: self.lifetime(spec, spec.x509_ttl(), self.lifetimes.load().x509)?,
+                trace: trace(entitlement),
+            })
+            .await?;
+        let credential =
+            Credential::wit_svid(&*signed.jti, public_key.thumbprint(), signed.not_after)
+                .signed_by(&*signed.key_id);
+        self.record(entitlement, (kind, "wit-svid", &signed.jti), credential)
+            .await?;
+        self.count("wit-svid", kind, begun);
+        Ok(signed)
+    }
+
     /// A JWT-SVID for audiences that the client's registration was found to list.
     ///
     /// # Errors
@@ -265,6 +289,17 @@ impl Issuer {
         &self,
         entitlement: &Entitlement,
         audiences: &[String],
+    ) -> Result<JwtSvid, IssueError> {
+        self.jwt_within(entitlement, audiences, (Duration::MAX, None))
+            .await
+    }
+
+    /// The same, that lives no longer than `most`, for a protected resource.
+    pub(super) async fn jwt_within(
+        &self,
+        entitlement: &Entitlement,
+        audiences: &[String],
+        (most, resource): (Duration, Option<&str>),
     ) -> Result<JwtSvid, IssueError> {
         let begun = Instant::now();
         let spec = entitlement.client().spec();
@@ -279,7 +314,9 @@ impl Issuer {
             .sign_jwt(JwtRequest {
                 spiffe_id: spec.spiffe_id(),
                 audiences,
-                lifetime: self.lifetime(spec, spec.jwt_ttl(), self.lifetimes.load().jwt)?,
+                lifetime: self
+                    .lifetime(spec, spec.jwt_ttl(), self.lifetimes.load().jwt)?
+                    .min(most),
                 trace: TraceClaims {
                     client_id: client_id.as_deref(),
                     ..trace(entitlement)
@@ -288,7 +325,9 @@ impl Issuer {
             .await?;
         let credential =
             Credential::jwt_svid(&*jti, audiences.to_vec(), not_after).signed_by(&*key_id);
-        self.record(entitlement, (Kind::Issued, "jwt-svid", &jti), credential)
+        let event = describe(Event::new(Kind::Issued), entitlement).credential(credential);
+        let event = with_resource(event, resource);
+        self.record_event(entitlement, (Kind::Issued, "jwt-svid", &jti), event)
             .await?;
         self.count("jwt-svid", Kind::Issued, begun);
         Ok(JwtSvid {
@@ -317,10 +356,20 @@ impl Issuer {
     async fn record(
         &self,
         entitlement: &Entitlement,
-        (kind, svid, id): (Kind, &'static str, &str),
+        what: (Kind, &'static str, &str),
         credential: Credential,
     ) -> Result<(), IssueError> {
-        let event = describe(Event::new(kind), entitlement).credential(credential);
+        let event = describe(Event::new(what.0), entitlement).credential(credential);
+        self.record_event(entitlement, what, event).await
+    }
+
+    /// Records, and notes the use.
+    pub(super) async fn record_event(
+        &self,
+        entitlement: &Entitlement,
+        (kind, svid, id): (Kind, &'static str, &str),
+        event: Event,
+    ) -> Result<(), IssueError> {
         self.trail.record(event).await?;
         let (client, presence) = (entitlement.client(), entitlement.presence());
         self.usage.note(client.name(), self.clock.now());
@@ -340,7 +389,7 @@ impl Issuer {
 
     /// The default, or the client's cap where that is shorter, and never beyond
     /// the registration's end: that is known now, unlike a suspension.
-    fn lifetime(
+    pub(super) fn lifetime(
         &self,
         spec: &ClientSpec,
         cap: Option<Duration>,
@@ -358,7 +407,7 @@ impl Issuer {
 
     /// What lives until its registration ends is not renewed: the next one would
     /// end then, too.
-    fn terms(&self, spec: &ClientSpec, expires_at: SystemTime) -> Result<Terms, IssueError> {
+    pub(super) fn terms(&self, spec: &ClientSpec, expires_at: SystemTime) -> Result<Terms, IssueError> {
         let issued_at = self.clock.now();
         let life = expires_at.duration_since(issued_at).unwrap_or_default();
         let mut draw = [0_u8; 2];

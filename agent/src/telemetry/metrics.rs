@@ -88,6 +88,8 @@ pub struct IssuanceMetrics {
     pub issued: Family<KindLabel, Counter>,
     /// SVIDs renewed, by kind.
     pub renewed: Family<KindLabel, Counter>,
+    /// Client assertions and proofs of possession, by kind.
+    pub shown: Family<KindLabel, Counter>,
     /// Time to make and record one SVID, by kind.
     pub duration: Histograms<KindLabel>,
     /// Requests without an identity, by reason.
@@ -211,7 +213,7 @@ labels! {
     ProofLabel: proof;
     /// How something ended.
     OutcomeLabel: outcome;
-    /// A kind of SVID: `x509-svid`, `jwt-svid` or `wit-svid`.
+    /// A kind of credential: `x509-svid`, `jwt-svid`, `wit-svid`, `client-assertion` ...
     KindLabel: kind;
     /// A client's state.
     StateLabel: state;
@@ -246,6 +248,7 @@ impl Default for IssuanceMetrics {
         Self {
             issued: Family::default(),
             renewed: Family::default(),
+            shown: Family::default(),
             duration: Family::new_with_constructor(durations),
             denied: Family::default(),
             withdrawn: Family::default(),
@@ -415,6 +418,11 @@ impl IssuanceMetrics {
             "svids_renewed",
             "SVIDs renewed before their expiry",
             self.renewed.clone(),
+        );
+        to.register(
+            "client_credentials_made",
+            "Client assertions and proofs of possession made for OAuth servers",
+            self.shown.clone(),
         );
         to.register_with_unit(
             "svid_issue_duration",

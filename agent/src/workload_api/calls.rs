@@ -150,7 +150,7 @@ impl SpiffeWorkloadApi for WorkloadApi {
 }
 
 /// The caller that the server put there when it accepted the connection.
-fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+pub(crate) fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     let caller = request.extensions().get::<Caller>().cloned();
     caller.ok_or_else(|| Status::internal("the connection has no caller"))
 }
@@ -169,7 +169,7 @@ fn distinct_audiences(mut audiences: Vec<String>) -> Result<Vec<String>, Status>
     Ok(audiences)
 }
 
-fn requested_id(text: &str) -> Result<Option<SpiffeId>, Status> {
+pub(crate) fn requested_id(text: &str) -> Result<Option<SpiffeId>, Status> {
     if text.is_empty() {
         return Ok(None);
     }

@@ -2,6 +2,7 @@
 
 use super::WorkloadApi;
 use crate::{
+    credentials_api::{self, CredentialsApi},
     server::{SideServices, known_method, measured},
     telemetry::CallMetrics,
 };
@@ -11,7 +12,8 @@ use std::{
     task::{Context, Poll},
 };
 use symbolon_proto::{
-    SECURITY_HEADER, workload::spiffe_workload_api_server::SpiffeWorkloadApiServer,
+    SECURITY_HEADER, credentials::credentials_server::CredentialsServer,
+    workload::spiffe_workload_api_server::SpiffeWorkloadApiServer,
 };
 use tonic::{Status, body::Body, server::NamedService};
 use tower::Service;
@@ -23,6 +25,7 @@ const MAX_REQUEST: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub struct WorkloadRoutes {
     workload: SpiffeWorkloadApiServer<WorkloadApi>,
+    credentials: Option<CredentialsServer<CredentialsApi>>,
     side: SideServices,
     metrics: CallMetrics,
 }
@@ -33,8 +36,19 @@ impl WorkloadRoutes {
     pub fn new(api: WorkloadApi, side: SideServices, metrics: CallMetrics) -> Self {
         Self {
             workload: SpiffeWorkloadApiServer::new(api).max_decoding_message_size(MAX_REQUEST),
+            credentials: None,
             side,
             metrics,
+        }
+    }
+
+    /// The same, with credentials for OAuth servers.
+    #[must_use]
+    pub fn with_credentials(self, api: CredentialsApi) -> Self {
+        let server = CredentialsServer::new(api);
+        Self {
+            credentials: Some(server.max_decoding_message_size(credentials_api::MAX_REQUEST)),
+            ..self
         }
     }
 }
@@ -60,25 +74,36 @@ impl Service<http::Request<Body>> for WorkloadRoutes {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        const NAME: &str = <SpiffeWorkloadApiServer<WorkloadApi> as NamedService>::NAME;
         let path = request.uri().path();
-        let method = path
-            .strip_prefix('/')
-            .and_then(|path| path.strip_prefix(NAME));
-        if !method.is_some_and(|method| method.starts_with('/')) {
-            return self.side.call(request);
-        }
-        let method = known_method(METHODS, path);
+        let is_of = |name: &str| {
+            let method = path
+                .strip_prefix('/')
+                .and_then(|path| path.strip_prefix(name));
+            method.is_some_and(|method| method.starts_with('/'))
+        };
+        let credentials = self.credentials.as_mut();
+        let credentials = credentials.filter(|_| is_of(credentials_api::NAME));
+        let methods = match credentials {
+            Some(_) => credentials_api::METHODS,
+            None if is_of(NAME) => METHODS,
+            None => return self.side.call(request),
+        };
+        let method = known_method(methods, path);
         if !has_security_header(request.headers()) {
             let status = Status::invalid_argument(
                 "security header missing: send the metadata workload.spiffe.io: true",
             );
             return measured(&self.metrics, method, ready(Ok(status.into_http())));
         }
-        let call = self.workload.call(request);
-        measured(&self.metrics, method, call)
+        match credentials {
+            Some(credentials) => measured(&self.metrics, method, credentials.call(request)),
+            None => measured(&self.metrics, method, self.workload.call(request)),
+        }
     }
 }
+
+/// The service, as paths have it.
+const NAME: &str = <SpiffeWorkloadApiServer<WorkloadApi> as NamedService>::NAME;
 
 /// The header must be there once, with the value `true`, case-sensitively
 /// (`SPIFFE_Workload_Endpoint.md`, section 3).

@@ -15,10 +15,14 @@ const NO_IDENTITY: &str =
 const AUDIENCE: &str = "audience not registered for this client; an operator can allow it with: \
      symbolon client update NAME --add-audience AUDIENCE (and --max-audiences for several in one token)";
 
+/// Sent where an identity is there, but not for this authorization server.
+const AUTHORIZATION_SERVER: &str = "no client metadata, or authorization server not registered for this client; an operator can \
+     allow it with: symbolon client update NAME --authorization-server ISSUER";
+
 /// Sent where the agent could not look.
 const NOT_ATTESTED: &str = "the process could not be attested now; try again";
 
-pub(super) fn of_denial(denial: &Denial) -> Status {
+pub(crate) fn of_denial(denial: &Denial) -> Status {
     match denial {
         // It may be found out at the next try.
         Denial::Unproven(Unproven::HeldUnknown(_)) => Status::unavailable(NOT_ATTESTED),
@@ -26,6 +30,7 @@ pub(super) fn of_denial(denial: &Denial) -> Status {
             Status::permission_denied(NO_IDENTITY)
         }
         Denial::Audience => Status::permission_denied(AUDIENCE),
+        Denial::AuthorizationServer => Status::permission_denied(AUTHORIZATION_SERVER),
         Denial::Unattested(
             AttestError::Gone | AttestError::Changed(_) | AttestError::Traced(_),
         ) => Status::permission_denied(NO_IDENTITY),

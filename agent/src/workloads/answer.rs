@@ -44,6 +44,27 @@ struct Decision {
     vouched: Option<Recorded>,
 }
 
+/// Which of the clients that a process may be is meant.
+pub(super) struct Choice<'a> {
+    /// The one with this ID.
+    pub(super) only: Option<&'a SpiffeId>,
+    /// Whether a client can have what is asked for.
+    pub(super) fits: &'a (dyn Fn(&Client) -> bool + Sync),
+    /// Why none of so many can, for the trail.
+    pub(super) refusal: &'a (dyn Fn(usize) -> String + Sync),
+}
+
+impl<'a> Choice<'a> {
+    /// Any of them.
+    pub(super) fn any(only: Option<&'a SpiffeId>) -> Self {
+        Self {
+            only,
+            fits: &|_| true,
+            refusal: &|_| String::new(),
+        }
+    }
+}
+
 /// The SVIDs of one kind, in the registry's stable order; never empty.
 pub type Identities<T> = Vec<Arc<T>>;
 
@@ -104,6 +125,42 @@ impl Workloads {
                     caller.process().note_token(entitlement, svid);
                 }
                 Ok((svids, decision))
+            };
+            match self.conclude(caller, recorded, answer).await {
+                Err(Denial::Changing) => {}
+                answered => return answered,
+            }
+        }
+        Err(Denial::Changing)
+    }
+
+    /// What `make` makes for one client: the oldest that the process may be and that fits.
+    pub(super) async fn one<R, F>(
+        self: &Arc<Self>,
+        caller: &Caller,
+        choice: Choice<'_>,
+        make: impl Fn(&Entitlement) -> F,
+    ) -> Result<R, Denial>
+    where
+        F: Future<Output = Result<R, Denial>>,
+    {
+        for attempt in 0..MAX_ATTEMPTS {
+            let (presence, recorded) = self.presence_to_confirm(caller, attempt).await?;
+            let answer = async {
+                let asked = Asked::ByCall;
+                let mut decision = self.entitled(caller, presence, choice.only, asked).await?;
+                let fitting = decision.granted.len();
+                decision.granted.retain(|e| (choice.fits)(e.client()));
+                decision.granted.truncate(1);
+                let Some(entitlement) = decision.granted.first() else {
+                    let (process, presence) = (caller.process(), Some(&decision.presence));
+                    let reason = (choice.refusal)(fitting);
+                    self.record_denied(process, presence, "authorization-server", &reason)
+                        .await?;
+                    return Err(Denial::AuthorizationServer);
+                };
+                let made = make(entitlement).await?;
+                Ok((made, decision))
             };
             match self.conclude(caller, recorded, answer).await {
                 Err(Denial::Changing) => {}

@@ -15,6 +15,9 @@ pub enum Denial {
     /// No fitting registration lists the requested audiences.
     #[error("no fitting registration lists the audiences")]
     Audience,
+    /// No fitting registration lists the authorization server, or is known there.
+    #[error("no fitting registration lists the authorization server")]
+    AuthorizationServer,
     /// The process executed another program since it connected.
     #[error("the process changed")]
     ProcessChanged,

@@ -8,6 +8,7 @@
 use super::{
     binding::Binding,
     live::{Followers, GivenTokens},
+    proof_keys::ProofKeys,
     quota::ProcessPlace,
     shelf::{Kept, Lost, Shelf},
 };
@@ -137,6 +138,8 @@ pub(super) struct Holding {
     pub(super) wit: Shelf<WitSvid>,
     /// JWT-SVIDs are not kept; this tells of them.
     pub(super) jwt: GivenTokens,
+    /// Keys that never leave the agent.
+    pub(super) proofs: ProofKeys,
     /// Who the streams were told that the process is.
     entitled: Option<Vec<Arc<Client>>>,
     kept: bool,
@@ -150,6 +153,7 @@ impl Default for Holding {
             x509: Shelf::default(),
             wit: Shelf::default(),
             jwt: GivenTokens::default(),
+            proofs: ProofKeys::default(),
             entitled: None,
             kept: false,
             announced: UNIX_EPOCH,
@@ -327,6 +331,7 @@ impl Process {
         let mut holding = self.holding.lock();
         let mut dropped = holding.x509.retain(keep);
         dropped.extend(holding.wit.retain(keep));
+        dropped.extend(holding.proofs.retain(keep));
         let mut seen = BTreeSet::new();
         dropped.retain(|lost| seen.insert(lost.client.name().clone()));
         dropped
@@ -340,6 +345,7 @@ impl Process {
     pub(super) fn note_time(&self, now: SystemTime) -> bool {
         let mut holding = self.holding.lock();
         holding.jwt.forget_expired(now);
+        holding.proofs.forget_idle(now);
         let dropped = holding.x509.drop_invalid(now) | holding.wit.drop_invalid(now);
         let due = holding.next_due().is_some_and(|due| due <= now);
         // Also where the clock was set back.
@@ -355,7 +361,10 @@ impl Process {
     /// Whether nobody is connected and nothing is held.
     pub(super) fn is_idle(&self) -> bool {
         let holding = self.holding.lock();
-        self.open.lock().is_empty() && holding.x509.is_empty() && holding.wit.is_empty()
+        self.open.lock().is_empty()
+            && holding.x509.is_empty()
+            && holding.wit.is_empty()
+            && holding.proofs.is_empty()
     }
 
     pub(super) fn connected(&self, binding: &Arc<Binding>) {
