@@ -24,6 +24,7 @@ mod federation;
 mod gate;
 mod govern;
 mod inspect;
+mod keys;
 mod lint;
 mod passage;
 mod roles;

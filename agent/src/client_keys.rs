@@ -31,11 +31,7 @@ use crate::{
     authority::{KeyDirectory, KeyDirectoryError, schedule::Timing},
     clock::SharedClock,
     registry::{Client, ClientMetadata, ClientName, ClientState, Registry, Snapshot},
-    svid::{
-        KeyError, SecretText,
-        assertion::Claims,
-        jws::JwsError,
-    },
+    svid::{KeyError, SecretText, assertion::Claims, jws::JwsError},
 };
 use parking_lot::Mutex;
 use std::{
@@ -276,6 +272,14 @@ impl ClientKeys {
                 Err(error) => tracing::error!(%error, "keys of clients were not looked after"),
             }
         }
+    }
+
+    /// As the task would, once.
+    #[cfg(test)]
+    pub(crate) async fn follow_once(&self, registry: &Arc<Registry>) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.follow(registry, &mut events).await;
+        events
     }
 
     /// Drops all keys of a client at once, and makes a new one that signs.

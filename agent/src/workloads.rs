@@ -273,6 +273,12 @@ impl Workloads {
         }
     }
 
+    /// As a change of the registry has it done.
+    #[cfg(test)]
+    pub(crate) async fn reconcile_now(self: &Arc<Self>) {
+        self.reconcile().await;
+    }
+
     async fn refresh_all(self: Arc<Self>, processes: Vec<Arc<Process>>) {
         let refresh = |process: Arc<Process>| {
             let workloads = Arc::clone(&self);

@@ -1,7 +1,7 @@
 //! The calls of the admin service.
 
 use super::{
-    Operator, apply, backup, changes::Requested, convert, govern, inspect, lint, passage, roles,
+    Operator, apply, backup, changes::Requested, convert, govern, inspect, keys, lint, passage, roles,
     search, status, views,
 };
 use crate::{
@@ -150,7 +150,8 @@ impl AdminApi {
         let state = self.services.registry.snapshot().state_of(client);
         let holders = self.services.workloads.holders(&[client]);
         let held = holders.first().copied().unwrap_or_default();
-        convert::client(client, state, held, self.public_url())
+        let shown = convert::client(client, state, held, self.public_url());
+        keys::shown(self.services.workloads.broker().keys(), shown, client)
     }
 
     fn public_url(&self) -> Option<&PublicUrl> {
@@ -354,7 +355,8 @@ impl admin::admin_server::Admin for AdminApi {
             clients: std::iter::zip(&page, holders)
                 .map(|(client, held)| {
                     let state = snapshot.state_of(client);
-                    convert::client(client, state, held, self.public_url())
+                    let shown = convert::client(client, state, held, self.public_url());
+                    keys::shown(self.services.workloads.broker().keys(), shown, client)
                 })
                 .collect(),
             more,
@@ -490,6 +492,13 @@ impl admin::admin_server::Admin for AdminApi {
         _request: Request<GetAuditKeyRequest>,
     ) -> Result<Response<GetAuditKeyResponse>, Status> {
         self.audit_key()
+    }
+
+    async fn replace_client_key(
+        &self,
+        request: Request<admin::ReplaceClientKeyRequest>,
+    ) -> Result<Response<admin::Client>, Status> {
+        self.replace_key(request).await
     }
 
     async fn add_trust_domain(

@@ -127,7 +127,7 @@ pub(super) fn client(
         declined: client.declined().map(declined),
         declined_resumption: client.declined_resumption().map(declined),
         client_id: client_id(client, public).unwrap_or_default(),
-        document: String::new(),
+        ..admin::Client::default()
     }
 }
 

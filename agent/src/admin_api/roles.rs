@@ -79,6 +79,7 @@ pub(super) const TABLE: &[Rule] = &[
     rule("ApproveTrustDomain", Who::Roles(APPROVE)),
     rule("RejectTrustDomain", Who::Roles(APPROVE)),
     rule("RemoveTrustDomain", Who::Roles(STOP)),
+    rule("ReplaceClientKey", Who::Roles(STOP)),
 ];
 
 const fn rule(method: &'static str, who: Who) -> Rule {

@@ -14,6 +14,7 @@ mod drafts;
 mod export;
 mod govern;
 mod history;
+mod keys;
 mod lint;
 mod live;
 mod metadata;
@@ -77,6 +78,7 @@ enum ClientCommand {
     Suspend(stop::SuspendArgs),
     Resume(ResumeArgs),
     Revoke(stop::RevokeArgs),
+    ReplaceKey(keys::ReplaceKeyArgs),
 }
 
 /// Show a client: state and version in force
@@ -151,6 +153,7 @@ impl ClientArgs {
             ClientCommand::Suspend(args) => args.run(&mut admin, console).await,
             ClientCommand::Resume(args) => args.run(&mut admin, console).await,
             ClientCommand::Revoke(args) => args.run(&mut admin, console).await,
+            ClientCommand::ReplaceKey(args) => args.run(&mut admin, console).await,
         };
         done.map_err(|failure| failure.advise_if(Exit::NotFound, NOT_FOUND))
     }

@@ -1,0 +1,367 @@
+use super::{ClientKeyError, ClientKeyTimes, ClientKeys};
+use crate::{
+    authority::Slot,
+    clock::Clock as _,
+    registry::ClientDraft,
+    svid::{
+        PublicKey,
+        assertion::Claims,
+        jws::{KeySet, VerifyingKey, verified},
+    },
+    workloads::testing::{HOUR, Scene, draft, draft_with_key, name},
+};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+const SERVER: &str = "https://as.example";
+
+fn folder(scene: &Scene) -> PathBuf {
+    scene.path().join("keys/clients")
+}
+
+/// Does what is due, as the task would.
+async fn follow(scene: &Scene) -> Vec<crate::audit::Event> {
+    scene.keys.follow_once(&scene.registry).await
+}
+
+async fn with_client(client: &str) -> Scene {
+    let scene = Scene::new().await;
+    scene.register_as(client, draft_with_key(&[SERVER])).await;
+    follow(&scene).await;
+    scene
+}
+
+fn jwks(scene: &Scene, client: &str) -> Option<Value> {
+    let published = scene.keys.published();
+    let published = published.borrow();
+    let jwks = published.jwks(&name(client))?;
+    Some(serde_json::from_slice(jwks).unwrap())
+}
+
+fn key_ids(scene: &Scene, client: &str) -> BTreeSet<String> {
+    let jwks = jwks(scene, client).unwrap();
+    let keys = jwks["keys"].as_array().unwrap().iter();
+    keys.map(|key| key["kid"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn slots(scene: &Scene, client: &str) -> Vec<Slot> {
+    let set = scene.keys.of(&name(client)).unwrap();
+    set.keys().iter().map(|key| key.slot).collect()
+}
+
+/// The `kid` that an assertion is signed with now, which has to verify by the published JWKS.
+fn signs(scene: &Scene, client: &str) -> Result<String, ClientKeyError> {
+    let now = scene.clock.now();
+    let signed = scene.keys.sign(
+        &name(client),
+        &Claims {
+            client_id: "https://id.example.org/clients/a/client.json",
+            audience: SERVER,
+            issued_at: now,
+            expires_at: now + Duration::from_secs(60),
+            jti: "j",
+        },
+    )?;
+    let jwks = jwks(scene, client).unwrap();
+    let keys = jwks["keys"].as_array().unwrap().iter();
+    let keys = keys.map(|key| {
+        let text = |name: &str| key[name].as_str().unwrap();
+        assert_eq!((text("alg"), text("use")), ("ES256", "sig"));
+        assert!(key.get("d").is_none());
+        VerifyingKey::new(PublicKey::from_coordinates(text("x"), text("y")).unwrap()).unwrap()
+    });
+    verified(signed.token.expose(), &KeySet::new(keys.collect())).unwrap();
+    Ok(signed.key_id.to_string())
+}
+
+async fn replace(scene: &Scene, client: &str) -> Result<super::Replaced, ClientKeyError> {
+    let name = name(client);
+    scene.keys.replace(&scene.registry, &name, "stolen").await
+}
+
+#[tokio::test]
+async fn only_active_clients_that_are_known_by_a_key_have_one() {
+    let scene = Scene::new().await;
+    scene.register("plain").await;
+    let mut public = draft_with_key(&[SERVER]);
+    let metadata = public.metadata.as_mut().unwrap();
+    metadata.token_endpoint_auth_method = "none".to_owned();
+    scene.register_as("public", public).await;
+    scene.register_as("a", draft_with_key(&[SERVER])).await;
+    follow(&scene).await;
+    for without in ["plain", "public", "nobody"] {
+        assert!(jwks(&scene, without).is_none(), "{without}");
+        let refused = signs(&scene, without);
+        assert!(matches!(refused, Err(ClientKeyError::NoKey(_))));
+    }
+    assert_eq!(slots(&scene, "a"), [Slot::Active]);
+    signs(&scene, "a").unwrap();
+    let files: Vec<_> = fs::read_dir(folder(&scene)).unwrap().collect();
+    assert_eq!(files.len(), 1);
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().mode() & 0o7777;
+    assert_eq!(mode(folder(&scene)), 0o700);
+    assert_eq!(mode(folder(&scene).join("a.json")), 0o600);
+}
+
+#[tokio::test]
+async fn a_version_that_awaits_approval_has_no_key() {
+    let scene = Scene::requiring(1).await;
+    scene.register_as("a", draft_with_key(&[SERVER])).await;
+    follow(&scene).await;
+    assert!(jwks(&scene, "a").is_none());
+    assert!(fs::read_dir(folder(&scene)).unwrap().next().is_none());
+}
+
+#[tokio::test]
+async fn suspension_takes_the_keys_out_and_resumption_brings_them_back() {
+    let scene = with_client("a").await;
+    let key = signs(&scene, "a").unwrap();
+    scene.suspend("a").await;
+    let events = follow(&scene).await;
+    assert_eq!(events.len(), 1);
+    assert!(key_ids(&scene, "a").is_empty(), "{:?}", jwks(&scene, "a"));
+    assert!(matches!(signs(&scene, "a"), Err(ClientKeyError::NoKey(_))));
+    assert!(folder(&scene).join("a.json").exists());
+    assert!(follow(&scene).await.is_empty(), "told once");
+    scene.resume("a").await;
+    follow(&scene).await;
+    assert_eq!(signs(&scene, "a").unwrap(), key);
+    scene.revoke("a").await;
+    follow(&scene).await;
+    assert!(key_ids(&scene, "a").is_empty());
+    assert!(!folder(&scene).join("a.json").exists());
+    assert!(follow(&scene).await.is_empty());
+}
+
+#[tokio::test]
+async fn expiry_and_lost_metadata_take_the_keys_out() {
+    let scene = Scene::new().await;
+    let ending = ClientDraft {
+        expires_at: Some(scene.clock.now() + HOUR),
+        ..draft_with_key(&[SERVER])
+    };
+    scene.register_as("ending", ending).await;
+    scene.register_as("a", draft_with_key(&[SERVER])).await;
+    follow(&scene).await;
+    signs(&scene, "ending").unwrap();
+    scene.clock.advance(HOUR);
+    scene.update("a", draft()).await;
+    follow(&scene).await;
+    assert!(key_ids(&scene, "ending").is_empty());
+    assert!(signs(&scene, "ending").is_err());
+    assert!(jwks(&scene, "a").is_none());
+    assert!(signs(&scene, "a").is_err());
+    // A rollback has the same key.
+    scene.update("a", draft_with_key(&[SERVER])).await;
+    follow(&scene).await;
+    signs(&scene, "a").unwrap();
+}
+
+#[tokio::test]
+async fn a_key_is_published_before_it_signs_and_until_its_assertions_have_expired() {
+    let scene = with_client("a").await;
+    let first = signs(&scene, "a").unwrap();
+    // 30 days: at half of it the next one is made.
+    scene.clock.advance(360 * HOUR);
+    follow(&scene).await;
+    assert_eq!(slots(&scene, "a"), [Slot::Active, Slot::Prepared]);
+    assert_eq!(signs(&scene, "a").unwrap(), first);
+    let published = key_ids(&scene, "a");
+    assert_eq!(published.len(), 2);
+    scene.clock.advance(23 * HOUR);
+    follow(&scene).await;
+    assert_eq!(signs(&scene, "a").unwrap(), first, "caches may not know it");
+    scene.clock.advance(HOUR);
+    follow(&scene).await;
+    assert_eq!(slots(&scene, "a"), [Slot::Retired, Slot::Active]);
+    let second = signs(&scene, "a").unwrap();
+    assert_ne!(second, first);
+    assert_eq!(
+        key_ids(&scene, "a"),
+        published,
+        "the old one is still believed"
+    );
+    scene.clock.advance(Duration::from_secs(61));
+    follow(&scene).await;
+    assert!(key_ids(&scene, "a").contains(&first));
+    scene.clock.advance(Duration::from_secs(60));
+    let events = follow(&scene).await;
+    assert_eq!(key_ids(&scene, "a"), BTreeSet::from([second]));
+    assert_eq!(events.len(), 1);
+    let stored = fs::read_to_string(folder(&scene).join("a.json")).unwrap();
+    assert_eq!(stored.matches("\"key\":").count(), 1);
+}
+
+#[tokio::test]
+async fn what_was_withheld_waits_anew_before_it_signs() {
+    let scene = with_client("a").await;
+    let first = signs(&scene, "a").unwrap();
+    scene.clock.advance(360 * HOUR);
+    follow(&scene).await;
+    scene.suspend("a").await;
+    follow(&scene).await;
+    scene.clock.advance(48 * HOUR);
+    follow(&scene).await;
+    scene.resume("a").await;
+    follow(&scene).await;
+    assert_eq!(
+        signs(&scene, "a").unwrap(),
+        first,
+        "nobody could see the next one"
+    );
+    scene.clock.advance(24 * HOUR);
+    follow(&scene).await;
+    assert_ne!(signs(&scene, "a").unwrap(), first);
+}
+
+#[tokio::test]
+async fn replaced_keys_are_gone_at_once() {
+    let scene = with_client("a").await;
+    scene.clock.advance(360 * HOUR);
+    follow(&scene).await;
+    let old = key_ids(&scene, "a");
+    let replaced = replace(&scene, "a");
+    let replaced = replaced.await.unwrap();
+    assert_eq!(replaced.events.len(), 3, "two are gone, one is new");
+    let new = signs(&scene, "a").unwrap();
+    assert_eq!(key_ids(&scene, "a"), BTreeSet::from([new.clone()]));
+    assert!(!old.contains(&new));
+    let stored = fs::read_to_string(folder(&scene).join("a.json")).unwrap();
+    assert_eq!(
+        stored.matches("\"key\":").count(),
+        1,
+        "old keys lie on the disk"
+    );
+    // A suspended client's as well, and without publishing anything.
+    scene.suspend("a").await;
+    follow(&scene).await;
+    let again = replace(&scene, "a");
+    assert_ne!(again.await.unwrap().keys[0].key_id, new);
+    assert!(key_ids(&scene, "a").is_empty());
+    scene.register("plain").await;
+    let refused = replace(&scene, "plain");
+    assert!(matches!(refused.await, Err(ClientKeyError::NoKeyWanted(_))));
+}
+
+#[tokio::test]
+async fn keys_survive_a_restart_and_damage_is_no_new_key() {
+    let mut scene = with_client("a").await;
+    scene.register_as("b", draft_with_key(&[SERVER])).await;
+    follow(&scene).await;
+    let key = signs(&scene, "a").unwrap();
+    fs::write(folder(&scene).join("b.json"), "{}").unwrap();
+    let times = ClientKeyTimes {
+        ttl: 720 * HOUR,
+        lead: 24 * HOUR,
+    };
+    let again = ClientKeys::open(
+        &folder(&scene),
+        times,
+        Arc::<crate::clock::ManualClock>::clone(&scene.clock),
+    );
+    scene.keys = again.unwrap();
+    let events = follow(&scene).await;
+    assert_eq!(events.len(), 1, "what is published is told");
+    assert_eq!(signs(&scene, "a").unwrap(), key);
+    assert!(jwks(&scene, "b").is_none());
+    assert_eq!(
+        fs::read_to_string(folder(&scene).join("b.json")).unwrap(),
+        "{}"
+    );
+    // A file of another client is not this one's.
+    fs::copy(folder(&scene).join("a.json"), folder(&scene).join("b.json")).unwrap();
+    follow(&scene).await;
+    assert!(jwks(&scene, "b").is_none());
+    let replaced = replace(&scene, "b");
+    replaced.await.unwrap();
+    signs(&scene, "b").unwrap();
+}
+
+#[tokio::test]
+async fn files_that_others_can_read_are_refused() {
+    let scene = with_client("a").await;
+    let clock = Arc::<crate::clock::ManualClock>::clone(&scene.clock);
+    let times = ClientKeyTimes {
+        ttl: 720 * HOUR,
+        lead: 24 * HOUR,
+    };
+    let open = || ClientKeys::open(&folder(&scene), times, clock.clone());
+    fs::set_permissions(folder(&scene), Permissions::from_mode(0o750)).unwrap();
+    assert!(matches!(open(), Err(ClientKeyError::Directory(_))));
+    fs::set_permissions(folder(&scene), Permissions::from_mode(0o700)).unwrap();
+    let file = folder(&scene).join("a.json");
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    let again = open().unwrap();
+    again.follow(&scene.registry, &mut Vec::new()).await;
+    assert!(again.of(&name("a")).is_none());
+}
+
+#[tokio::test]
+async fn the_task_follows_registry_and_clock_and_tells_the_trail() {
+    let scene = Scene::new().await;
+    scene.keep_keys();
+    let mut published = scene.keys.published();
+    scene.register_as("a", draft_with_key(&[SERVER])).await;
+    let has_key = |published: &Arc<super::PublishedKeys>| {
+        published
+            .set(&name("a"))
+            .is_some_and(|set| set.is_published())
+    };
+    published.wait_for(has_key).await.unwrap();
+    scene.suspend("a").await;
+    published
+        .wait_for(|published| !has_key(published))
+        .await
+        .unwrap();
+    until_told(&scene, 2).await;
+    scene.close_trail().await;
+    let lines = scene.lines();
+    let rotated: Vec<_> = lines
+        .iter()
+        .filter(|line| line["event"] == "rotated")
+        .collect();
+    assert_eq!(rotated[0]["reason"], "published; signs");
+    assert_eq!(rotated[0]["authority"]["kind"], "client");
+    assert_eq!(rotated[0]["client"], "a");
+    assert_eq!(rotated[1]["reason"], "withheld: the client is suspended");
+    let digest = |line: &Value| line["evidence"]["sha256"].as_str().unwrap().to_owned();
+    assert_ne!(digest(rotated[0]), digest(rotated[1]));
+    assert_eq!(
+        digest(rotated[1]),
+        crate::canonical::sha256_hex(br#"{"keys":[]}"#)
+    );
+}
+
+/// Waits until so many rotations of clients' keys are on the disk.
+async fn until_told(scene: &Scene, count: usize) {
+    let told = |scene: &Scene| {
+        let lines = scene.lines();
+        lines
+            .iter()
+            .filter(|line| line["event"] == "rotated")
+            .count()
+    };
+    while told(scene) < count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_secret_is_printed() {
+    let scene = with_client("a").await;
+    let set = scene.keys.of(&name("a")).unwrap();
+    let printed = format!("{:?} {set:?}", scene.keys);
+    assert!(!printed.contains("PrivateKey"), "{printed}");
+    let stored: Value =
+        serde_json::from_slice(&fs::read(folder(&scene).join("a.json")).unwrap()).unwrap();
+    let secret = stored["keys"][0]["key"].as_str().unwrap();
+    assert!(!printed.contains(secret) && secret.len() > 100);
+}

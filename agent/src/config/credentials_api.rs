@@ -135,7 +135,8 @@ mod tests {
     #[test]
     fn token_endpoints_are_pairs_and_named_once() {
         assert_eq!(parse("").unwrap(), TokenEndpoints::default());
-        let two = "https://a.example=https://a.example/token, https://b.example=https://b.example/t";
+        let two =
+            "https://a.example=https://a.example/token, https://b.example=https://b.example/t";
         let parsed = parse(two).unwrap();
         let endpoint = &parsed.0[&"https://a.example".parse().unwrap()];
         assert_eq!(endpoint, "https://a.example/token");

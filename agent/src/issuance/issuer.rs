@@ -407,7 +407,11 @@ impl Issuer {
 
     /// What lives until its registration ends is not renewed: the next one would
     /// end then, too.
-    pub(super) fn terms(&self, spec: &ClientSpec, expires_at: SystemTime) -> Result<Terms, IssueError> {
+    pub(super) fn terms(
+        &self,
+        spec: &ClientSpec,
+        expires_at: SystemTime,
+    ) -> Result<Terms, IssueError> {
         let issued_at = self.clock.now();
         let life = expires_at.duration_since(issued_at).unwrap_or_default();
         let mut draw = [0_u8; 2];

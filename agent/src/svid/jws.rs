@@ -331,6 +331,12 @@ pub fn sign_anything(key: &PrivateKey, header: &str, claims: &str) -> Result<Str
     Ok(format!("{signed}.{}", encode(signature.as_ref())))
 }
 
+/// The claims of a token that one of these keys has signed, whatever its kind is.
+#[cfg(test)]
+pub(crate) fn verified(token: &str, keys: &KeySet) -> Result<Value, JwsError> {
+    Compact::parse(token)?.verify(keys).map(Value::Object)
+}
+
 /// Tokens with any header and claims, for the tests of both kinds.
 #[cfg(test)]
 pub(super) mod testing {

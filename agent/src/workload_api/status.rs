@@ -16,8 +16,9 @@ const AUDIENCE: &str = "audience not registered for this client; an operator can
      symbolon client update NAME --add-audience AUDIENCE (and --max-audiences for several in one token)";
 
 /// Sent where an identity is there, but not for this authorization server.
-const AUTHORIZATION_SERVER: &str = "no client metadata, or authorization server not registered for this client; an operator can \
-     allow it with: symbolon client update NAME --authorization-server ISSUER";
+const AUTHORIZATION_SERVER: &str = "authorization server not registered for this client, or no \
+     metadata by which it is known there; an operator can change that with: symbolon client update \
+     NAME --authorization-server ISSUER --metadata FILE";
 
 /// Sent where the agent could not look.
 const NOT_ATTESTED: &str = "the process could not be attested now; try again";

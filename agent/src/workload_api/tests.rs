@@ -333,6 +333,7 @@ fn denials_have_their_codes() {
     for (denial, code) in [
         (Denial::NoIdentity, Code::PermissionDenied),
         (Denial::Audience, Code::PermissionDenied),
+        (Denial::AuthorizationServer, Code::PermissionDenied),
         (Denial::ProcessChanged, Code::PermissionDenied),
         (
             Denial::Unattested(AttestError::Gone),

@@ -13,12 +13,13 @@ use crate::{
         Authority, AuthorityConfig, AuthorityError, BundleContents, EmbeddedCa, JwtRequest,
         SignedToken, SignedX509, TrustBundle, WitRequest, X509Request,
     },
+    client_keys::{ClientKeyTimes, ClientKeys},
     clock::{ManualClock, SharedClock},
     federation::ForeignBundles,
-    issuance::{Issuer, Lifetimes},
+    issuance::{Broker, BrokerSettings, Issuer, Lifetimes},
     registry::{
-        Actor, Client, ClientDraft, ClientName, Gates, MemoryStore, Reason, Registry,
-        RegistryConfig, SpecRules,
+        Actor, Client, ClientDraft, ClientName, Gates, MemoryStore, MetadataDraft, Reason,
+        Registry, RegistryConfig, SpecRules,
     },
     server::Refused,
     supervisor::Supervisor,
@@ -63,6 +64,7 @@ pub(crate) struct Scene {
     pub(crate) federation: watch::Sender<Arc<ForeignBundles>>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) trail: Trail,
+    pub(crate) keys: ClientKeys,
     writer: Mutex<Option<TrailWriter>>,
     pub(crate) workloads: Arc<Workloads>,
     pub(crate) gate: WorkloadGate,
@@ -122,13 +124,19 @@ impl Scene {
         let federation = watch::Sender::default();
         let authority = Arc::new(StageAuthority::open(&folder.path().join("keys"), &shared));
         let registry = Arc::new(registry(&shared, &supervisor, approvals_required).await);
+        let times = ClientKeyTimes {
+            ttl: 720 * HOUR,
+            lead: 24 * HOUR,
+        };
+        // The directory above is the authority's, which has it made.
+        let keys = folder.path().join("keys/clients");
+        let keys = ClientKeys::open(&keys, times, Arc::clone(&shared)).unwrap();
         let services = services(
             &shared,
             supervisor,
-            &trail,
+            (&trail, &federation),
             &authority,
-            &registry,
-            &federation,
+            (&registry, &keys),
         );
         let workloads = Arc::new(Workloads::new(services, settings()));
         let gate = WorkloadGate::new(
@@ -150,6 +158,7 @@ impl Scene {
             federation,
             registry,
             trail,
+            keys,
             writer: Mutex::new(Some(writer)),
             workloads,
             gate,
@@ -160,6 +169,14 @@ impl Scene {
     pub(crate) fn write_trail(&self) {
         let writer = self.writer.lock().take().unwrap();
         thread::spawn(move || writer.run());
+    }
+
+    /// Looks after the clients' keys from now on.
+    pub(crate) fn keep_keys(&self) {
+        let (keys, registry) = (self.keys.clone(), Arc::clone(&self.registry));
+        let trail = self.trail.clone();
+        let keep = async move { keys.run(registry, trail).await };
+        self.workloads.services.supervisor.spawn(keep);
     }
 
     /// Wakes streams from now on.
@@ -240,6 +257,16 @@ impl Scene {
         suspended.await.unwrap();
     }
 
+    pub(crate) async fn revoke(&self, client: &str) {
+        let revoked = self.registry.revoke(name(client), actor(), reason());
+        revoked.await.unwrap();
+    }
+
+    /// The folder that everything of the node lies in.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) async fn resume(&self, client: &str) {
         let resumed = self.registry.resume(name(client), actor(), reason());
         resumed.await.unwrap();
@@ -282,10 +309,9 @@ impl Scene {
 fn services(
     clock: &SharedClock,
     supervisor: Supervisor,
-    trail: &Trail,
+    (trail, federation): (&Trail, &watch::Sender<Arc<ForeignBundles>>),
     authority: &Arc<StageAuthority>,
-    registry: &Arc<Registry>,
-    federation: &watch::Sender<Arc<ForeignBundles>>,
+    (registry, keys): (&Arc<Registry>, &ClientKeys),
 ) -> Services {
     let metrics = Metrics::new("test");
     let signing: Arc<dyn Authority> = Arc::<StageAuthority>::clone(authority);
@@ -293,17 +319,28 @@ fn services(
         x509: HOUR,
         jwt: HOUR / 12,
     };
+    let issuer = Issuer::new(
+        Arc::clone(&signing),
+        trail.clone(),
+        Arc::clone(clock),
+        lifetimes,
+        metrics.issuance.clone(),
+    )
+    .naming_clients_at("https://id.example.org".parse().ok());
+    let settings = BrokerSettings {
+        assertion_ttl: Duration::from_secs(60),
+        token_endpoints: [(
+            "https://other.example".parse().unwrap(),
+            "https://other.example/token".to_owned(),
+        )]
+        .into(),
+    };
+    let public = "https://id.example.org".parse().unwrap();
     Services {
         attestor: Arc::new(Attestor::new(AttestorConfig::default()).unwrap()),
         registry: Arc::clone(registry),
-        issuer: Issuer::new(
-            Arc::clone(&signing),
-            trail.clone(),
-            Arc::clone(clock),
-            lifetimes,
-            metrics.issuance.clone(),
-        )
-        .naming_clients_at("https://id.example.org".parse().ok()),
+        broker: Broker::new(issuer.clone(), keys.clone(), Some(public), settings),
+        issuer,
         authority: signing,
         federation: federation.subscribe(),
         trail: trail.clone(),
@@ -534,6 +571,20 @@ fn actor() -> Actor {
 
 fn reason() -> Reason {
     "a test".parse().unwrap()
+}
+
+/// The same, known to authorization servers by a key.
+pub(crate) fn draft_with_key(servers: &[&str]) -> ClientDraft {
+    ClientDraft {
+        metadata: Some(MetadataDraft {
+            client_name: "A test".to_owned(),
+            token_endpoint_auth_method: "private_key_jwt".to_owned(),
+            grant_types: vec!["client_credentials".to_owned()],
+            ..MetadataDraft::default()
+        }),
+        authorization_servers: servers.iter().map(ToString::to_string).collect(),
+        ..draft()
+    }
 }
 
 /// A registration that fits all processes of the test's user.

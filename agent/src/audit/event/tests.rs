@@ -1,7 +1,8 @@
 mod schema;
 
 use super::{
-    AcceptedWeaknesses, Approvals, Authority, Credential, Event, Kind, Outcome, Process, Summary,
+    AcceptedWeaknesses, Approvals, Authority, Credential, CredentialKind, Event, Kind, Outcome,
+    Process, Summary,
 };
 use crate::{
     audit::{
@@ -120,6 +121,14 @@ fn every_line_is_canonical_json() {
         Credential::x509_svid("0a1b", "t".repeat(64), noon()),
         Credential::jwt_svid("j-1", vec!["b".into(), "a".into()], noon()).signed_by("k1"),
         Credential::wit_svid("j-2", "t".repeat(64), noon()).signed_by("k2"),
+        Credential::client_assertion("j-3", "https://as.example", noon()).signed_by("k3"),
+        Credential::proof(CredentialKind::DpopProof, "j-4", ("https://a", "t"), noon()),
+        Credential::proof(
+            CredentialKind::WorkloadProof,
+            "j-5",
+            ("https://a", "t"),
+            noon(),
+        ),
     ];
     for kind in KINDS {
         for credential in &credentials {

@@ -2,6 +2,7 @@
 
 use super::{
     govern::{ApprovalView, DeclinedView, Proposal, names},
+    keys::KeyView,
     live::LiveView,
     metadata::MetadataView,
 };
@@ -60,6 +61,8 @@ pub(super) struct ClientView {
     pending_resumption: Option<Proposal>,
     declined: Option<DeclinedView>,
     declined_resumption: Option<DeclinedView>,
+    keys: Vec<KeyView>,
+    jwks_digest: Option<String>,
     /// Only where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) live: Option<LiveView>,
@@ -151,6 +154,8 @@ impl From<Client> for ClientView {
             pending_resumption: client.pending_resumption.map(Proposal::from),
             declined: client.declined.map(DeclinedView::from),
             declined_resumption: client.declined_resumption.map(DeclinedView::from),
+            keys: KeyView::all(client.keys),
+            jwks_digest: some(client.jwks_digest),
             live: None,
             times: Times {
                 state_changed: client.state_changed_at,
@@ -225,6 +230,8 @@ impl ClientView {
         if let Some(declined) = &self.declined_resumption {
             fields.add("Declined", declined.line("resumption"));
         }
+        let keys: Vec<_> = self.keys.iter().map(|key| key.line(look.now)).collect();
+        fields.list("Keys", &keys);
         fields.add("Held by", count(self.processes, "process", "processes"));
         let weak: Vec<_> = self.findings.iter().map(FindingView::sentence).collect();
         fields.list("Weak", &weak);

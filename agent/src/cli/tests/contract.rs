@@ -40,6 +40,7 @@ const FORMS: &[&str] = &[
     "client rollback N --to 1 --reason R",
     "client resume N",
     "client revoke N --reason R",
+    "client replace-key N --reason R",
     "client apply -f P --dry-run --reason R",
     "client apply -f P --source S --prune=revoke --yes",
     "client export N M --format toml",

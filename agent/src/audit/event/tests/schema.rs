@@ -2,8 +2,8 @@
 
 use super::{KINDS, line, line_in, noon};
 use crate::audit::{
-    AcceptedWeaknesses, Approvals, Authority, Chain, Credential, Event, Kind, Outcome, Process,
-    Summary,
+    AcceptedWeaknesses, Approvals, Authority, Chain, Credential, CredentialKind, Event, Kind,
+    Outcome, Process, Summary,
 };
 use serde_json::{Value, json};
 use std::{env, fs};
@@ -240,6 +240,36 @@ fn every_event_has_a_golden_line_that_the_schema_allows() {
     for line in golden {
         assert_eq!(of_schema(line), [""; 0], "{line}");
     }
+}
+
+#[test]
+fn the_schema_has_what_is_made_for_oauth_servers() {
+    let assertion = Credential::client_assertion("j-3", "https://as.example", noon());
+    let about = ("https://mcp.example/mcp", "t");
+    for credential in [
+        assertion.signed_by("k1"),
+        Credential::proof(CredentialKind::DpopProof, "j-4", about, noon()),
+        Credential::proof(CredentialKind::WorkloadProof, "j-5", about, noon()),
+    ] {
+        let event = attested(of_client(Kind::Issued)).credential(credential);
+        let line = line(event.reason("resource \"https://mcp.example\""));
+        assert_eq!(of_schema(&line), [""; 0], "{line}");
+    }
+    let key = Authority {
+        key_id: "k1".into(),
+        kind: "client",
+        not_after: noon(),
+        slot: "active",
+    };
+    let event = of_client(Kind::Rotated).authority(key).operator("alice");
+    let evidence = json!({"document": "jwks.json", "sha256": "a".repeat(64)});
+    let line = line(
+        event
+            .evidence(&evidence)
+            .unwrap()
+            .reason("published; signs"),
+    );
+    assert_eq!(of_schema(&line), [""; 0], "{line}");
 }
 
 #[test]

@@ -176,6 +176,16 @@ impl Admin for FakeAdmin {
         }))
     }
 
+    async fn replace_client_key(
+        &self,
+        request: Request<admin::ReplaceClientKeyRequest>,
+    ) -> Answer<Client> {
+        let request = self.hear(request)?;
+        self.with(&request.name, |client| {
+            client.keys = vec![key("new", "active")]
+        })
+    }
+
     async fn suspend_client(&self, request: Request<ChangeStateRequest>) -> Answer<Client> {
         self.change(request, "suspended")
     }
@@ -471,5 +481,16 @@ pub(in crate::cli::tests) fn client(name: &str, mut spec: ClientSpec) -> Client 
         }],
         in_force: true,
         ..Client::default()
+    }
+}
+
+/// A key that is published.
+pub(in crate::cli::tests) fn key(key_id: &str, slot: &str) -> admin::ClientKey {
+    admin::ClientKey {
+        key_id: key_id.to_owned(),
+        slot: slot.to_owned(),
+        published_at: NOW - 3_600,
+        not_after: NOW + 30 * 86_400,
+        published: true,
     }
 }
