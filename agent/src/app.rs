@@ -14,6 +14,7 @@ mod demo;
 mod endpoints;
 mod federation;
 mod gauges;
+mod identity;
 mod lifecycle;
 mod measured_store;
 mod operators;
@@ -34,6 +35,7 @@ use crate::{
     data_directory::{DataDirectoryError, DataLock},
     disk,
     governance::RecoveryError,
+    identity::{CertificateError, DocumentsError, PublishError},
     registry::{RegistryError, StoreError},
     server::BindError,
 };
@@ -54,6 +56,16 @@ enum RunError {
     Bind(#[from] BindError),
     #[error("telemetry address {0}: {1}")]
     Telemetry(std::net::SocketAddr, io::Error),
+    #[error("identity.address {0}: {1}")]
+    IdentityAddress(std::net::SocketAddr, io::Error),
+    #[error("identity: {0}")]
+    Certificate(#[from] CertificateError),
+    #[error("identity: {0}")]
+    Documents(#[from] DocumentsError),
+    #[error("identity.publish_dir: {0}")]
+    Publish(#[from] PublishError),
+    #[error("identity: {0} is no SPIFFE ID: {1}")]
+    OwnId(String, spiffe::SpiffeIdError),
     #[error("admin_api.group: {0}")]
     Group(String),
     #[error("operators: {0}")]

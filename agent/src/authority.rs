@@ -280,6 +280,8 @@ pub struct AuthorityConfig {
     pub max_x509_ttl: Duration,
     /// The longest JWT-SVID (1 hour); longer requests are cut.
     pub max_jwt_ttl: Duration,
+    /// `iss` of JWT-SVIDs, where their keys are published by OpenID discovery; never of WIT-SVIDs.
+    pub issuer: Option<String>,
     /// The operator's CA, in place of a self-signed root.
     pub operator: Option<OperatorCa>,
 }

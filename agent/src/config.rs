@@ -54,7 +54,7 @@ pub use credentials_api::{CredentialsApi, TokenEndpoints};
 pub use directories::Directories;
 pub use fault::{Fault, Faults, Place, Problem};
 pub use federation::Federation;
-pub use identity::Identity;
+pub use identity::{CertificateFiles, Identity, IdentityTls};
 pub use key::{Key, Reload};
 pub use limits::Limits;
 pub use log::{Log, LogFormat, LogLevel};
@@ -198,7 +198,7 @@ impl Config {
         let attestation = attestation::read(reader);
         let registry = registry::read(reader);
         let federation = federation::read(reader);
-        let identity = identity::read(reader);
+        let identity = identity::read(reader, &authority);
         let audit = audit::read(reader);
         let shutdown = shutdown::read(reader);
         let runtime = runtime::read(reader);
@@ -272,11 +272,15 @@ impl Config {
             return;
         };
         let operator_ca = self.authority.operator_ca.as_ref();
-        let private: [(&'static Key, Option<&Path>); 4] = [
+        let identity = &self.identity;
+        let identity_key = identity.certificate.as_ref().map(|it| &*it.key_file);
+        let private: [(&'static Key, Option<&Path>); 6] = [
             (&DATA_DIR, Some(&self.data_dir)),
             (&admin_api::SOCKET, Some(&self.admin_api.socket)),
             (&authority::KEY_FILE, operator_ca.map(|ca| &*ca.key_file)),
             (&registry::APPLY_DIR, self.registry.apply_dir.as_deref()),
+            (&identity::KEY_FILE, identity_key),
+            (&identity::PUBLISH_DIR, identity.publish_dir.as_deref()),
         ];
         for (key, path) in private {
             let Some(path) = path else { continue };

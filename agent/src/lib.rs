@@ -22,6 +22,7 @@ pub mod federation;
 pub mod fetch;
 pub mod governance;
 pub mod http;
+pub mod identity;
 pub mod issuance;
 pub mod lint;
 pub mod metadata;

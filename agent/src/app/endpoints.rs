@@ -42,6 +42,14 @@ pub(super) struct Sockets {
     workload: BoundSocket,
     admin: BoundSocket,
     telemetry: Option<TcpListener>,
+    identity: Option<TcpListener>,
+}
+
+impl Sockets {
+    /// The socket of the identity port, which others serve.
+    pub(super) const fn take_identity(&mut self) -> Option<TcpListener> {
+        self.identity.take()
+    }
 }
 
 /// Binds everything.
@@ -65,8 +73,13 @@ pub(super) fn bind(config: &Config, roster: &Roster) -> Result<Sockets, RunError
         let listener = TcpListener::bind(address);
         listener.map_err(|error| RunError::Telemetry(address, error))
     });
+    let identity = config.identity.address.map(|address| {
+        let listener = TcpListener::bind(address);
+        listener.map_err(|error| RunError::IdentityAddress(address, error))
+    });
     Ok(Sockets {
         telemetry: telemetry.transpose()?,
+        identity: identity.transpose()?,
         workload: socket(&config.workload_api.socket, Ownership::Everybody, true)?,
         admin: socket(&config.admin_api.socket, admin, true)?,
     })

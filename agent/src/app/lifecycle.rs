@@ -3,12 +3,13 @@
 use super::{
     RunError,
     endpoints::{self, Serving, Sockets},
-    operators, registrations,
+    identity, operators, registrations,
     subsystems::{self, Subsystems},
 };
 use crate::{
     audit::{Event, Health, Kind},
     config::{Config, Sources},
+    identity::NoKeySets,
     operators::Roster,
     telemetry::{Notifier, Readiness, log::LevelHandle},
 };
@@ -37,7 +38,7 @@ pub(super) async fn run(
     config: Config,
     sources: Sources,
     log: LevelHandle,
-    (sockets, roster): (Sockets, Roster),
+    (mut sockets, roster): (Sockets, Roster),
 ) -> Result<(), RunError> {
     let notifier = Notifier::new(notify_socket().as_deref())?;
     let mut signals = Signals::new()?;
@@ -49,7 +50,15 @@ pub(super) async fn run(
         readiness.clone(),
     ));
     registrations::load(&config, &subsystems, &readiness).await;
+    let listener = sockets.take_identity();
+    // Until the keys of clients come from elsewhere.
+    let keys = Arc::new(NoKeySets);
+    let identity = identity::open(&config, listener, &subsystems, &readiness, keys).await?;
     let mut serving = endpoints::serve(&config, sockets, &subsystems, &readiness)?;
+    if let Some(identity) = identity {
+        let stopped = serving.stop.subscribe();
+        serving.servers.spawn(identity.run(stopped));
+    }
     let started = Event::new(Kind::Started).reason(env!("CARGO_PKG_VERSION"));
     subsystems.trail.record(started).await?;
     drop(starting);
@@ -66,7 +75,10 @@ pub(super) async fn run(
         match signals.next(&subsystems, &mut serving.servers).await {
             Wake::Stop => break None,
             Wake::Failed(task) => break Some(task),
-            Wake::Reload => running.reload(&subsystems).await,
+            Wake::Reload => {
+                subsystems.reload.notify_waiters();
+                running.reload(&subsystems).await;
+            }
         }
     };
     let stopping = readiness.block("stopping");

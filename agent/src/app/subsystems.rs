@@ -35,7 +35,7 @@ use std::{io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 use symbolon_attestors::{Attestor, AttestorConfig};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
-    sync::watch,
+    sync::{Notify, watch},
 };
 use tracing::Level;
 
@@ -56,6 +56,8 @@ pub(super) struct Subsystems {
     pub(super) usage: Arc<UsageFile>,
     pub(super) audit_thread: Option<JoinHandle<()>>,
     pub(super) roster: watch::Sender<Arc<Roster>>,
+    /// Told on SIGHUP.
+    pub(super) reload: Arc<Notify>,
 }
 
 impl Subsystems {
@@ -148,6 +150,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         usage,
         audit_thread: Some(audit_thread),
         roster: watch::Sender::new(Arc::new(roster)),
+        reload: Arc::default(),
     })
 }
 
@@ -311,6 +314,7 @@ fn authority(
             jwks_cache: settings.jwks_cache,
             max_x509_ttl: config.limits.max_x509_ttl,
             max_jwt_ttl: config.limits.max_jwt_ttl,
+            issuer: config.identity.issuer.as_ref().map(ToString::to_string),
             operator,
         },
         Arc::clone(clock),

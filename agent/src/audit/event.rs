@@ -88,6 +88,8 @@ pub enum Kind {
     Unfederated,
     /// The bundle of a foreign trust domain was taken, refused, or could not be had.
     ForeignBundle,
+    /// A public document was published or taken down, or a certificate is shown to the public.
+    Published,
     /// Events of the same kind that were counted and not recorded one by one.
     Summarized,
 }
@@ -261,6 +263,7 @@ impl Kind {
             Self::Federated => "federated",
             Self::Unfederated => "unfederated",
             Self::ForeignBundle => "foreign_bundle",
+            Self::Published => "published",
             Self::Summarized => "summarized",
         }
     }

@@ -68,6 +68,7 @@ pub struct TrustBundle {
     x509_pem: Bytes,
     jwt_jwks: Bytes,
     wit_jwks: Bytes,
+    openid_jwks: Bytes,
     spiffe_json: Bytes,
 }
 
@@ -115,8 +116,9 @@ impl TrustBundle {
                 .map(|authority| pem::certificate(&authority.der))
                 .collect::<String>()
                 .into(),
-            jwt_jwks: jwks(&contents.jwt)?,
-            wit_jwks: jwks(&contents.wit)?,
+            jwt_jwks: jwks(&contents.jwt, None)?,
+            wit_jwks: jwks(&contents.wit, None)?,
+            openid_jwks: jwks(&contents.jwt, Some("sig"))?,
             spiffe_json,
             trust_domain: contents.trust_domain,
             sequence: contents.sequence,
@@ -206,6 +208,13 @@ impl TrustBundle {
         &self.wit_jwks
     }
 
+    /// The JWT authorities as a JWK Set with the `use` that OpenID clients look for
+    /// (OpenID Connect Discovery 1.0, section 3: `sig`).
+    #[must_use]
+    pub const fn openid_jwks(&self) -> &Bytes {
+        &self.openid_jwks
+    }
+
     /// The SPIFFE bundle (`SPIFFE_Trust_Domain_and_Bundle.md`, section 4).
     #[must_use]
     pub const fn spiffe_json(&self) -> &Bytes {
@@ -218,10 +227,10 @@ struct JwkSet {
     keys: Vec<TokenJwk>,
 }
 
-fn jwks(keys: &KeySet) -> Result<Bytes, serde_json::Error> {
+fn jwks(keys: &KeySet, usage: Option<&'static str>) -> Result<Bytes, serde_json::Error> {
     let keys = keys
         .iter()
-        .map(|key| TokenJwk::of(key, Some("ES256"), None))
+        .map(|key| TokenJwk::of(key, Some("ES256"), usage))
         .collect();
     Ok(serde_json::to_vec(&JwkSet { keys })?.into())
 }

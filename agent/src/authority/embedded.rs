@@ -210,6 +210,7 @@ impl Inner {
             attestation_id: request.trace.attestation_id,
             nhi_version: request.trace.nhi_version,
             client_id: request.trace.client_id,
+            issuer: self.config.issuer.as_deref(),
         })?;
         Ok(SignedToken {
             token,

@@ -146,6 +146,8 @@ pub struct Claims<'a> {
     pub nhi_version: Option<u64>,
     /// `client_id`.
     pub client_id: Option<&'a str>,
+    /// `iss`.
+    pub issuer: Option<&'a str>,
 }
 
 /// A key that signs JWT-SVIDs and nothing else.
@@ -178,6 +180,7 @@ impl Signer {
             client_id: claims.client_id,
             exp: unix_seconds(claims.expires_at),
             iat: unix_seconds(claims.issued_at),
+            iss: claims.issuer,
             jti: claims.jti,
             nhi_version: claims.nhi_version,
             sub: &claims.spiffe_id.to_string(),
@@ -195,6 +198,8 @@ struct Payload<'a> {
     client_id: Option<&'a str>,
     exp: u64,
     iat: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
     jti: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     nhi_version: Option<u64>,

@@ -7,11 +7,13 @@
 
 mod apply;
 mod federation;
+mod identity;
 mod live;
 mod store;
 
 pub use apply::ApplyMetrics;
 pub use federation::FederationMetrics;
+pub use identity::IdentityMetrics;
 pub use live::LiveMetrics;
 pub use store::StoreMetrics;
 
@@ -54,6 +56,8 @@ pub struct Metrics {
     pub live: LiveMetrics,
     /// The registry's store.
     pub store: StoreMetrics,
+    /// The identity port and the published documents.
+    pub identity: IdentityMetrics,
     ready: Gauge,
     published: Arc<Registry>,
 }
@@ -185,6 +189,15 @@ pub struct KeySlot {
     pub kind: &'static str,
     /// "prepared", "active" or "retired".
     pub slot: &'static str,
+}
+
+/// A page of the identity port and how it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PageLabel {
+    /// Such as `client-jwks`; `none` where there is no such page.
+    pub page: &'static str,
+    /// The HTTP status.
+    pub code: &'static str,
 }
 
 macro_rules! labels {
@@ -322,6 +335,8 @@ impl Metrics {
         let federation = FederationMetrics::default();
         federation.publish(&mut to);
         store.publish(&mut to);
+        let identity = IdentityMetrics::default();
+        identity.publish(&mut to);
         Self {
             workload,
             issuance,
@@ -333,6 +348,7 @@ impl Metrics {
             federation,
             live,
             store,
+            identity,
             ready,
             published: Arc::new(to),
         }

@@ -382,6 +382,7 @@ impl StageAuthority {
             jwks_cache: HOUR / 12,
             max_x509_ttl: 24 * HOUR,
             max_jwt_ttl: HOUR,
+            issuer: None,
             operator: None,
         };
         let ca = EmbeddedCa::open(keys, config, Arc::clone(clock)).unwrap();

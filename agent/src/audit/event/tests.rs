@@ -14,7 +14,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const KINDS: [Kind; 26] = [
+const KINDS: [Kind; 27] = [
     Kind::Started,
     Kind::Stopped,
     Kind::Attested,
@@ -40,6 +40,7 @@ const KINDS: [Kind; 26] = [
     Kind::Expunged,
     Kind::BackedUp,
     Kind::Restored,
+    Kind::Published,
     Kind::Summarized,
 ];
 

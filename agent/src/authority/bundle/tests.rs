@@ -55,6 +55,7 @@ fn the_documents_are_the_golden_ones() {
         (bundle.spiffe_json(), include_str!("golden/spiffe.json")),
         (bundle.jwt_jwks(), include_str!("golden/jwt.json")),
         (bundle.wit_jwks(), include_str!("golden/wit.json")),
+        (bundle.openid_jwks(), include_str!("golden/openid.json")),
     ] {
         assert_eq!(str::from_utf8(document).unwrap(), golden.trim_end());
     }
@@ -64,7 +65,7 @@ fn the_documents_are_the_golden_ones() {
 }
 
 #[test]
-fn only_the_spiffe_bundle_says_what_a_key_is_for() {
+fn of_what_workloads_get_only_the_spiffe_bundle_says_what_a_key_is_for() {
     let bundle = TrustBundle::new(contents()).unwrap();
     for jwks in [bundle.jwt_jwks(), bundle.wit_jwks()] {
         let jwks: serde_json::Value = serde_json::from_slice(jwks).unwrap();

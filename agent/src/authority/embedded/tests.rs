@@ -9,6 +9,7 @@ use crate::{
     svid::{PrivateKey, wit, x509},
     testing,
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use spiffe::{SpiffeId, TrustDomain};
@@ -40,6 +41,7 @@ fn config() -> AuthorityConfig {
         jwks_cache: Duration::from_secs(5 * 60),
         max_x509_ttl: DAY,
         max_jwt_ttl: HOUR,
+        issuer: None,
         operator: None,
     }
 }
@@ -199,6 +201,28 @@ fn one_key_never_signs_two_kinds() {
         .map(|name| fs::read(scene.keys().join(name)).unwrap())
         .collect();
     assert_eq!(files.len(), 3);
+}
+
+#[test]
+fn jwt_svids_alone_name_the_issuer() {
+    let scene = Scene::new();
+    let issuer = Some("https://id.example.org".to_owned());
+    let ca = scene
+        .open_with(AuthorityConfig { issuer, ..config() })
+        .unwrap();
+    let claims = |token: &SignedToken| {
+        let payload = token.token.expose().split('.').nth(1).unwrap().to_owned();
+        let payload = URL_SAFE_NO_PAD.decode(payload).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&payload).unwrap()
+    };
+    let jwt = sign_jwt(&ca, HOUR).unwrap();
+    assert_eq!(claims(&jwt)["iss"], "https://id.example.org");
+    let now = scene.clock.now();
+    let accepted = bundle(&ca).validate_jwt(jwt.token.expose(), "a", now);
+    assert_eq!(accepted.unwrap().spiffe_id, files());
+    // WIT-SVID.md, section 3.7.
+    let wit = sign_wit(&ca, HOUR).unwrap();
+    assert!(claims(&wit).get("iss").is_none());
 }
 
 #[test]

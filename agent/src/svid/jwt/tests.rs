@@ -77,6 +77,7 @@ fn what_we_sign_is_accepted() {
             attestation_id: Some("att"),
             nhi_version: Some(7),
             client_id: Some("https://example.org/client.json"),
+            issuer: Some("https://id.example.org"),
         })
         .unwrap();
     let keys = KeySet::new(vec![VerifyingKey::new(*key.public_key()).unwrap()]);
@@ -91,6 +92,7 @@ fn what_we_sign_is_accepted() {
         "client_id": "https://example.org/client.json",
         "exp": NOW + 300,
         "iat": NOW,
+        "iss": "https://id.example.org",
         "jti": "abc",
         "nhi_version": 7,
         "sub": "spiffe://example.org/mcp/client/files",
@@ -322,6 +324,7 @@ fn a_token_that_nobody_would_accept_is_not_signed() {
         attestation_id: None,
         nhi_version: None,
         client_id: None,
+        issuer: None,
     });
     assert!(matches!(result, Err(JwsError::TooLong)));
 }

@@ -203,6 +203,12 @@ fn example(kind: Kind) -> Event {
             )
             .unwrap(),
         Kind::BackedUp | Kind::Restored => of_registry(kind),
+        Kind::Published => Event::new(kind)
+            .client("billing-tools", 3)
+            .reason("published")
+            .evidence(&json!({"bytes": 512, "digest": "f".repeat(64),
+                "path": "/clients/billing-tools/client.json"}))
+            .unwrap(),
         Kind::Summarized => Event::new(kind).process(process()).summary(Summary {
             cgroup: Some(5120),
             count: 999_890,
