@@ -37,7 +37,8 @@ pub const DNS_NAMES: usize = 32;
 pub const AUTHORIZATION_SERVERS: usize = 32;
 /// Other trust domains of a client: their bundles are in each of its answers.
 pub const FEDERATES_WITH: usize = 64;
-/// Bytes of a URL in a client's metadata: what browsers and servers take everywhere.
+/// Bytes of a URL in a client's metadata, and of a bundle endpoint's: what browsers and servers take
+/// everywhere.
 pub const URL_BYTES: usize = 1_024;
 /// Bytes of a client's name for people, of a contact or a software ID: a line, not a text.
 pub const LABEL_BYTES: usize = 256;
@@ -52,8 +53,6 @@ pub const METADATA_BYTES: usize = 5 * 1_024;
 pub const METADATA_DEPTH: usize = 6;
 /// Accepted weaknesses of a client: more than there are kinds of.
 pub const ACCEPTED_WEAKNESSES: usize = 64;
-/// Bytes of the URL of a bundle endpoint: it is repeated in listings and the trail.
-pub const URL_BYTES: usize = 1_024;
 /// Foreign trust domains that there ever was a federation with: each is polled, and its bundle kept.
 pub const RELATIONSHIPS: usize = 256;
 /// Bytes of one stored record: what all of the above may come to together.
