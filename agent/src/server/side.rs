@@ -140,15 +140,31 @@ impl hyper::body::Body for Held {
 
 #[cfg(test)]
 mod tests {
-    use super::{OPEN_CALLS, SideServices};
+    use super::{Bytes, Frame, OPEN_CALLS, SideServices};
     use crate::server::Whose;
     use futures_util::{FutureExt as _, future::Ready, future::ready};
     use std::{
         convert::Infallible,
+        pin::Pin,
         task::{Context, Poll},
     };
     use tonic::{Code, Status, body::Body, server::NamedService};
     use tower::Service;
+
+    /// An answer that does not end.
+    struct Endless;
+
+    impl hyper::body::Body for Endless {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Pending
+        }
+    }
 
     #[derive(Clone)]
     struct Mirror;
@@ -167,7 +183,7 @@ mod tests {
         }
 
         fn call(&mut self, _: http::Request<Body>) -> Self::Future {
-            ready(Ok(http::Response::new(Body::empty())))
+            ready(Ok(http::Response::new(Body::new(Endless))))
         }
     }
 
