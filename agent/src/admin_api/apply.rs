@@ -53,6 +53,9 @@ pub(super) const BATCHES: Terms = Terms {
 /// Events that one write of the trail has room for, however long they are.
 const RECORDED_TOGETHER: usize = 100;
 
+/// Refusals of one batch that are recorded one by one; the last of them has the number of the others.
+const TOLD_REFUSALS: usize = 10;
+
 /// Bytes of what is in force that an answer repeats: a request has less, but what it is about may not.
 const SHOWN_BYTES: usize = 16 << 20;
 
@@ -280,18 +283,23 @@ impl Batch {
     }
 
     async fn record_refusals(&self, api: &AdminApi, items: &[Item]) -> Result<(), Status> {
-        let refused = items.iter().filter(|item| item.is_refused());
-        let event = |item: &Item| {
+        let refused: Vec<_> = items.iter().filter(|item| item.is_refused()).collect();
+        let event = |item: &&Item| {
             let kind = match item.answer.last_version {
                 0 => Kind::Registered,
                 _ => Kind::Updated,
             };
             let event = Event::new(Kind::Refused).operation(kind.as_str());
-            let event = event.reason(format!("{}: {}", item.name, item.answer.why));
-            self.operator.sign(event)
+            (event, format!("{}: {}", item.name, item.answer.why))
         };
-        let events = refused.map(event).collect();
-        let recorded = record_in_parts(&api.services.trail, events).await;
+        let more = refused.len().saturating_sub(TOLD_REFUSALS);
+        let mut events: Vec<_> = refused.iter().take(TOLD_REFUSALS).map(event).collect();
+        if let Some((_, why)) = events.last_mut().filter(|_| more > 0) {
+            why.push_str(&format!(
+                "; {more} more documents of the batch were refused"
+            ));
+        }
+        let recorded = self.operator.refuse(events, &api.services.trail).await;
         let health = api.services.trail.health();
         recorded.map_err(|_not_recorded| status::of_refusing_trail(&health.borrow()))
     }

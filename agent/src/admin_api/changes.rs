@@ -45,7 +45,10 @@ impl AdminApi {
                 Ok(()) => this.make(&requested, change, actor).await,
                 Err(weak) => Err(Undone::Weak(weak)),
             };
-            let recorded = this.record_change(&requested, changed).await;
+            let recorded = match changed {
+                Ok(applied) => this.record_change(&requested, applied).await,
+                Err(undone) => Err(this.record_refusal(&requested, &undone).await),
+            };
             if reply.send(recorded).is_err() {
                 tracing::debug!("the operator did not wait for a change");
             }
@@ -71,11 +74,24 @@ impl AdminApi {
         changed.await.map_err(Undone::Registry)
     }
 
+    /// Records why a change was not made, at a pace; what to answer.
+    async fn record_refusal(&self, requested: &Requested, undone: &Undone) -> Status {
+        let Requested { act, name, .. } = requested;
+        let event = Event::new(Kind::Refused).operation(act.kind().as_str());
+        let refused = vec![(event, format!("{name}: {undone}"))];
+        let recorded = requested.operator.refuse(refused, &self.services.trail);
+        if let Err(error) = recorded.await {
+            tracing::error!(%error, "a refusal could not be recorded");
+        }
+        undone.status()
+    }
+
     async fn record_change(
         &self,
         requested: &Requested,
-        changed: Result<Applied, Undone>,
+        applied: Applied,
     ) -> Result<Arc<Client>, Status> {
+        let changed = Ok(applied);
         let recorded = self
             .services
             .trail

@@ -94,6 +94,8 @@ pub struct Operator {
     pub login: Option<u32>,
     /// On what evidence, where it is a program.
     pub attestation_id: Option<Arc<str>>,
+    /// The line in which this user's refusals stand.
+    refusals: Arc<Refusals>,
 }
 
 impl Operator {
@@ -133,6 +135,28 @@ impl Operator {
         }
     }
 
+    /// Records in the trail that something that it asked for was refused, with why: some time after
+    /// the one before, so that asking again and again fills nothing.
+    ///
+    /// # Errors
+    /// Where it cannot be recorded.
+    pub(super) async fn refuse(
+        &self,
+        refused: Vec<(Event, String)>,
+        trail: &Trail,
+    ) -> Result<(), audit::AuditError> {
+        let signed = refused
+            .into_iter()
+            .map(|(event, why)| (self.sign(event), why));
+        match self.refusals.queue() {
+            Some(place) => place.record(signed.collect(), trail).await,
+            None => {
+                sleep(REFUSED_PAUSE).await;
+                Ok(())
+            }
+        }
+    }
+
     /// The test's own user, with every role.
     #[cfg(test)]
     pub(super) fn of_test() -> Self {
@@ -145,6 +169,7 @@ impl Operator {
             roles: Roles::ALL,
             login: None,
             attestation_id: None,
+            refusals: Arc::default(),
         }
     }
 }
@@ -323,6 +348,7 @@ impl Visitor {
             roles: known.roles,
             login: self.0.login,
             attestation_id,
+            refusals: Arc::clone(&self.0.refusals),
         }
     }
 
@@ -350,6 +376,8 @@ impl Visitor {
             tracing::error!(%error, "a refusal could not be recorded");
         }
         sleep(REFUSED_PAUSE).await;
+        // The trail has it: anybody could fill the log.
+        tracing::debug!(stranger = &*stranger.name, called, why, "refused");
         refused(stranger, called, why)
     }
 
@@ -360,10 +388,13 @@ impl Visitor {
         let event = operator.sign(Event::new(Kind::Refused)).operation(called);
         match self.0.refusals.queue() {
             Some(place) => {
+                tracing::warn!(operator = &*operator.name, called, why, "refused");
                 let (trail, why) = (gate.trail.clone(), why.to_owned());
                 let (told, done) = oneshot::channel::<()>();
                 gate.supervisor.spawn(async move {
-                    place.record(event, why, &trail).await;
+                    if let Err(error) = place.record(vec![(event, why)], &trail).await {
+                        tracing::error!(%error, "a refusal could not be recorded");
+                    }
                     drop(told);
                 });
                 // The sender is dropped when all is done.
@@ -382,7 +413,6 @@ fn called(path: &str) -> &'static str {
 }
 
 fn refused(operator: &Operator, called: &str, why: &str) -> Status {
-    tracing::warn!(operator = &*operator.name, called, why, "refused");
     Status::permission_denied(format!("{} may not call {called}: {why}", operator.name))
 }
 

@@ -327,3 +327,31 @@ async fn attest_tells_what_was_proved_of_open_connections() {
     drop(callers);
     assert!(attest().await.is_empty());
 }
+
+/// The attack: an operator asks again and again for what is refused by its content.
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_by_its_content_is_recorded_at_a_pace() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let operator = Operator::of_test();
+    let suspend = || {
+        let mut asked = Request::new(state_change("nobody"));
+        asked.extensions_mut().insert(operator.clone());
+        api.suspend_client(asked)
+    };
+    let begun = tokio::time::Instant::now();
+    for refused in futures_util::future::join_all((0..100).map(|_| suspend())).await {
+        assert_eq!(refused.unwrap_err().code(), Code::NotFound);
+    }
+    let recorded = scene.lines().len();
+    assert!(recorded <= 65, "{recorded}");
+    let pace = u32::try_from(recorded).unwrap() * std::time::Duration::from_millis(100);
+    assert!(begun.elapsed() >= pace, "{recorded}");
+    // Those that are not there are counted.
+    suspend().await.unwrap_err();
+    let reasons = scene.lines().into_iter().map(|line| line["reason"].clone());
+    let more: Vec<_> = reasons
+        .filter(|reason| reason.as_str().unwrap().contains(" more before that"))
+        .collect();
+    assert!(!more.is_empty());
+}

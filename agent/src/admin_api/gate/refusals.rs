@@ -1,11 +1,11 @@
-//! Records of calls that are refused.
+//! Records of calls that are refused, for want of a role or by what they ask for.
 //!
 //! The refusals of one user stand in line, each durable in the trail before its answer
 //! and some time before the next, so that nobody fills the trail with his own. The
 //! line has an end: those who come when it is long, and do not wait for their answer
 //! either, are counted, and the next record has the number.
 
-use crate::audit::{Event, Trail};
+use crate::audit::{AuditError, Event, Trail};
 use std::{
     sync::{
         Arc,
@@ -53,17 +53,30 @@ impl Refusals {
 }
 
 impl Place {
-    /// Waits for its turn, records the refusal and keeps the others waiting for a moment.
-    pub(super) async fn record(self, event: Event, why: String, trail: &Trail) {
+    /// Waits for its turn, records the refusals with why, and keeps the others waiting for a moment,
+    /// the longer the more there were.
+    ///
+    /// # Errors
+    /// Where they cannot be recorded.
+    pub(super) async fn record(
+        self,
+        refused: Vec<(Event, String)>,
+        trail: &Trail,
+    ) -> Result<(), AuditError> {
         let _turn = self.0.turn.lock().await;
-        let reason = match self.0.untold.swap(0, Ordering::Relaxed) {
+        let pause = REFUSED_PAUSE * u32::try_from(refused.len()).unwrap_or(u32::MAX);
+        let mut untold = self.0.untold.swap(0, Ordering::Relaxed);
+        let reason = |why: String| match std::mem::take(&mut untold) {
             0 => why,
             more => format!("{why}; {more} more before that were not recorded one by one"),
         };
-        if let Err(error) = trail.record(event.reason(reason)).await {
-            tracing::error!(%error, "a refusal could not be recorded");
-        }
-        sleep(REFUSED_PAUSE).await;
+        let (events, why): (Vec<_>, Vec<_>) = refused.into_iter().unzip();
+        let reasons = why.into_iter().map(reason);
+        let events = events.into_iter().zip(reasons);
+        let events = events.map(|(event, reason)| event.reason(reason));
+        let recorded = trail.record_all(events.collect()).await;
+        sleep(pause).await;
+        recorded
     }
 }
 

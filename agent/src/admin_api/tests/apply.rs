@@ -320,3 +320,26 @@ async fn so_many_batches_wait_and_no_more() {
     }
     of_user(3).await.unwrap();
 }
+
+/// The attack: batch after batch of documents, all of which are refused.
+#[tokio::test(start_paused = true)]
+async fn of_the_refusals_of_a_batch_the_trail_has_some_and_their_number() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let documents = (0..100).map(|number| {
+        let mut document = document_of(&format!("client-{number}"));
+        document.expected_last_version = Some(7);
+        document
+    });
+    let begun = tokio::time::Instant::now();
+    let refused = apply(&scene, &api, documents.collect()).await.unwrap();
+    assert_eq!(words(&refused), [("refused", 0); 100]);
+    let lines = scene.lines();
+    assert_eq!(lines.len(), 10);
+    let last = lines[9]["reason"].as_str().unwrap();
+    assert!(
+        last.ends_with("; 90 more documents of the batch were refused"),
+        "{last}"
+    );
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
+}
