@@ -13,7 +13,7 @@ use crate::{
     lint::Linter,
     metadata::{self, PublicUrl},
     operators::Roster,
-    registry::{Change, Client, ClientDraft, Registry, Standing, Verdict},
+    registry::{Change, Client, ClientDraft, ClientState, Registry, Standing, Verdict},
     server::{Place, Places, Terms},
     supervisor::Supervisor,
     telemetry::{Readiness, RegistryMetrics},
@@ -36,7 +36,10 @@ use symbolon_proto::admin::{
     RegisterClientRequest, RollbackClientRequest, TailAuditRequest, TailAuditResponse,
     TraceAuditRequest, TraceAuditResponse, UpdateClientRequest,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    task,
+};
 use tonic::{Request, Response, Status};
 
 /// What does not change while the agent runs.
@@ -195,9 +198,13 @@ impl admin::admin_server::Admin for AdminApi {
         let services = &self.services;
         let snapshot = services.registry.snapshot();
         let approvals_required = services.registry.approvals_required();
-        let active = snapshot
-            .iter()
-            .filter(|client| snapshot.state_of(client) == crate::registry::ClientState::Active);
+        let mut active = 0;
+        for (looked_at, client) in snapshot.iter().enumerate() {
+            if looked_at % views::AT_ONCE == 0 {
+                task::yield_now().await;
+            }
+            active += usize::from(snapshot.state_of(client) == ClientState::Active);
+        }
         let (processes, streams) = services.workloads.counts();
         let facts = services.facts.clone();
         Ok(Response::new(GetInfoResponse {
@@ -208,7 +215,7 @@ impl admin::admin_server::Admin for AdminApi {
             admin_socket: facts.admin_socket,
             ready: services.readiness.is_ready(),
             started_at: convert::timestamp(facts.started_at),
-            active_clients: convert::count(active.count()),
+            active_clients: convert::count(active),
             clients: convert::count(snapshot.len()),
             processes: convert::count(processes),
             streams: convert::count(streams),
@@ -342,11 +349,18 @@ impl admin::admin_server::Admin for AdminApi {
                 && (!request.pending || client.awaits_approval())
                 && (request.source.is_empty() || apply::is_of(client, &request.source))
         };
-        let mut page: Vec<_> = snapshot
-            .after(after.as_ref())
-            .filter(wanted)
-            .take(limit + 1)
-            .collect();
+        let mut page = Vec::new();
+        for (looked_at, client) in snapshot.after(after.as_ref()).enumerate() {
+            if looked_at % views::AT_ONCE == 0 {
+                task::yield_now().await;
+            }
+            if wanted(&client) {
+                page.push(client);
+            }
+            if page.len() > limit {
+                break;
+            }
+        }
         let more = page.len() > limit;
         page.truncate(limit);
         let clients: Vec<&Client> = page.iter().map(|client| &***client).collect();

@@ -7,7 +7,7 @@
 use super::{
     calls::{AdminApi, operator},
     changes::Requested,
-    convert, lint, status,
+    convert, lint, status, views,
 };
 use crate::{
     governance::{Act, kind_of},
@@ -25,7 +25,7 @@ use symbolon_proto::admin::{
     self, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest, DecisionRequest,
     FailedChange, RollbackClientRequest,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task};
 use tonic::{Request, Response, Status};
 
 /// Changes of many clients that are made together, and recorded together: what one commit takes.
@@ -212,7 +212,7 @@ impl Many {
     ) -> ChangeManyStatesResponse {
         let mut response = ChangeManyStatesResponse::default();
         for _ in 0..ROUNDS {
-            let names = self.names(&api.services.registry);
+            let names = self.names(&api.services.registry).await;
             if names.is_empty() {
                 break;
             }
@@ -227,12 +227,18 @@ impl Many {
         response
     }
 
-    fn names(&self, registry: &Registry) -> Vec<ClientName> {
+    async fn names(&self, registry: &Registry) -> Vec<ClientName> {
         let snapshot = registry.snapshot();
-        let chosen = snapshot
-            .iter()
-            .filter(|client| client.may_become(self.to) && self.which.is(client));
-        chosen.map(|client| client.name().clone()).collect()
+        let mut names = Vec::new();
+        for (looked_at, client) in snapshot.iter().enumerate() {
+            if looked_at % views::AT_ONCE == 0 {
+                task::yield_now().await;
+            }
+            if client.may_become(self.to) && self.which.is(client) {
+                names.push(client.name().clone());
+            }
+        }
+        names
     }
 
     async fn change_some(

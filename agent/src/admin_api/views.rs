@@ -30,7 +30,7 @@ use tonic::Status;
 const MAX_NAMED: usize = 20;
 
 /// Clients that are looked at before others get a turn.
-const AT_ONCE: usize = 1_000;
+pub(super) const AT_ONCE: usize = 1_000;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
