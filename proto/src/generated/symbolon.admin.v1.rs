@@ -511,7 +511,7 @@ pub struct ListClientsRequest {
     #[prost(bool, tag = "5")]
     pub pending: bool,
     /// Only clients whose version in force has this source, where set.
-    #[prost(string, tag = "30")]
+    #[prost(string, tag = "6")]
     pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -544,10 +544,10 @@ pub struct ChangeManyStatesRequest {
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
     /// These clients, at most 1,000, as far as their version in force has `source`.
-    #[prost(string, repeated, tag = "30")]
+    #[prost(string, repeated, tag = "5")]
     pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Needed with `names`, and only then.
-    #[prost(string, tag = "31")]
+    #[prost(string, tag = "6")]
     pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
