@@ -165,10 +165,19 @@ impl Asked {
         let before = snapshot
             .client(&self.name)
             .filter(|client| *client.spec().selector_sets() == *sets);
+        let metadata = before.and_then(|client| client.spec().metadata());
+        let says_the_same = match (&draft.metadata, metadata) {
+            (Some(asked), Some(before)) => asked.says(before),
+            (asked, before) => asked.is_none() && before.is_none(),
+        };
         let before = before.and_then(|client| client.spec().accepted_weaknesses());
+        // What was accepted of one document is not accepted of another.
+        let is_accepted = |finding: &Finding| {
+            covers(before, finding) && (finding.pointer.is_empty() || says_the_same)
+        };
         let serious: Vec<_> = findings.iter().filter(|f| f.is_serious()).collect();
         let is_refused = |finding: &&&Finding| {
-            let accepted = self.reason.is_some() || covers(before, finding);
+            let accepted = self.reason.is_some() || is_accepted(finding);
             finding.is_forbidden() || !accepted
         };
         let refused = serious.iter().filter(is_refused);

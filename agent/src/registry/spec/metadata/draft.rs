@@ -99,6 +99,12 @@ impl MetadataDraft {
         })
     }
 
+    /// Whether it comes to `metadata`.
+    #[must_use]
+    pub fn says(&self, metadata: &ClientMetadata) -> bool {
+        self.check().is_ok_and(|own| own == *metadata)
+    }
+
     /// What it says, by the names of a metadata document; whatever is wrong with it.
     #[must_use]
     pub fn members(&self) -> Map<String, Value> {

@@ -133,7 +133,7 @@ async fn a_glimpse_leaves_the_file_as_it_is() {
 async fn a_newer_schema_is_refused_by_its_number() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("registry.redb");
-    for number in ["3", "4294967296", "two"] {
+    for number in ["4", "4294967296", "two"] {
         filled(&path, 2).await;
         let database = super::super::builder().open(&path).unwrap();
         let writing = database.begin_write().unwrap();
