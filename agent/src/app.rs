@@ -13,6 +13,7 @@ mod deadlines;
 mod demo;
 mod endpoints;
 mod federation;
+mod fetching;
 mod gauges;
 mod identity;
 mod lifecycle;
@@ -34,6 +35,7 @@ use crate::{
     config::{Config, Overrides, Sources},
     data_directory::{DataDirectoryError, DataLock},
     disk,
+    fetch::TrustError,
     governance::RecoveryError,
     identity::{CertificateError, DocumentsError, PublishError},
     registry::{RegistryError, StoreError},
@@ -90,6 +92,8 @@ enum RunError {
     Unprovable(&'static str),
     #[error("registry: the note that a restoration has left cannot be read: {0}")]
     Restoration(#[from] serde_json::Error),
+    #[error("fetch.ca_file: {0}")]
+    Trust(#[from] TrustError),
     #[error("log: {0}")]
     Log(#[from] tracing::subscriber::SetGlobalDefaultError),
     #[error("changes of the registry that the audit trail lacks: {0}")]

@@ -27,6 +27,7 @@ mod directories;
 mod document;
 mod fault;
 mod federation;
+mod fetch;
 mod identity;
 mod key;
 mod limits;
@@ -54,6 +55,7 @@ pub use credentials_api::{CredentialsApi, TokenEndpoints};
 pub use directories::Directories;
 pub use fault::{Fault, Faults, Place, Problem};
 pub use federation::Federation;
+pub use fetch::Fetch;
 pub use identity::{CertificateFiles, Identity, IdentityTls};
 pub use key::{Key, Reload};
 pub use limits::Limits;
@@ -104,6 +106,8 @@ pub struct Config {
     pub federation: Federation,
     /// `[identity]`
     pub identity: Identity,
+    /// `[fetch]`
+    pub fetch: Fetch,
     /// `[audit]`
     pub audit: Audit,
     /// `[limits]`
@@ -147,6 +151,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         registry::KEYS,
         federation::KEYS,
         identity::KEYS,
+        fetch::KEYS,
         audit::KEYS,
         limits::KEYS,
         shutdown::KEYS,
@@ -199,6 +204,7 @@ impl Config {
         let registry = registry::read(reader);
         let federation = federation::read(reader);
         let identity = identity::read(reader, &authority);
+        let fetch = fetch::read(reader);
         let audit = audit::read(reader);
         let shutdown = shutdown::read(reader);
         let runtime = runtime::read(reader);
@@ -217,6 +223,7 @@ impl Config {
             registry,
             federation,
             identity,
+            fetch,
             audit,
             limits,
             shutdown,

@@ -30,7 +30,7 @@ pub use allowed::{AllowError, Allowed};
 pub use error::{FetchError, Step};
 pub use exchange::Fetched;
 pub use resolve::{Addresses, Resolve, SystemResolver};
-pub use trust::{TrustError, trusting, trusting_roots};
+pub use trust::{TrustError, trusting, trusting_nobody, trusting_roots};
 pub use url::{FetchUrl, Host, UrlError};
 
 use bytes::Bytes;

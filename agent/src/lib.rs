@@ -18,6 +18,7 @@ pub mod config;
 pub mod credentials_api;
 pub mod data_directory;
 pub mod disk;
+pub mod drift;
 pub mod federation;
 pub mod fetch;
 pub mod governance;

@@ -20,9 +20,9 @@ mod readiness;
 
 pub use metrics::{
     AdminMetrics, ApplyMetrics, AuditMetrics, AuthorityMetrics, Call, CallMetrics, ChainLabel,
-    ChangeLabel, EventLabel, FederationMetrics, IdentityMetrics, IssuanceMetrics, KeySlot, KindLabel,
-    LiveMetrics, MethodLabel, Metrics, OperationLabel, OutcomeLabel, PageLabel, ProofLabel,
-    ReasonLabel, RegistryMetrics, StateLabel, StoreMetrics, WorkloadMetrics,
+    ChangeLabel, DriftMetrics, EventLabel, FederationMetrics, IdentityMetrics, IssuanceMetrics,
+    KeySlot, KindLabel, LiveMetrics, MethodLabel, Metrics, OperationLabel, OutcomeLabel, PageLabel,
+    ProofLabel, ReasonLabel, RegistryMetrics, StateLabel, StoreMetrics, WorkloadMetrics,
 };
 pub use notify::Notifier;
 pub use readiness::{Block, Note, Readiness};

@@ -8,6 +8,7 @@ use crate::{
     audit::{Kind, MAX_TAIL_LINES, Trail},
     authority::{AuthorityInfo, TrustBundle},
     clock::SharedClock,
+    drift::Looks,
     federation::Federation,
     governance::Act,
     lint::Linter,
@@ -90,6 +91,8 @@ pub struct AdminServices {
     pub authorities: Authorities,
     /// Who is an operator now.
     pub roster: watch::Receiver<Arc<Roster>>,
+    /// What was seen last of documents that others host.
+    pub looks: Looks,
 }
 
 /// Ends of the trail that are read at the same time: each has lines in memory, and looks for more.
@@ -153,12 +156,27 @@ impl AdminApi {
         let state = self.services.registry.snapshot().state_of(client);
         let holders = self.services.workloads.holders(&[client]);
         let held = holders.first().copied().unwrap_or_default();
+        self.shown(client, state, held)
+    }
+
+    /// The message for a client, with what of it is not in its record.
+    fn shown(&self, client: &Client, state: ClientState, held: usize) -> admin::Client {
         let shown = convert::client(client, state, held, self.public_url());
-        keys::shown(self.services.workloads.broker().keys(), shown, client)
+        let shown = keys::shown(self.services.workloads.broker().keys(), shown, client);
+        admin::Client {
+            external_document: self.external_document(client),
+            ..shown
+        }
     }
 
     fn public_url(&self) -> Option<&PublicUrl> {
         self.services.linter.policy().public_url.as_ref()
+    }
+
+    /// What was seen last of the document that others host for this client.
+    fn external_document(&self, client: &Client) -> Option<admin::ExternalDocument> {
+        let seen = self.services.looks.last(client.name())?;
+        Some(convert::external_document(&seen))
     }
 
     /// What an operator asks for, judged, and its draft with what is accepted of it.
@@ -369,8 +387,7 @@ impl admin::admin_server::Admin for AdminApi {
             clients: std::iter::zip(&page, holders)
                 .map(|(client, held)| {
                     let state = snapshot.state_of(client);
-                    let shown = convert::client(client, state, held, self.public_url());
-                    keys::shown(self.services.workloads.broker().keys(), shown, client)
+                    self.shown(client, state, held)
                 })
                 .collect(),
             more,

@@ -3,11 +3,12 @@
 use super::lint;
 use crate::{
     clock::unix_seconds,
+    drift::Seen,
     lint::of_client,
     metadata::{PublicUrl, client_id, wire as metadata},
     registry::{
         Approval, Client, ClientDraft, ClientName, ClientSpec, ClientState, ClientVersion,
-        Declined, Pending, Proposal, StateChange,
+        Declined, Digest, Pending, Proposal, StateChange,
     },
 };
 use std::{
@@ -128,6 +129,19 @@ pub(super) fn client(
         declined_resumption: client.declined_resumption().map(declined),
         client_id: client_id(client, public).unwrap_or_default(),
         ..admin::Client::default()
+    }
+}
+
+/// The message for a document that others host.
+pub(super) fn external_document(seen: &Seen) -> admin::ExternalDocument {
+    let look = &seen.look;
+    let text = |digest: Option<Digest>| digest.map(|d| d.to_string()).unwrap_or_default();
+    admin::ExternalDocument {
+        seen_at: timestamp(seen.at),
+        outcome: look.outcome().to_owned(),
+        findings: look.findings.iter().map(ToString::to_string).collect(),
+        document_digest: text(look.document),
+        jwks_digest: text(look.keys),
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) fn api(scene: &Scene) -> AdminApi {
         stopped: watch::Sender::new(false).subscribe(),
         authorities: Authorities(Box::new(Vec::new)),
         roster: watch::Sender::new(Arc::new(Roster::nobody(0, false))).subscribe(),
+        looks: crate::drift::Looks::default(),
     }))
 }
 

@@ -255,5 +255,6 @@ fn admin_api(
         stopped: stopped.clone(),
         authorities: Authorities(Box::new(move || authority.authorities())),
         roster: subsystems.roster.subscribe(),
+        looks: subsystems.looks.clone(),
     }))
 }

@@ -2,8 +2,8 @@
 //! running thing.
 
 use super::{
-    RunError, deadlines, federation, gauges, measured_store::MeasuredStore, operators, restoration,
-    told,
+    RunError, deadlines, federation, fetching, gauges, measured_store::MeasuredStore, operators,
+    restoration, told,
 };
 use crate::{
     audit::{
@@ -16,6 +16,7 @@ use crate::{
     client_keys::{ClientKeyTimes, ClientKeys},
     clock::{SharedClock, SystemClock, unix_seconds},
     config::{self, Config},
+    drift::Looks,
     federation::Federation,
     issuance::{Broker, BrokerSettings, Issuer, Lifetimes},
     lint::{Linter, document::Policy},
@@ -54,6 +55,7 @@ pub(super) struct Subsystems {
     pub(super) require: Requirements,
     pub(super) workloads: Arc<Workloads>,
     pub(super) usage: Arc<UsageFile>,
+    pub(super) looks: Looks,
     pub(super) audit_thread: Option<JoinHandle<()>>,
     pub(super) roster: watch::Sender<Arc<Roster>>,
     /// Told on SIGHUP.
@@ -129,6 +131,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         supervisor: supervisor.clone(),
         metrics: metrics.clone(),
     };
+    let looks = fetching::watch(config, &fetching::fetcher(config)?, &services);
     let workloads = serve_workloads(services, workload_settings(config, require));
     supervisor.spawn(publish(
         metrics.clone(),
@@ -148,6 +151,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         require,
         workloads,
         usage,
+        looks,
         audit_thread: Some(audit_thread),
         roster: watch::Sender::new(Arc::new(roster)),
         reload: Arc::default(),

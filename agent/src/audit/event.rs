@@ -90,6 +90,8 @@ pub enum Kind {
     ForeignBundle,
     /// A public document was published or taken down, or a certificate is shown to the public.
     Published,
+    /// A document that others host is not what was approved, or is so again.
+    Drifted,
     /// Events of the same kind that were counted and not recorded one by one.
     Summarized,
 }
@@ -264,6 +266,7 @@ impl Kind {
             Self::Unfederated => "unfederated",
             Self::ForeignBundle => "foreign_bundle",
             Self::Published => "published",
+            Self::Drifted => "drifted",
             Self::Summarized => "summarized",
         }
     }

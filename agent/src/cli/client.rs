@@ -12,6 +12,7 @@ mod apply;
 mod content;
 mod drafts;
 mod export;
+mod external;
 mod govern;
 mod history;
 mod keys;

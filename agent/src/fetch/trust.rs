@@ -49,6 +49,15 @@ pub fn trusting_roots(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Trust
     Ok(finished(config.with_no_client_auth()))
 }
 
+/// Trusts nobody: every connection fails.
+///
+/// # Errors
+/// Where the TLS library refuses.
+pub fn trusting_nobody() -> Result<Arc<ClientConfig>, TrustError> {
+    let config = builder()?.with_root_certificates(RootCertStore::empty());
+    Ok(finished(config.with_no_client_auth()))
+}
+
 /// Trusts whom `verifier` does.
 ///
 /// # Errors

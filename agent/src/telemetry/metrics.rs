@@ -6,12 +6,14 @@
 //! not published, for tests and for commands other than the daemon.
 
 mod apply;
+mod drift;
 mod federation;
 mod identity;
 mod live;
 mod store;
 
 pub use apply::ApplyMetrics;
+pub use drift::DriftMetrics;
 pub use federation::FederationMetrics;
 pub use identity::IdentityMetrics;
 pub use live::LiveMetrics;
@@ -52,6 +54,8 @@ pub struct Metrics {
     pub apply: ApplyMetrics,
     /// The bundles of foreign trust domains.
     pub federation: FederationMetrics,
+    /// Documents that others host.
+    pub drift: DriftMetrics,
     /// What processes hold.
     pub live: LiveMetrics,
     /// The registry's store.
@@ -330,6 +334,8 @@ impl Metrics {
         admin.publish(&mut to);
         let apply = ApplyMetrics::default();
         apply.publish(&mut to);
+        let drift = DriftMetrics::default();
+        drift.publish(&mut to);
         let (live, store) = (LiveMetrics::default(), StoreMetrics::default());
         live.publish(&mut to);
         let federation = FederationMetrics::default();
@@ -346,6 +352,7 @@ impl Metrics {
             admin,
             apply,
             federation,
+            drift,
             live,
             store,
             identity,

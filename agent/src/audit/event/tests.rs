@@ -41,6 +41,7 @@ const KINDS: [Kind; 27] = [
     Kind::BackedUp,
     Kind::Restored,
     Kind::Published,
+    Kind::Drifted,
     Kind::Summarized,
 ];
 

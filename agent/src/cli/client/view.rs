@@ -1,6 +1,7 @@
 //! A client as the command line shows it.
 
 use super::{
+    external::ExternalView,
     govern::{ApprovalView, DeclinedView, Proposal, names},
     keys::KeyView,
     live::LiveView,
@@ -63,6 +64,9 @@ pub(super) struct ClientView {
     declined_resumption: Option<DeclinedView>,
     keys: Vec<KeyView>,
     jwks_digest: Option<String>,
+    /// Only where others host the client's document, once it was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_document: Option<ExternalView>,
     /// Only where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) live: Option<LiveView>,
@@ -156,6 +160,7 @@ impl From<Client> for ClientView {
             declined_resumption: client.declined_resumption.map(DeclinedView::from),
             keys: KeyView::all(client.keys),
             jwks_digest: some(client.jwks_digest),
+            external_document: client.external_document.map(ExternalView::from),
             live: None,
             times: Times {
                 state_changed: client.state_changed_at,
@@ -232,6 +237,10 @@ impl ClientView {
         }
         let keys: Vec<_> = self.keys.iter().map(|key| key.line(look.now)).collect();
         fields.list("Keys", &keys);
+        if let Some(seen) = &self.external_document {
+            fields.add("Document", seen.line(look.now));
+            fields.list("", &seen.findings);
+        }
         fields.add("Held by", count(self.processes, "process", "processes"));
         let weak: Vec<_> = self.findings.iter().map(FindingView::sentence).collect();
         fields.list("Weak", &weak);

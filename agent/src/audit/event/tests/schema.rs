@@ -132,6 +132,20 @@ fn approvals(by: &[&str], required: u32) -> Approvals {
     }
 }
 
+fn drifted() -> Event {
+    of_client(Kind::Drifted)
+        .client_digest("d".repeat(64))
+        .owner("team-a")
+        .outcome(Outcome::Refused)
+        .reason("what is served is not what was approved: other_field (client_name)")
+        .evidence(&json!({"action": "suspend",
+            "approved": {"document": "a".repeat(64), "jwks": null},
+            "findings": [{"class": "other_field", "what": "client_name"}],
+            "found": {"document": "b".repeat(64), "jwks": null},
+            "url": "https://app.example/client.json"}))
+        .unwrap()
+}
+
 fn of_registry(kind: Kind) -> Event {
     match kind {
         Kind::BackedUp => Event::new(kind)
@@ -209,6 +223,7 @@ fn example(kind: Kind) -> Event {
             .evidence(&json!({"bytes": 512, "digest": "f".repeat(64),
                 "path": "/clients/billing-tools/client.json"}))
             .unwrap(),
+        Kind::Drifted => drifted(),
         Kind::Summarized => Event::new(kind).process(process()).summary(Summary {
             cgroup: Some(5120),
             count: 999_890,

@@ -1,0 +1,523 @@
+//! Watches the metadata documents that others host.
+//!
+//! A client of whose document the agent is not the host (`hosting = "external"`) is known to
+//! authorization servers by what somebody else serves. What was approved of it is pinned in the
+//! registration: the digest of the document, its members, and the digest of its key set where one
+//! was given. This looks at each of them at least once in each `fetch.interval`, and again as soon
+//! as the registration changes, from one task ([`Watcher::run`]).
+//!
+//! Every document is read twice, as two readers, because a server can show one thing to watchers
+//! and another to authorization servers. What is served is compared byte by byte; where that
+//! differs, JSON is read strictly and each difference gets a class ([`Class`]). Then the
+//! registration's `on_drift` says what is done: it is told (`alert`), or told and the client
+//! suspended or revoked, by the operator `agent`. As long as the difference is there, a client
+//! that was resumed is suspended again: whoever accepts a document approves its new digest.
+//!
+//! Invariants: what is served is never taken for what was approved. That nothing can be had is
+//! told at once, but acted upon only after [`PATIENCE`] looks, and never with a revocation: it
+//! shows nothing of the document, and anybody on the way can cause it. Keys that no digest was
+//! approved of are compared with those that this agent saw first, and only told of. Suspending
+//! does not wait for the trail.
+//!
+//! Left out on purpose: remembering keys over a restart; a key set that changed while the agent
+//! was away is `keys_changed`, without a word of which.
+
+mod class;
+mod compare;
+mod look;
+
+pub use class::{Class, Finding};
+pub use look::Look;
+
+use crate::{
+    audit::{Event, Kind, Outcome, Trail},
+    clock::SharedClock,
+    fetch::Fetcher,
+    governance::{self, Act},
+    registry::{
+        Actor, Change, Client, ClientName, ClientState, Digest, OnDrift, Reason, Registry,
+        Snapshot, Standing,
+    },
+    telemetry::{DriftMetrics, RegistryMetrics},
+};
+use aws_lc_rs::rand;
+use futures_util::{
+    future::BoxFuture,
+    stream::{FuturesUnordered, StreamExt as _},
+};
+use look::KnownKeys;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    str::FromStr as _,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    task,
+    time::{Instant, sleep_until},
+};
+
+/// Looks that are under way together: each is up to four connections.
+const TOGETHER: usize = 8;
+/// After so many looks in a row that got nothing it is acted upon.
+const PATIENCE: u32 = 3;
+/// How soon after one walk through the registry the next may follow.
+const CALM: Duration = Duration::from_secs(1);
+/// Clients that are looked at before others get a turn.
+const AT_ONCE: usize = 1_000;
+/// Longer than anything is waited for.
+const IDLE: Duration = Duration::from_secs(3_600);
+/// Bytes of findings in a sentence; the evidence has all.
+const SHOWN: usize = 600;
+/// Who acts.
+const AGENT: &str = "agent";
+
+/// What the task works with.
+#[derive(Clone, Debug)]
+pub struct DriftServices {
+    /// The clients.
+    pub registry: Arc<Registry>,
+    /// Reads their documents.
+    pub fetcher: Fetcher,
+    /// The audit trail.
+    pub trail: Trail,
+    /// Counts looks.
+    pub metrics: DriftMetrics,
+    /// Counts changes.
+    pub changes: RegistryMetrics,
+    /// The wall clock.
+    pub clock: SharedClock,
+    /// Each document is looked at once in this time.
+    pub interval: Duration,
+}
+
+/// What was seen last, of each client that is watched; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Looks(Arc<Mutex<BTreeMap<ClientName, Seen>>>);
+
+/// What was seen last.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When.
+    pub at: SystemTime,
+    /// What.
+    pub look: Look,
+}
+
+impl Looks {
+    /// What was seen last of this client's document.
+    #[must_use]
+    pub fn last(&self, name: &ClientName) -> Option<Seen> {
+        self.0.lock().get(name).cloned()
+    }
+}
+
+/// The task.
+#[derive(Debug)]
+pub struct Watcher {
+    services: DriftServices,
+    looks: Looks,
+    watched: BTreeMap<ClientName, Watched>,
+    /// When whom; what is not as in `watched` any more is passed over.
+    schedule: BinaryHeap<Reverse<(Instant, ClientName)>>,
+    walked: Option<Instant>,
+}
+
+/// A client that is watched.
+#[derive(Debug)]
+struct Watched {
+    version: Digest,
+    due: Option<Instant>,
+    /// Looks in a row that got nothing.
+    failures: u32,
+    known: KnownKeys,
+    told: Option<Look>,
+}
+
+/// A look that is done.
+#[derive(Debug)]
+struct Done {
+    client: Arc<Client>,
+    look: Look,
+    known: KnownKeys,
+}
+
+/// What a look is beside those before it.
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    is_news: bool,
+    failures: u32,
+}
+
+impl Watcher {
+    /// A task that has looked at nothing yet.
+    #[must_use]
+    pub fn new(services: DriftServices) -> Self {
+        Self {
+            services,
+            looks: Looks::default(),
+            watched: BTreeMap::new(),
+            schedule: BinaryHeap::new(),
+            walked: None,
+        }
+    }
+
+    /// Where to read what was seen.
+    #[must_use]
+    pub fn looks(&self) -> Looks {
+        self.looks.clone()
+    }
+
+    /// Looks, compares and acts, until the registry is gone.
+    pub async fn run(mut self) {
+        let mut changes = self.services.registry.changes();
+        let mut looks = FuturesUnordered::new();
+        let mut is_changed = true;
+        loop {
+            if is_changed && self.is_calm() {
+                changes.mark_unchanged();
+                is_changed = false;
+                self.walk().await;
+            }
+            while looks.len() < TOGETHER
+                && let Some(look) = self.next_due()
+            {
+                looks.push(look);
+            }
+            let wake = self.wake(is_changed, looks.len() < TOGETHER);
+            tokio::select! {
+                Some(done) = looks.next() => self.finish(done).await,
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    is_changed = true;
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    fn is_calm(&self) -> bool {
+        self.walked
+            .is_none_or(|walked| Instant::now() >= walked + CALM)
+    }
+
+    fn wake(&self, is_changed: bool, has_room: bool) -> Instant {
+        let now = Instant::now();
+        let calm = is_changed.then(|| self.walked.map_or(now, |walked| walked + CALM));
+        let next = self.schedule.peek().filter(|_| has_room);
+        let due = next.map(|Reverse((due, _))| *due);
+        let first = calm.into_iter().chain(due).min();
+        first.unwrap_or(now + IDLE)
+    }
+
+    /// Brings the list of those who are watched up to date: new versions are looked at at once.
+    async fn walk(&mut self) {
+        let snapshot = self.services.registry.snapshot();
+        let now = Instant::now();
+        self.walked = Some(now);
+        let mut watched = BTreeMap::new();
+        for (looked_at, client) in snapshot.iter().enumerate() {
+            if looked_at % AT_ONCE == 0 {
+                task::yield_now().await;
+            }
+            if !is_watched(&snapshot, client) {
+                continue;
+            }
+            let (name, version) = (client.name().clone(), client.version().digest);
+            let known = self.watched.remove(&name);
+            let known = known.filter(|known| known.version == version);
+            let entry = known.unwrap_or_else(|| {
+                self.schedule.push(Reverse((now, name.clone())));
+                Watched {
+                    version,
+                    due: Some(now),
+                    failures: 0,
+                    known: KnownKeys::default(),
+                    told: None,
+                }
+            });
+            watched.insert(name, entry);
+        }
+        self.looks
+            .0
+            .lock()
+            .retain(|name, _| watched.contains_key(name));
+        self.watched = watched;
+        self.count();
+    }
+
+    /// The next look that is due, begun.
+    fn next_due(&mut self) -> Option<BoxFuture<'static, Done>> {
+        let now = Instant::now();
+        while let Some(Reverse((due, _))) = self.schedule.peek()
+            && *due <= now
+        {
+            let Some(Reverse((due, name))) = self.schedule.pop() else {
+                break;
+            };
+            let begun = self.begin(&name, Some(due));
+            if begun.is_some() {
+                return begun;
+            }
+        }
+        None
+    }
+
+    /// A look at this client; where `due` is given, only if that is still its time.
+    fn begin(
+        &mut self,
+        name: &ClientName,
+        due: Option<Instant>,
+    ) -> Option<BoxFuture<'static, Done>> {
+        let watched = self.watched.get_mut(name)?;
+        if due.is_some() && watched.due != due {
+            return None;
+        }
+        let client = Arc::clone(self.services.registry.snapshot().client(name)?);
+        watched.due = None;
+        let known = watched.known.clone();
+        let fetcher = self.services.fetcher.clone();
+        Some(Box::pin(async move {
+            let (look, known) = look::look(&fetcher, &client, known).await;
+            Done {
+                client,
+                look,
+                known,
+            }
+        }))
+    }
+
+    /// Tells and does what follows from a look.
+    async fn finish(&mut self, done: Done) {
+        let Done {
+            client,
+            look,
+            known,
+        } = done;
+        let Some(noted) = self.note(&client, &look, known) else {
+            return;
+        };
+        let action = action(&client, &look, noted.failures);
+        if noted.is_news {
+            self.services.tell(&client, &look, action).await;
+        }
+        if let Some(action) = action {
+            self.services.act(&client, &look, action).await;
+        }
+    }
+
+    /// Notes what was seen, and when to look again; `None` where another version is watched by
+    /// now, which is looked at by itself.
+    fn note(&mut self, client: &Client, look: &Look, known: KnownKeys) -> Option<Noted> {
+        let looks = &self.services.metrics.looks;
+        looks.get_or_create(&look.outcome().into()).inc();
+        let next = Instant::now() + within(self.services.interval);
+        let version = client.version().digest;
+        let watched = self.watched.get_mut(client.name());
+        let watched = watched.filter(|watched| watched.version == version)?;
+        watched.due = Some(next);
+        self.schedule.push(Reverse((next, client.name().clone())));
+        watched.known = known;
+        watched.failures = match look.is_unreachable() {
+            true => watched.failures.saturating_add(1),
+            false => 0,
+        };
+        let is_news = match &watched.told {
+            Some(told) => look.is_news_after(told),
+            None => !look.is_approved(),
+        };
+        watched.told = Some(look.clone());
+        let failures = watched.failures;
+        let seen = Seen {
+            at: self.services.clock.now(),
+            look: look.clone(),
+        };
+        self.looks.0.lock().insert(client.name().clone(), seen);
+        self.count();
+        Some(Noted { is_news, failures })
+    }
+
+    fn count(&self) {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let drifted = |watched: &&Watched| {
+            let told = watched.told.as_ref();
+            told.is_some_and(|look| !look.is_approved())
+        };
+        let metrics = &self.services.metrics;
+        metrics.watched.set(gauge(self.watched.len()));
+        metrics
+            .drifted
+            .set(gauge(self.watched.values().filter(drifted).count()));
+    }
+
+    /// Looks at this client now.
+    #[cfg(test)]
+    async fn look_at(&mut self, name: &ClientName) {
+        self.walk().await;
+        let look = self.begin(name, None).unwrap();
+        let done = look.await;
+        self.finish(done).await;
+    }
+}
+
+/// Suspended clients too: who wants to resume one needs to know how its document is.
+fn is_watched(snapshot: &Snapshot, client: &Client) -> bool {
+    let is_open = matches!(
+        snapshot.state_of(client),
+        ClientState::Active | ClientState::Suspended
+    );
+    let metadata = client.spec().metadata();
+    is_open
+        && client.has_version_in_force()
+        && metadata.is_some_and(crate::registry::ClientMetadata::is_external)
+}
+
+/// A time somewhere in the second half of the interval: never two looks further apart than that,
+/// and not all of them together.
+fn within(interval: Duration) -> Duration {
+    let mut draw = [0];
+    // Without randomness there is no jitter.
+    let _drawn = rand::fill(&mut draw);
+    let [draw] = draw;
+    let half = interval / 2;
+    half + half.mul_f64(f64::from(draw) / 320.0)
+}
+
+/// What is to become of the client; `None`: what it is.
+fn action(client: &Client, look: &Look, failures: u32) -> Option<Standing> {
+    let policy = client.spec().metadata()?.on_drift()?;
+    let is_patient = look.is_unreachable() && failures < PATIENCE;
+    if !look.is_acted_upon() || is_patient {
+        return None;
+    }
+    match policy {
+        OnDrift::Alert => None,
+        OnDrift::Revoke if !look.is_unreachable() => Some(Standing::Revoked),
+        OnDrift::Suspend | OnDrift::Revoke => Some(Standing::Suspended),
+    }
+}
+
+impl DriftServices {
+    /// Records what was seen.
+    async fn tell(&self, client: &Client, look: &Look, action: Option<Standing>) {
+        let reason = sentence(look);
+        let name = client.name();
+        match look.is_approved() {
+            true => tracing::info!(client = %name, "{reason}"),
+            false => tracing::warn!(client = %name, "{reason}"),
+        }
+        let version = client.version();
+        let event = Event::new(Kind::Drifted)
+            .client(name.as_str(), version.number)
+            .client_digest(version.digest.to_string())
+            .spiffe_id(version.spec.spiffe_id().to_string())
+            .owner(version.spec.owner().to_string())
+            .outcome(match look.outcome() {
+                "approved" => Outcome::Accepted,
+                "unreachable" => Outcome::Failed,
+                _ => Outcome::Refused,
+            })
+            .reason(reason)
+            .evidence(&evidence(client, look, action));
+        let recorded = match event {
+            Ok(event) => self.trail.record(event).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
+            tracing::error!(%error, "a look at a client's document could not be recorded");
+        }
+    }
+
+    /// Suspends or revokes the client, where it is not that already.
+    async fn act(&self, client: &Client, look: &Look, to: Standing) {
+        let snapshot = self.registry.snapshot();
+        let Some(now) = snapshot.client(client.name()) else {
+            return;
+        };
+        let is_same = now.version().digest == client.version().digest;
+        let is_done = now.standing() == to || !now.may_become(to);
+        if !is_same || is_done {
+            return;
+        }
+        let Ok(agent) = Actor::from_str(AGENT) else {
+            return;
+        };
+        let reason = sentence(look);
+        let because = Reason::from_str(&reason).unwrap_or_default();
+        let change = Change::Stand(to);
+        let name = client.name().clone();
+        let applied = match self.registry.change(name, change, agent, because).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                tracing::error!(client = %client.name(), %error, "a client whose document drifted stays");
+                return;
+            }
+        };
+        let act = Act::Change(governance::kind_of(to));
+        let events = governance::events(act, &applied, AGENT, &reason);
+        for event in &events {
+            let counted = self
+                .changes
+                .changes
+                .get_or_create(&event.kind().as_str().into());
+            counted.inc();
+        }
+        let revision = applied.new.revision();
+        match self.trail.record_all(events).await {
+            Ok(()) => self.registry.note_told(revision),
+            Err(error) => {
+                tracing::error!(%error, "a change because of drift could not be recorded");
+                self.registry.note_untold(revision);
+            }
+        }
+    }
+}
+
+/// What was seen, in one line.
+fn sentence(look: &Look) -> String {
+    if look.is_approved() {
+        return "what is served is what was approved".to_owned();
+    }
+    let findings: Vec<String> = look.findings.iter().map(ToString::to_string).collect();
+    let mut findings = findings.join(", ");
+    if findings.len() > SHOWN {
+        // Findings are ASCII.
+        findings.truncate(SHOWN);
+        findings.push_str("...");
+    }
+    format!("what is served is not what was approved: {findings}")
+}
+
+fn evidence(client: &Client, look: &Look, action: Option<Standing>) -> Value {
+    let metadata = client.spec().metadata();
+    let text = |digest: Option<&Digest>| digest.map(ToString::to_string);
+    let approved = metadata.map(|metadata| {
+        json!({
+            "document": text(metadata.document_digest()),
+            "jwks": text(metadata.jwks_digest()),
+        })
+    });
+    let url = metadata.and_then(|metadata| metadata.client_id());
+    json!({
+        "action": match action {
+            Some(Standing::Revoked) => "revoke",
+            Some(_) => "suspend",
+            None => "alert",
+        },
+        "approved": approved,
+        "findings": look.findings,
+        "found": {
+            "document": text(look.document.as_ref()),
+            "jwks": text(look.keys.as_ref()),
+        },
+        "url": url.map(ToString::to_string),
+    })
+}
+
+#[cfg(test)]
+mod tests;
