@@ -1,7 +1,7 @@
 //! The command line: every subcommand but `agent` and `demo` is a client of a socket.
 //!
 //! Owns the arguments, the texts and the output of `symbolon`. `client`,
-//! `bundle`, `attest`, `audit`, `backup`, `whoami` and `health --details` ask the admin socket;
+//! `federation`, `bundle`, `attest`, `audit`, `backup`, `whoami` and `health --details` ask the admin socket;
 //! `restore` and `registry` the data directory of a stopped agent;
 //! `svid`, `jwt` and `health` the workload socket, where they are attested as
 //! the `symbolon` program itself. What an agent answers is believed, but never
@@ -24,6 +24,7 @@ mod console;
 mod daemon;
 mod documents;
 mod failure;
+mod federation;
 mod finding;
 mod health;
 mod jwt;
@@ -96,6 +97,7 @@ enum Command {
     Svid(svid::SvidArgs),
     Jwt(jwt::JwtArgs),
     Bundle(bundle::BundleArgs),
+    Federation(federation::FederationArgs),
     Attest(attest::AttestArgs),
     Audit(audit::AuditArgs),
     Backup(backup::BackupArgs),
@@ -148,6 +150,7 @@ fn ask(command: Command, console: &mut Console) -> Result<(), Failure> {
             Command::Svid(args) => Box::pin(args.run(console)).await,
             Command::Jwt(args) => args.run(console).await,
             Command::Bundle(args) => args.run(console).await,
+            Command::Federation(args) => args.run(console).await,
             Command::Attest(args) => args.run(console).await,
             Command::Audit(args) => args.run(console).await,
             Command::Backup(args) => Box::pin(args.run(console)).await,

@@ -23,6 +23,8 @@ mod judge;
 mod keeper;
 mod source;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod verifier;
 

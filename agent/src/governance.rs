@@ -9,7 +9,7 @@ mod recovery;
 mod relationships;
 
 pub use recovery::{Mark, RecoveryError, recover, recover_unmarked, recover_untold};
-pub use relationships::{kind_of_deed, relationship_events};
+pub use relationships::{relationship_events, word_of};
 
 use crate::{
     audit::{AcceptedWeaknesses, Approvals, Event, Kind},

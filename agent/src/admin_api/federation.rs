@@ -210,7 +210,7 @@ impl AdminApi {
             }
             Err(error) => vec![
                 Event::new(Kind::Refused)
-                    .operation(governance::kind_of_deed(asked.deed).as_str())
+                    .operation(governance::word_of(asked.deed))
                     .operator(&*label)
                     .trust_domain(domain.to_string())
                     .reason(error.to_string()),

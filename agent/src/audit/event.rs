@@ -82,10 +82,8 @@ pub enum Kind {
     BackedUp,
     /// The registry was restored from a backup, before the agent started.
     Restored,
-    /// The federation with a foreign trust domain is in force, or its endpoint is another.
-    Federated,
-    /// The federation with a foreign trust domain was ended.
-    Unfederated,
+    /// The federation with a foreign trust domain was proposed, decided about, put in force or ended.
+    Federation,
     /// The bundle of a foreign trust domain was taken, refused, or could not be had.
     ForeignBundle,
     /// A public document was published or taken down, or a certificate is shown to the public.
@@ -262,8 +260,7 @@ impl Kind {
             Self::Expunged => "expunged",
             Self::BackedUp => "backed_up",
             Self::Restored => "restored",
-            Self::Federated => "federated",
-            Self::Unfederated => "unfederated",
+            Self::Federation => "federation",
             Self::ForeignBundle => "foreign_bundle",
             Self::Published => "published",
             Self::Drifted => "drifted",

@@ -35,6 +35,8 @@ use super::{
     socket::{AdminArgs, Link},
     whoami::approvals,
 };
+pub(super) use govern::ApprovalView;
+
 use clap::{Args, Subcommand};
 use live::LiveView;
 use symbolon_proto::admin::{

@@ -7,6 +7,7 @@ mod backup;
 mod client;
 mod contract;
 mod failures;
+mod federation;
 mod govern;
 mod operator;
 mod svid;

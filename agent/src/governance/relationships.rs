@@ -8,18 +8,20 @@ use crate::{
     },
 };
 use serde::Serialize;
+use std::sync::Arc;
 
-/// The name of the event that a deed is where it is done at once.
+/// The word for what was asked for, where it is done at once.
 #[must_use]
-pub const fn kind_of_deed(deed: RelationshipDeed) -> Kind {
+pub const fn word_of(deed: RelationshipDeed) -> &'static str {
     match deed {
-        RelationshipDeed::Version => Kind::Federated,
-        RelationshipDeed::Removal => Kind::Unfederated,
-        RelationshipDeed::Decision(Verdict::Approve) => Kind::Approved,
-        RelationshipDeed::Decision(Verdict::Reject) => Kind::Rejected,
-        RelationshipDeed::Decision(Verdict::Withdraw) => Kind::WithdrawnVersion,
+        RelationshipDeed::Version => IN_FORCE,
+        RelationshipDeed::Removal => "removed",
+        RelationshipDeed::Decision(verdict) => verdict.participle(),
     }
 }
+
+/// A version is in force.
+const IN_FORCE: &str = "federated";
 
 /// The events for what `operator` did, and why; each names the record that it tells of.
 #[must_use]
@@ -30,50 +32,46 @@ pub fn relationship_events(
     reason: &str,
 ) -> Vec<Event> {
     let new = &applied.new;
-    let about = |kind: Kind| {
-        Event::new(kind)
+    let about = |word: &str| {
+        Event::new(Kind::Federation)
+            .operation(word)
             .trust_domain(new.trust_domain().to_string())
             .revision(new.revision())
     };
     let by = |event: Event| event.operator(operator).reason(reason);
+    let in_force = new
+        .in_force()
+        .filter(|_| applied.effect == Effect::InForce && deed != RelationshipDeed::Removal);
     let mut events = Vec::new();
-    match deed {
-        RelationshipDeed::Version => match new.pending() {
-            Some(pending) if applied.effect == Effect::Proposed => {
-                let event = about(Kind::Proposed).operation(Kind::Federated.as_str());
-                let event = event.approvals(Some(approvals(pending)));
-                events.push(by(described(event, &pending.what)));
-            }
-            _ => {
-                let event = about(Kind::Federated);
-                let in_force = new.in_force();
-                events.push(by(match in_force {
-                    Some(version) => described(event, version),
-                    None => event,
-                }));
-            }
-        },
-        RelationshipDeed::Removal => events.push(by(about(Kind::Unfederated))),
-        RelationshipDeed::Decision(verdict) => {
+    match (deed, new.pending(), in_force) {
+        (RelationshipDeed::Version, Some(pending), None) => {
+            let event = about("proposed").approvals(Some(approvals(pending)));
+            events.push(by(described(event, &pending.what)));
+        }
+        (RelationshipDeed::Version, _, Some(version)) => {
+            events.push(by(described(about(IN_FORCE), version)));
+        }
+        (RelationshipDeed::Decision(verdict), _, passed) => {
             let given = given(verdict, applied, operator);
-            let decided = about(kind_of_deed(deed)).approvals(given.clone());
-            events.push(by(decided));
-            let passed = new.in_force().filter(|_| applied.effect == Effect::InForce);
+            events.push(by(about(word_of(deed)).approvals(given.clone())));
             if let Some(version) = passed {
-                let event = about(Kind::Federated).approvals(given);
-                let event = event
+                let event = about(IN_FORCE)
+                    .approvals(given)
                     .operator(version.author.as_str())
                     .reason(version.reason.as_str());
                 events.push(described(event, version));
             }
         }
+        (RelationshipDeed::Version | RelationshipDeed::Removal, _, _) => {
+            events.push(by(about(word_of(deed))));
+        }
     }
     if let Some(voided) = applied.voided() {
         let void = approvals(&Pending {
-            what: std::sync::Arc::new(voided.clone()),
+            what: Arc::new(voided.clone()),
             approvals: Vec::new(),
         });
-        events.push(by(about(Kind::Superseded).approvals(Some(void))));
+        events.push(by(about("superseded").approvals(Some(void))));
     }
     events
 }

@@ -9,6 +9,7 @@ mod history;
 mod matching;
 mod migration;
 mod records;
+mod relationships;
 mod stores;
 
 use super::{

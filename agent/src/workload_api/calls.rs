@@ -200,7 +200,7 @@ impl Answer for X509Answer {
         Box::pin(async move {
             let asked = asked(first);
             let (svids, federated): (Vec<Arc<X509Svid>>, Federated) =
-                self.workloads.x509(&self.caller, asked).await?;
+                self.workloads.x509_and_bundles(&self.caller, asked).await?;
             let bundle = self.workloads.bundle();
             let federated = messages::x509(&federated);
             let mut bundles = federated.clone();

@@ -257,7 +257,11 @@ async fn hints_are_unique_in_an_answer() {
     let caller = scene.own();
     let asked = crate::workloads::Asked::ByCall;
     let svids = scene.workloads.x509(&caller, asked).await.unwrap();
-    let message = messages::x509_svids(&svids, &scene.workloads.bundle());
+    let message = messages::x509_svids(
+        &svids,
+        &scene.workloads.bundle(),
+        messages::Documents::new(),
+    );
     let hints: Vec<_> = message.svids.iter().map(|svid| &*svid.hint).collect();
     assert_eq!(hints, ["in", "out", "", ""]);
     let svids = scene.workloads.wit(&caller, None, asked).await.unwrap();

@@ -73,12 +73,23 @@ impl Workloads {
     ///
     /// # Errors
     /// See [`Denial`].
-    pub async fn x509(
+    pub async fn x509_and_bundles(
         self: &Arc<Self>,
         caller: &Caller,
         asked: Asked,
     ) -> Result<(Identities<X509Svid>, Federated), Denial> {
         self.identities(caller, None, asked).await
+    }
+
+    /// The X.509-SVIDs alone.
+    #[cfg(test)]
+    pub(crate) async fn x509(
+        self: &Arc<Self>,
+        caller: &Caller,
+        asked: Asked,
+    ) -> Result<Identities<X509Svid>, Denial> {
+        let (svids, _) = self.x509_and_bundles(caller, asked).await?;
+        Ok(svids)
     }
 
     /// The WIT-SVIDs of a process, or the one of `only`.

@@ -50,3 +50,6 @@ impl Workloads {
         Federated(found.cloned().collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

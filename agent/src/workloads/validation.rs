@@ -76,7 +76,8 @@ impl Workloads {
             };
             let federated = self.federated_of(process, &presence)?;
             let verdict = self.judge_foreign(audience, token, &domain, &federated);
-            self.record_foreign(process, &presence, &domain, &verdict)
+            let about = (audience, &domain);
+            self.record_foreign(process, &presence, about, &verdict)
                 .await?;
             Ok(verdict)
         };
@@ -128,7 +129,7 @@ impl Workloads {
         &self,
         process: &Process,
         presence: &Presence,
-        domain: &TrustDomain,
+        (audience, domain): (&str, &TrustDomain),
         verdict: &Result<JwtSvid, ValidationError>,
     ) -> Result<(), Denial> {
         let event = Event::new(Kind::Validated)
@@ -150,7 +151,8 @@ impl Workloads {
                 let event = event
                     .spiffe_id(token.spiffe_id.to_string())
                     .credential(credential)
-                    .outcome(Outcome::Accepted);
+                    .outcome(Outcome::Accepted)
+                    .reason(format!("audience {audience:?}"));
                 metrics.validations.get_or_create(&"accepted".into()).inc();
                 self.services.trail.record(event).await?;
             }

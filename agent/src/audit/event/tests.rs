@@ -14,7 +14,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const KINDS: [Kind; 27] = [
+const KINDS: [Kind; 30] = [
     Kind::Started,
     Kind::Stopped,
     Kind::Attested,
@@ -42,6 +42,8 @@ const KINDS: [Kind; 27] = [
     Kind::Restored,
     Kind::Published,
     Kind::Drifted,
+    Kind::Federation,
+    Kind::ForeignBundle,
     Kind::Summarized,
 ];
 
@@ -57,6 +59,7 @@ fn full(kind: Kind, credential: Credential) -> Event {
         .operator("uid:0")
         .login(Some(1000))
         .owner("alice")
+        .trust_domain("other.example")
         .accepted_weaknesses(Some(AcceptedWeaknesses {
             findings: vec!["interpreter".into()],
             reason: "a test".into(),

@@ -204,7 +204,7 @@ impl PendingArgs {
 
 /// One person's approval.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct ApprovalView {
+pub(in crate::cli) struct ApprovalView {
     pub(super) operator: String,
     at: Option<String>,
     reason: Option<String>,
@@ -212,7 +212,7 @@ pub(super) struct ApprovalView {
 }
 
 impl ApprovalView {
-    pub(super) fn all(approvals: Vec<Approval>) -> Vec<Self> {
+    pub(in crate::cli) fn all(approvals: Vec<Approval>) -> Vec<Self> {
         let view = |approval: Approval| Self {
             operator: approval.operator,
             at: exact(approval.at),

@@ -2,6 +2,7 @@
 
 mod admin;
 mod apply;
+mod federation;
 mod govern;
 mod reading;
 mod views;
@@ -22,7 +23,7 @@ use std::{
     sync::Arc,
 };
 use symbolon_proto::{
-    admin::{Client, admin_server::AdminServer},
+    admin::{Client, TrustDomain, admin_server::AdminServer},
     workload::spiffe_workload_api_server::SpiffeWorkloadApiServer,
 };
 use tempfile::TempDir;
@@ -33,6 +34,7 @@ use tower::Service;
 use workload::FakeWorkload;
 
 pub(super) use admin::{accepted, client, interpreter, spec};
+pub(super) use federation::{awaiting, federated};
 pub(super) use govern::proposed;
 pub(super) use reading::Trail;
 pub(super) use workload::{Push, issued, jwt};
@@ -41,6 +43,7 @@ pub(super) use workload::{Push, issued, jwt};
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) clients: Vec<Client>,
+    pub(super) trust_domains: Vec<TrustDomain>,
     /// The last request of each kind that a test looks at, as `Debug` writes it.
     pub(super) requests: Vec<String>,
     /// What every call of the admin service gets instead of an answer.

@@ -166,6 +166,33 @@ fn of_registry(kind: Kind) -> Event {
     }
 }
 
+fn of_stranger(kind: Kind) -> Event {
+    let event = Event::new(kind).trust_domain("other.example");
+    match kind {
+        Kind::Federation => event
+            .operation("proposed")
+            .operator("alice")
+            .login(Some(1001))
+            .process(process())
+            .reason("their servers")
+            .approvals(Some(approvals(&[], 2)))
+            .evidence(
+                &json!({"bundle_digest": "b".repeat(64), "digest": "d".repeat(64),
+                "endpoint_spiffe_id": "spiffe://other.example/bundles",
+                "profile": "https_spiffe", "url": "https://other.example/bundle"}),
+            )
+            .unwrap(),
+        _ => event
+            .outcome(Outcome::Accepted)
+            .reason("the bundle is another")
+            .evidence(
+                &json!({"digest": "b".repeat(64), "jwt_authorities": 1, "sequence": 8,
+                "x509_authorities": 2}),
+            )
+            .unwrap(),
+    }
+}
+
 /// One event of each kind, as the agent records it.
 fn example(kind: Kind) -> Event {
     let x509 = Credential::x509_svid("0a1b", "c".repeat(64), noon()).signed_by("k1");
@@ -224,6 +251,7 @@ fn example(kind: Kind) -> Event {
                 "path": "/clients/billing-tools/client.json"}))
             .unwrap(),
         Kind::Drifted => drifted(),
+        Kind::Federation | Kind::ForeignBundle => of_stranger(kind),
         Kind::Summarized => Event::new(kind).process(process()).summary(Summary {
             cgroup: Some(5120),
             count: 999_890,

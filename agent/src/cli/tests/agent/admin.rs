@@ -1,4 +1,4 @@
-use super::{State, apply, govern, reading, views};
+use super::{State, apply, federation, govern, reading, views};
 use crate::cli::tests::NOW;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -405,6 +405,57 @@ impl Admin for FakeAdmin {
         self.hear(request)?;
         let pem = self.0.lock().trail.key.clone();
         Ok(Response::new(GetAuditKeyResponse { pem }))
+    }
+
+    async fn add_trust_domain(
+        &self,
+        request: Request<admin::AddTrustDomainRequest>,
+    ) -> Answer<admin::TrustDomain> {
+        let name = self.hear(request)?.name;
+        Ok(Response::new(federation::find(&self.0.lock(), &name)?))
+    }
+
+    async fn remove_trust_domain(
+        &self,
+        request: Request<admin::RemoveTrustDomainRequest>,
+    ) -> Answer<admin::TrustDomain> {
+        let name = self.hear(request)?.name;
+        Ok(Response::new(federation::find(&self.0.lock(), &name)?))
+    }
+
+    async fn approve_trust_domain(
+        &self,
+        request: Request<admin::TrustDomainDecision>,
+    ) -> Answer<admin::TrustDomain> {
+        let name = self.hear(request)?.name;
+        Ok(Response::new(federation::find(&self.0.lock(), &name)?))
+    }
+
+    async fn reject_trust_domain(
+        &self,
+        request: Request<admin::TrustDomainDecision>,
+    ) -> Answer<admin::TrustDomain> {
+        let name = self.hear(request)?.name;
+        Ok(Response::new(federation::find(&self.0.lock(), &name)?))
+    }
+
+    async fn get_trust_domain(
+        &self,
+        request: Request<admin::GetTrustDomainRequest>,
+    ) -> Answer<admin::TrustDomain> {
+        let name = self.hear(request)?.name;
+        Ok(Response::new(federation::find(&self.0.lock(), &name)?))
+    }
+
+    async fn list_trust_domains(
+        &self,
+        request: Request<admin::ListTrustDomainsRequest>,
+    ) -> Answer<admin::ListTrustDomainsResponse> {
+        self.hear(request)?;
+        let trust_domains = self.0.lock().trust_domains.clone();
+        Ok(Response::new(admin::ListTrustDomainsResponse {
+            trust_domains,
+        }))
     }
 }
 
