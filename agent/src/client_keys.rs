@@ -40,7 +40,11 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinError, time::sleep};
+use tokio::{
+    sync::watch,
+    task::JoinError,
+    time::{sleep, timeout},
+};
 use writer::Writer;
 
 /// The longest life of an assertion: servers that remember each `jti` remember it for as long.
@@ -55,6 +59,9 @@ const TURN: Duration = Duration::from_secs(10);
 
 /// How soon the registry is walked again: it may have a hundred thousand clients.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a call waits for a client's first key, which takes two writes to the disk.
+const KEY_WAIT: Duration = Duration::from_secs(3);
 
 /// Clients that are looked at before others get a turn.
 const LOOKED_AT_ONCE: usize = 1_000;
@@ -204,6 +211,16 @@ impl ClientKeys {
     #[must_use]
     pub fn of(&self, client: &ClientName) -> Option<Arc<ClientKeySet>> {
         self.0.published.borrow().set(client).cloned()
+    }
+
+    /// Waits for a moment where a client that was registered just now has no key yet.
+    pub async fn ready(&self, client: &ClientName) {
+        let mut published = self.published();
+        let signs = |published: &Arc<PublishedKeys>| {
+            published.set(client).is_some_and(|set| set.is_published())
+        };
+        // Where it does not come, signing says so.
+        drop(timeout(KEY_WAIT, published.wait_for(signs)).await);
     }
 
     /// Signs an assertion of `client` with its current key.

@@ -1,5 +1,5 @@
-//! An operator's process: makes the calls of the admin socket that its input names, as the user
-//! who runs it.
+//! An operator's process, or a workload's: makes the calls of a socket that its input names, as the
+//! user who runs it.
 //!
 //! Usage: `symbolon-test-operator SOCKET`. Each line of the standard input is a JSON object with
 //! the `path` of a method and the bytes of the request's `message`; a line with the `code` and the
@@ -14,10 +14,12 @@ use std::path::PathBuf;
 use bytes::{Buf as _, BufMut as _};
 use http::uri::PathAndQuery;
 use serde_json::{Value, json};
+use symbolon_proto::SECURITY_HEADER;
 use symbolon_tests::channel;
 use tokio::sync::mpsc;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
@@ -62,7 +64,10 @@ async fn make(grpc: &mut Grpc<Channel>, call: &Value) -> Result<(), Status> {
     let message = call.get("message").and_then(Value::as_array);
     let byte = |value: &Value| value.as_u64().and_then(|byte| u8::try_from(byte).ok());
     let message: Option<Vec<u8>> = message.expect("bytes").iter().map(byte).collect();
-    let request = Request::new(message.expect("bytes"));
+    let mut request = Request::new(message.expect("bytes"));
+    // The workload socket demands it, and nobody else minds.
+    let header = MetadataValue::from_static("true");
+    request.metadata_mut().insert(SECURITY_HEADER, header);
     let mut answers = grpc
         .server_streaming(request, path, Raw)
         .await?

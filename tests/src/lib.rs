@@ -47,7 +47,8 @@ pub use requirement::{SOMEBODY_ELSE, can_run, has_tool, is_root, number_of};
 pub use setup::{AUDIENCE, Setup, TRUST_DOMAIN};
 pub use workload::Workload;
 pub use workload_api::{
-    AddHeader, WorkloadApi, channel, try_workload_api_at, workload_api, workload_api_at,
+    AddHeader, CredentialsApi, WorkloadApi, channel, credentials_api, try_workload_api_at,
+    workload_api, workload_api_at,
 };
 
 use std::future::Future;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hyper_util::rt::TokioIo;
 use symbolon_proto::SECURITY_HEADER;
+use symbolon_proto::credentials::credentials_client::CredentialsClient;
 use symbolon_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use tokio::net::UnixStream;
 use tonic::metadata::MetadataValue;
@@ -28,6 +29,15 @@ pub async fn workload_api(agent: &Agent) -> WorkloadApi {
 /// A new connection of this process to the Workload API on this socket.
 pub async fn workload_api_at(socket: &Path) -> WorkloadApi {
     SpiffeWorkloadApiClient::with_interceptor(channel(socket).await, add_header)
+}
+
+/// A client of the credentials beside it.
+pub type CredentialsApi = CredentialsClient<InterceptedService<Channel, AddHeader>>;
+
+/// A new connection of this process to the agent's credentials for OAuth servers.
+pub async fn credentials_api(agent: &Agent) -> CredentialsApi {
+    let channel = channel(&agent.setup().workload_socket()).await;
+    CredentialsClient::with_interceptor(channel, add_header)
 }
 
 /// The same, where the agent lets this process in.

@@ -159,7 +159,7 @@ async fn expiry_and_lost_metadata_take_the_keys_out() {
     assert!(signs(&scene, "ending").is_err());
     assert!(jwks(&scene, "a").is_none());
     assert!(signs(&scene, "a").is_err());
-    // A rollback has the same key.
+    // A later version has the same key.
     scene.update("a", draft_with_key(&[SERVER])).await;
     follow(&scene).await;
     signs(&scene, "a").unwrap();

@@ -122,7 +122,9 @@ impl Inner {
             let Some(client) = snapshot.client(name) else {
                 continue;
             };
-            let was_withheld = before.as_ref().is_some_and(|set| !set.is_published());
+            // What was read before and is not published was withheld; not so at the start.
+            let is_published = before.as_ref().is_some_and(|set| set.is_published());
+            let was_withheld = !is_published && writer.rings.contains_key(name);
             let made = match Wish::of(client, &snapshot) {
                 Some(Wish::Published) => writer
                     .advanced(self, name, was_withheld)

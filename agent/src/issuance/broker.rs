@@ -215,6 +215,7 @@ impl Broker {
         let audience = self.audience(server);
         let wanted = self.settings.load().assertion_ttl.min(MAX_ASSERTION_LIFE);
         let life = self.issuer.lifetime(client.spec(), None, wanted)?;
+        self.keys.ready(client.name()).await;
         let now = self.issuer.now();
         let (jti, expires_at) = (fresh_id()?, now + life);
         let signed = self.keys.sign(

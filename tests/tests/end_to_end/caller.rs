@@ -1,5 +1,6 @@
-//! Calls of the admin socket by other users than the test's.
+//! Calls of a socket by other users than the test's, and by other programs.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use prost::Message;
@@ -38,9 +39,13 @@ pub(crate) fn program(agent: &Agent) -> Program {
 
 impl Caller {
     pub(crate) fn start(agent: &Agent, program: &Program, uid: u32) -> Self {
+        Self::start_at(&agent.setup().admin_socket(), agent, program, uid)
+    }
+
+    pub(crate) fn start_at(socket: &Path, agent: &Agent, program: &Program, uid: u32) -> Self {
         let mut command = agent.command(program.path());
         let mut child = command
-            .arg(agent.setup().admin_socket())
+            .arg(socket)
             .uid(uid)
             .gid(uid)
             .stdin(Stdio::piped())
@@ -58,7 +63,11 @@ impl Caller {
 
     /// Makes a call; none where the caller has ended.
     pub(crate) async fn call(&mut self, method: &str, message: &impl Message) -> Option<Status> {
-        let path = format!("{SERVICE}{method}");
+        self.call_path(&format!("{SERVICE}{method}"), message).await
+    }
+
+    /// The same, of any service.
+    pub(crate) async fn call_path(&mut self, path: &str, message: &impl Message) -> Option<Status> {
         let mut line = json!({"path": path, "message": message.encode_to_vec()}).to_string();
         line.push('\n');
         self.input.write_all(line.as_bytes()).await.ok()?;

@@ -19,6 +19,7 @@ mod caller;
 mod commands;
 mod crash;
 mod credentials;
+mod credentials_api;
 mod denial;
 mod fallback_pin;
 mod files;
