@@ -27,6 +27,8 @@ mod pages;
 mod places;
 mod port;
 mod publisher;
+#[cfg(test)]
+mod testing;
 
 pub use certificates::{CertificateError, CertificateFiles, Certificates, OwnSvid};
 pub use clients::{ClientKeySets, NoKeySets};

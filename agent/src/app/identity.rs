@@ -52,6 +52,7 @@ pub(super) async fn open(
         return Ok(None);
     }
     let metrics = &subsystems.metrics.identity;
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let documents = documents(config, subsystems, keys)?;
     let folder = settings.publish_dir.as_deref();
     let folder = folder.map(|path| Folder::open(path, config.trust_domain.as_str()));
@@ -84,6 +85,9 @@ pub(super) async fn open(
     match begins.await {
         Ok(begun) => begun?,
         Err(_panicked) => return Err(RunError::Task("identity")),
+    }
+    if let Some(address) = address {
+        tracing::info!(%address, "identity port");
     }
     Ok(Some(Identity { stop, ended }))
 }
@@ -181,9 +185,6 @@ impl Part {
                 Ok(listener) => listener,
                 Err(error) => return tracing::error!(%error, "identity port"),
             };
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, "identity port");
-        }
         tasks.spawn(keep);
         let port = Port {
             pages,

@@ -31,6 +31,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     time::{sleep, timeout},
@@ -127,12 +128,12 @@ impl Port {
         if place.is_none() {
             self.metrics.refuse("address");
         }
+        // Answers are small and whole.
+        stream.set_nodelay(true).unwrap_or_default();
         place.map(|place| (stream, place))
     }
 
-    async fn converse(&self, stream: TcpStream, place: Place, stop: watch::Receiver<bool>) {
-        // Answers are small and whole.
-        stream.set_nodelay(true).unwrap_or_default();
+    async fn converse(&self, stream: impl Stream, place: Place, stop: watch::Receiver<bool>) {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
         match timeout(HANDSHAKE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
@@ -151,7 +152,7 @@ impl Port {
         drop(place);
     }
 
-    async fn http1(&self, stream: TlsStream<TcpStream>, stop: watch::Receiver<bool>) {
+    async fn http1(&self, stream: TlsStream<impl Stream>, stop: watch::Receiver<bool>) {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .max_buf_size(MAX_HEAD_BYTES)
@@ -171,7 +172,7 @@ impl Port {
         take_leave(connection).await;
     }
 
-    async fn http2(&self, stream: TlsStream<TcpStream>, stop: watch::Receiver<bool>) {
+    async fn http2(&self, stream: TlsStream<impl Stream>, stop: watch::Receiver<bool>) {
         let pages = self.pages.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             ready(Ok::<_, Infallible>(pages.answer(&request)))
@@ -201,6 +202,11 @@ impl Port {
         ready(Ok(self.pages.answer(request)))
     }
 }
+
+/// Carries the bytes of a connection.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
 async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     match listener.accept().await {

@@ -24,6 +24,7 @@ mod denial;
 mod fallback_pin;
 mod files;
 mod hostile;
+mod identity;
 mod interop;
 mod lifecycle;
 mod operation;

@@ -5,7 +5,7 @@ use crate::{
         AuthorityKind, JwtRequest, KeyDirectoryError, OperatorCa, SignedToken, SignedX509, Slot,
         TraceClaims, TrustBundle, WitRequest, X509Request, pem,
     },
-    clock::{ManualClock, SharedClock},
+    clock::{Clock as _, ManualClock, SharedClock},
     svid::{PrivateKey, wit, x509},
     testing,
 };
