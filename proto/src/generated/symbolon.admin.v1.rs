@@ -265,6 +265,18 @@ pub struct Client {
     pub declined: ::core::option::Option<Declined>,
     #[prost(message, optional, tag = "20")]
     pub declined_resumption: ::core::option::Option<Declined>,
+    /// What authorization servers know it by: the URL of its metadata document; empty where it has none.
+    #[prost(string, tag = "30")]
+    pub client_id: ::prost::alloc::string::String,
+    /// The metadata document that the agent hosts, as it is served; only in the answer of GetClient.
+    #[prost(string, tag = "31")]
+    pub document: ::prost::alloc::string::String,
+    /// The keys by which authorization servers know it, oldest first.
+    #[prost(message, repeated, tag = "40")]
+    pub keys: ::prost::alloc::vec::Vec<ClientKey>,
+    /// SHA-256 of its JWKS as it is published, in lower-case hexadecimal.
+    #[prost(string, tag = "41")]
+    pub jwks_digest: ::prost::alloc::string::String,
     /// What was seen last of the document that others host for this client.
     #[prost(message, optional, tag = "50")]
     pub external_document: ::core::option::Option<ExternalDocument>,
@@ -352,7 +364,7 @@ pub struct Finding {
     /// A stable word; `agent/doc/lint.md` lists them.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// "serious" or "notice".
+    /// "forbidden", "serious" or "notice".
     #[prost(string, tag = "2")]
     pub severity: ::prost::alloc::string::String,
     /// The selector set that is meant; empty where it is the whole registration.
@@ -363,6 +375,9 @@ pub struct Finding {
     /// What to use instead.
     #[prost(string, tag = "5")]
     pub instead: ::prost::alloc::string::String,
+    /// The member of the client's metadata document that is meant, as a JSON pointer.
+    #[prost(string, tag = "6")]
+    pub pointer: ::prost::alloc::string::String,
 }
 /// The details of the FAILED_PRECONDITION that refuses a weak registration.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -499,7 +514,7 @@ pub struct ListClientsRequest {
     #[prost(bool, tag = "5")]
     pub pending: bool,
     /// Only clients whose version in force has this source, where set.
-    #[prost(string, tag = "30")]
+    #[prost(string, tag = "6")]
     pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -532,10 +547,10 @@ pub struct ChangeManyStatesRequest {
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
     /// These clients, at most 1,000, as far as their version in force has `source`.
-    #[prost(string, repeated, tag = "30")]
+    #[prost(string, repeated, tag = "5")]
     pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Needed with `names`, and only then.
-    #[prost(string, tag = "31")]
+    #[prost(string, tag = "6")]
     pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1110,6 +1125,170 @@ pub struct ExternalDocument {
     pub document_digest: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub jwks_digest: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplaceClientKeyRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Where the bundle of a foreign trust domain comes from.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BundleEndpoint {
+    /// An https URL.
+    #[prost(string, tag = "1")]
+    pub url: ::prost::alloc::string::String,
+    /// "https_web" or "https_spiffe".
+    #[prost(string, tag = "2")]
+    pub profile: ::prost::alloc::string::String,
+    /// Whose X.509-SVID the endpoint shows; with "https_spiffe" only.
+    #[prost(string, tag = "3")]
+    pub endpoint_spiffe_id: ::prost::alloc::string::String,
+    /// The bundle to begin with, a SPIFFE bundle in JSON; empty where there is none.
+    #[prost(string, tag = "4")]
+    pub bundle: ::prost::alloc::string::String,
+    /// In answers: SHA-256 of that bundle, lower-case hexadecimal.
+    #[prost(string, tag = "5")]
+    pub bundle_digest: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddTrustDomainRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub endpoint: ::core::option::Option<BundleEndpoint>,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Whether it may take the place of a federation that is in force, or awaits approval.
+    #[prost(bool, tag = "4")]
+    pub replace: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveTrustDomainRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrustDomainDecision {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What the operator was shown: SHA-256 of the proposal, lower-case hexadecimal.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetTrustDomainRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListTrustDomainsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListTrustDomainsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub trust_domains: ::prost::alloc::vec::Vec<TrustDomain>,
+}
+/// A version of a federation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FederationVersion {
+    /// Its number among the changes of this federation.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// What an approval names: SHA-256 of its canonical JSON.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub author: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub at: i64,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "6")]
+    pub approvals_required: u32,
+    #[prost(message, repeated, tag = "7")]
+    pub approvals: ::prost::alloc::vec::Vec<Approval>,
+    #[prost(message, optional, tag = "8")]
+    pub endpoint: ::core::option::Option<BundleEndpoint>,
+}
+/// A bundle that is served to the clients that federate.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForeignBundle {
+    /// 0 where it has none.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// SHA-256 of the document, lower-case hexadecimal.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    /// In seconds; 0 where it has none.
+    #[prost(uint64, tag = "3")]
+    pub refresh_hint: u64,
+    #[prost(uint64, tag = "4")]
+    pub x509_authorities: u64,
+    #[prost(uint64, tag = "5")]
+    pub jwt_authorities: u64,
+    #[prost(uint64, tag = "6")]
+    pub wit_authorities: u64,
+}
+/// A foreign trust domain.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TrustDomain {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// "new" (awaits its first approval, or was declined), "active" or "removed".
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub in_force: ::core::option::Option<FederationVersion>,
+    #[prost(message, optional, tag = "4")]
+    pub pending: ::core::option::Option<FederationVersion>,
+    #[prost(message, optional, tag = "5")]
+    pub declined: ::core::option::Option<Declined>,
+    /// Where it was removed.
+    #[prost(string, tag = "6")]
+    pub removed_by: ::prost::alloc::string::String,
+    #[prost(int64, tag = "7")]
+    pub removed_at: i64,
+    #[prost(string, tag = "8")]
+    pub removed_reason: ::prost::alloc::string::String,
+    /// The bundle that is known now.
+    #[prost(message, optional, tag = "9")]
+    pub bundle: ::core::option::Option<ForeignBundle>,
+    /// When the endpoint last delivered a bundle that was not refused; 0 for never.
+    #[prost(int64, tag = "10")]
+    pub fetched_at: i64,
+    /// Since when it delivers none, and why; the last bundle stays.
+    #[prost(int64, tag = "11")]
+    pub failing_since: i64,
+    #[prost(string, tag = "12")]
+    pub failure: ::prost::alloc::string::String,
+    /// When it is asked next.
+    #[prost(int64, tag = "13")]
+    pub next_at: i64,
+    /// Clients that federate with it.
+    #[prost(uint64, tag = "14")]
+    pub clients: u64,
+}
+/// A key of a client.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClientKey {
+    /// The `kid` in its JWKS.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// "prepared", "active" or "retired".
+    #[prost(string, tag = "2")]
+    pub slot: ::prost::alloc::string::String,
+    #[prost(int64, tag = "3")]
+    pub published_at: i64,
+    #[prost(int64, tag = "4")]
+    pub not_after: i64,
+    /// Whether it is in the JWKS: those of active clients are.
+    #[prost(bool, tag = "5")]
+    pub published: bool,
 }
 /// Generated client implementations.
 pub mod admin_client {
@@ -1852,6 +2031,166 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "GetAuditKey"));
             self.inner.unary(req, path, codec).await
         }
+        /// Federates with a foreign trust domain. It is in force, or awaits approval where that is required.
+        pub async fn add_trust_domain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AddTrustDomainRequest>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/AddTrustDomain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "AddTrustDomain"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends the federation: its bundle is forgotten at once. What awaited approval is void.
+        pub async fn remove_trust_domain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveTrustDomainRequest>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/RemoveTrustDomain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "RemoveTrustDomain"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Approves what awaits approval, by the digest that was shown.
+        pub async fn approve_trust_domain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TrustDomainDecision>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/ApproveTrustDomain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("symbolon.admin.v1.Admin", "ApproveTrustDomain"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Rejects what awaits approval, with a reason; its author takes it back so.
+        pub async fn reject_trust_domain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TrustDomainDecision>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/RejectTrustDomain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "RejectTrustDomain"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One foreign trust domain. NOT_FOUND where there never was a federation with it.
+        pub async fn get_trust_domain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetTrustDomainRequest>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/GetTrustDomain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "GetTrustDomain"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// All foreign trust domains, by name, without the documents of registered bundles.
+        pub async fn list_trust_domains(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListTrustDomainsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTrustDomainsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/ListTrustDomains",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "ListTrustDomains"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Drops all keys of a client at once and makes a new one. FAILED_PRECONDITION where
+        /// authorization servers do not know the client by a key.
+        pub async fn replace_client_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReplaceClientKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/ReplaceClientKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "ReplaceClientKey"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2078,6 +2417,45 @@ pub mod admin_server {
             tonic::Response<super::GetAuditKeyResponse>,
             tonic::Status,
         >;
+        /// Federates with a foreign trust domain. It is in force, or awaits approval where that is required.
+        async fn add_trust_domain(
+            &self,
+            request: tonic::Request<super::AddTrustDomainRequest>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status>;
+        /// Ends the federation: its bundle is forgotten at once. What awaited approval is void.
+        async fn remove_trust_domain(
+            &self,
+            request: tonic::Request<super::RemoveTrustDomainRequest>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status>;
+        /// Approves what awaits approval, by the digest that was shown.
+        async fn approve_trust_domain(
+            &self,
+            request: tonic::Request<super::TrustDomainDecision>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status>;
+        /// Rejects what awaits approval, with a reason; its author takes it back so.
+        async fn reject_trust_domain(
+            &self,
+            request: tonic::Request<super::TrustDomainDecision>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status>;
+        /// One foreign trust domain. NOT_FOUND where there never was a federation with it.
+        async fn get_trust_domain(
+            &self,
+            request: tonic::Request<super::GetTrustDomainRequest>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status>;
+        /// All foreign trust domains, by name, without the documents of registered bundles.
+        async fn list_trust_domains(
+            &self,
+            request: tonic::Request<super::ListTrustDomainsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTrustDomainsResponse>,
+            tonic::Status,
+        >;
+        /// Drops all keys of a client at once and makes a new one. FAILED_PRECONDITION where
+        /// authorization servers do not know the client by a key.
+        async fn replace_client_key(
+            &self,
+            request: tonic::Request<super::ReplaceClientKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status>;
     }
     /// What operators do. Callers are known by peer credentials.
     #[derive(Debug)]
@@ -3335,6 +3713,321 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetAuditKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/AddTrustDomain" => {
+                    #[allow(non_camel_case_types)]
+                    struct AddTrustDomainSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::AddTrustDomainRequest>
+                    for AddTrustDomainSvc<T> {
+                        type Response = super::TrustDomain;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AddTrustDomainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::add_trust_domain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AddTrustDomainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/RemoveTrustDomain" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveTrustDomainSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::RemoveTrustDomainRequest>
+                    for RemoveTrustDomainSvc<T> {
+                        type Response = super::TrustDomain;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveTrustDomainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::remove_trust_domain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveTrustDomainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/ApproveTrustDomain" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApproveTrustDomainSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::TrustDomainDecision>
+                    for ApproveTrustDomainSvc<T> {
+                        type Response = super::TrustDomain;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TrustDomainDecision>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::approve_trust_domain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApproveTrustDomainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/RejectTrustDomain" => {
+                    #[allow(non_camel_case_types)]
+                    struct RejectTrustDomainSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::TrustDomainDecision>
+                    for RejectTrustDomainSvc<T> {
+                        type Response = super::TrustDomain;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TrustDomainDecision>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::reject_trust_domain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RejectTrustDomainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/GetTrustDomain" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetTrustDomainSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::GetTrustDomainRequest>
+                    for GetTrustDomainSvc<T> {
+                        type Response = super::TrustDomain;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetTrustDomainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_trust_domain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetTrustDomainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/ListTrustDomains" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListTrustDomainsSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ListTrustDomainsRequest>
+                    for ListTrustDomainsSvc<T> {
+                        type Response = super::ListTrustDomainsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListTrustDomainsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_trust_domains(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListTrustDomainsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/ReplaceClientKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReplaceClientKeySvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ReplaceClientKeyRequest>
+                    for ReplaceClientKeySvc<T> {
+                        type Response = super::Client;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReplaceClientKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::replace_client_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReplaceClientKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
