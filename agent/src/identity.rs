@@ -31,7 +31,7 @@ mod publisher;
 mod testing;
 
 pub use certificates::{CertificateError, CertificateFiles, Certificates, OwnSvid};
-pub use clients::{ClientKeySets, NoKeySets};
+pub use clients::ClientKeySets;
 pub use documents::{Document, Documents, DocumentsError, Page, Settings};
 pub use folder::{Folder, FolderError};
 pub use pages::Pages;

@@ -1,8 +1,8 @@
 //! The calls of the admin service.
 
 use super::{
-    Operator, apply, backup, changes::Requested, convert, govern, inspect, keys, lint, passage, roles,
-    search, status, views,
+    Operator, apply, backup, changes::Requested, convert, govern, inspect, keys, lint, passage,
+    roles, search, status, views,
 };
 use crate::{
     audit::{Kind, MAX_TAIL_LINES, Trail},

@@ -7,7 +7,6 @@ use crate::{
     clock::SharedClock,
     config::Config,
     federation::{Federation, Keeper, KeeperServices, Pace, WebSource},
-    fetch::Allowed,
     registry::Registry,
     supervisor::Supervisor,
     telemetry::Metrics,
@@ -24,7 +23,10 @@ pub(super) fn open(
 ) -> Result<Arc<Federation>, RunError> {
     let services = KeeperServices {
         registry: Arc::clone(registry),
-        source: Arc::new(WebSource::new(Allowed::default(), None)),
+        source: Arc::new(WebSource::new(
+            config.fetch.allow.clone(),
+            config.fetch.ca_file.clone(),
+        )),
         own: authority.bundle(),
         trail: trail.clone(),
         clock: Arc::clone(clock),

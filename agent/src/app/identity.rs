@@ -8,9 +8,8 @@ use crate::{
     authority::{Authority, EmbeddedCa},
     config::{self, Config, IdentityTls},
     identity::{
-        CertificateError, CertificateFiles, Certificates, ClientKeySets, Documents, Folder,
-        OwnSvid, Pages, PlaceLimits, Port, PortLimits, PublishError, Publisher, PublisherServices,
-        Settings,
+        CertificateError, CertificateFiles, Certificates, Documents, Folder, OwnSvid, Pages,
+        PlaceLimits, Port, PortLimits, PublishError, Publisher, PublisherServices, Settings,
     },
     metadata::PublicUrl,
     server,
@@ -45,7 +44,6 @@ pub(super) async fn open(
     listener: Option<TcpListener>,
     subsystems: &Subsystems,
     readiness: &Readiness,
-    keys: Arc<dyn ClientKeySets>,
 ) -> Result<Option<Identity>, RunError> {
     let settings = &config.identity;
     if listener.is_none() && settings.publish_dir.is_none() {
@@ -53,7 +51,7 @@ pub(super) async fn open(
     }
     let metrics = &subsystems.metrics.identity;
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
-    let documents = documents(config, subsystems, keys)?;
+    let documents = documents(config, subsystems)?;
     let folder = settings.publish_dir.as_deref();
     let folder = folder.map(|path| Folder::open(path, config.trust_domain.as_str()));
     let services = PublisherServices {
@@ -131,11 +129,7 @@ impl Identity {
     }
 }
 
-fn documents(
-    config: &Config,
-    subsystems: &Subsystems,
-    keys: Arc<dyn ClientKeySets>,
-) -> Result<Arc<Documents>, RunError> {
+fn documents(config: &Config, subsystems: &Subsystems) -> Result<Arc<Documents>, RunError> {
     let settings = Settings {
         public_url: config.identity.public_url.clone(),
         issuer: config.identity.issuer.clone(),
@@ -143,6 +137,7 @@ fn documents(
     };
     let registry = Arc::clone(&subsystems.registry);
     let bundle = subsystems.authority.bundle();
+    let keys = Arc::new(subsystems.workloads.broker().keys().clone());
     Ok(Arc::new(Documents::new(registry, bundle, keys, settings)?))
 }
 

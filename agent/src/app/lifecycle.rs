@@ -9,7 +9,6 @@ use super::{
 use crate::{
     audit::{Event, Health, Kind},
     config::{Config, Sources},
-    identity::NoKeySets,
     operators::Roster,
     telemetry::{Notifier, Readiness, log::LevelHandle},
 };
@@ -51,9 +50,7 @@ pub(super) async fn run(
     ));
     registrations::load(&config, &subsystems, &readiness).await;
     let listener = sockets.take_identity();
-    // Until the keys of clients come from elsewhere.
-    let keys = Arc::new(NoKeySets);
-    let identity = identity::open(&config, listener, &subsystems, &readiness, keys).await?;
+    let identity = identity::open(&config, listener, &subsystems, &readiness).await?;
     let mut serving = endpoints::serve(&config, sockets, &subsystems, &readiness)?;
     if let Some(identity) = identity {
         let stopped = serving.stop.subscribe();

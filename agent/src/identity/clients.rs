@@ -1,9 +1,10 @@
 //! The seam to whoever holds the clients' keys.
 
-use crate::registry::ClientName;
+use crate::{client_keys::ClientKeys, registry::ClientName};
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt as _};
+use futures_util::stream::{BoxStream, StreamExt as _};
 use std::fmt::Debug;
+use tokio_stream::wrappers::WatchStream;
 
 /// Knows the public keys of clients.
 pub trait ClientKeySets: Debug + Send + Sync {
@@ -14,16 +15,14 @@ pub trait ClientKeySets: Debug + Send + Sync {
     fn changes(&self) -> BoxStream<'static, ()>;
 }
 
-/// No client has keys.
-#[derive(Clone, Copy, Debug)]
-pub struct NoKeySets;
-
-impl ClientKeySets for NoKeySets {
-    fn jwks(&self, _client: &ClientName) -> Option<Bytes> {
-        None
+impl ClientKeySets for ClientKeys {
+    fn jwks(&self, client: &ClientName) -> Option<Bytes> {
+        self.published().borrow().jwks(client).cloned()
     }
 
     fn changes(&self) -> BoxStream<'static, ()> {
-        stream::pending().boxed()
+        WatchStream::from_changes(self.published())
+            .map(drop)
+            .boxed()
     }
 }
