@@ -28,6 +28,7 @@ impl Stranger {
         let folder = tempfile::tempdir().unwrap();
         let domain = TrustDomain::new(name).unwrap();
         let config = AuthorityConfig {
+            issuer: None,
             trust_domain: domain.clone(),
             x509_ca_ttl: 2160 * HOUR,
             jwt_key_ttl: 720 * HOUR,
