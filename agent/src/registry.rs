@@ -44,6 +44,7 @@ mod wire;
 mod writer;
 
 pub use actor::Actor;
+pub(crate) use actor::NO_LOGIN;
 pub use book::Applied;
 pub use checkup::{Checkup, Flaw, Report};
 pub use client::{Client, ClientState, ClientVersion, SetFit, Standing, StateChange};

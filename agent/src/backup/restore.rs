@@ -31,6 +31,8 @@ pub struct RestoreOptions {
     pub data_dir: PathBuf,
     /// Whether changes may be lost that the backup lacks.
     pub allow_older: bool,
+    /// Whether only to find out what would be done.
+    pub dry_run: bool,
     /// The user who does it.
     pub uid: u32,
     /// Who logged in to become that user, where the kernel knows.
@@ -115,6 +117,8 @@ pub enum Outcome {
     Restored,
     /// They were already.
     Unchanged,
+    /// They would be, if it were no dry run.
+    WouldRestore,
 }
 
 /// What was restored, and what the trail will tell of it. Fields stand in the order of their names.
@@ -148,7 +152,8 @@ pub struct Restored {
     pub uid: u32,
 }
 
-/// Restores the backup that `source` has, while `lock` keeps agents away.
+/// Restores the backup that `source` has, while `lock` keeps agents away. A dry run does all of it
+/// but the last step, and tells of what would be lost where that is refused otherwise.
 ///
 /// # Errors
 /// Where it must not be done or cannot be; then the data directory is as it was.
@@ -164,7 +169,7 @@ pub async fn restore<R: BufRead>(
     let mut rebuild = Rebuild::begin(&path)?;
     let taken = take(&mut reader, &mut there, &mut rebuild).await;
     let judged = taken.and_then(|(report, checkpoint)| {
-        let judged = there.judge(&report, options.allow_older)?;
+        let judged = there.judge(&report, options.allow_older || options.dry_run)?;
         Ok((report, checkpoint, judged))
     });
     let (report, checkpoint, judged) = match judged {
@@ -190,6 +195,10 @@ pub async fn restore<R: BufRead>(
         time: moment(now),
         ..restored
     };
+    if options.dry_run && !judged.is_same {
+        rebuild.give_up();
+        return Ok((Outcome::WouldRestore, restored));
+    }
     if judged.is_same {
         rebuild.give_up();
         let kept_as = None;

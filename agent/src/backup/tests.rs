@@ -207,6 +207,7 @@ impl Place {
         let options = RestoreOptions {
             data_dir: self.data.clone(),
             allow_older,
+            dry_run: false,
             uid: 7,
             login: Some(1001),
         };

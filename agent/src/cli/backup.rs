@@ -14,7 +14,7 @@ use crate::{
     backup::{self, Outcome, Previous, RestoreError, RestoreOptions, Restored},
     data_directory::DataDirectoryError,
     disk,
-    registry::Report,
+    registry::{NO_LOGIN, Report},
 };
 use clap::Args;
 use serde::Serialize;
@@ -29,9 +29,6 @@ use symbolon_proto::admin::BackupRequest;
 
 /// What stands for standard input or output.
 const STREAM: &str = "-";
-
-/// Nobody has logged in to become this process.
-const NO_LOGIN: u32 = u32::MAX;
 
 /// Write the registry of the running agent to a file
 ///
@@ -164,6 +161,7 @@ impl View for BackupView {
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
+  symbolon restore /srv/backup/symbolon-monday.jsonl --dry-run
   symbolon restore /srv/backup/symbolon-monday.jsonl
   zstd -dc symbolon.jsonl.zst | symbolon restore - --data-dir /var/lib/symbolon")]
 pub(super) struct RestoreArgs {
@@ -176,6 +174,9 @@ pub(super) struct RestoreArgs {
     /// Restore it also where changes are lost that it lacks
     #[arg(long)]
     allow_older: bool,
+    /// Only verify the backup and say what would be done
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl RestoreArgs {
@@ -184,6 +185,7 @@ impl RestoreArgs {
         let options = RestoreOptions {
             data_dir,
             allow_older: self.allow_older,
+            dry_run: self.dry_run,
             uid: rustix::process::getuid().as_raw(),
             login: login(),
         };
@@ -196,7 +198,13 @@ impl RestoreArgs {
         };
         let restored = Box::pin(backup::restore(source, &options, &clock)).await;
         let (outcome, restored) = restored.map_err(|error| refused(&error))?;
-        console.show(&RestoreView { outcome, restored })
+        let is_older = restored.lost != Some(0) && !self.allow_older;
+        let needs_allow_older = (outcome == Outcome::WouldRestore).then_some(is_older);
+        console.show(&RestoreView {
+            outcome,
+            needs_allow_older,
+            restored,
+        })
     }
 }
 
@@ -239,6 +247,8 @@ fn refused(error: &RestoreError) -> Failure {
 #[derive(Debug, Serialize)]
 struct RestoreView {
     outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs_allow_older: Option<bool>,
     #[serde(flatten)]
     restored: Restored,
 }
@@ -254,7 +264,12 @@ impl View for RestoreView {
         fields.add("Backup of", &restored.backup_created_at);
         let changes = count(restored.revision, "change", "changes");
         let clients = count(restored.clients, "client", "clients");
-        fields.add("Restored", format!("{changes} of {clients}"));
+        let is_done = self.outcome == Outcome::Restored;
+        let restored_or = |done, would| if is_done { done } else { would };
+        fields.add(
+            restored_or("Restored", "Would restore"),
+            format!("{changes} of {clients}"),
+        );
         let lost = match restored.lost {
             Some(0) => "nothing".to_owned(),
             Some(lost) => format!(
@@ -263,14 +278,18 @@ impl View for RestoreView {
             ),
             None => "cannot be told: what was there could not be read".to_owned(),
         };
-        fields.add("Lost", lost);
-        if restored.previous != Previous::None {
+        fields.add(restored_or("Lost", "Would lose"), lost);
+        if is_done && restored.previous != Previous::None {
             fields.add("Kept", restored.kept_as.clone().unwrap_or_default());
         }
-        fields.add(
-            "Next",
-            "start the agent: it records this in the audit trail",
-        );
+        let next = match self.needs_allow_older {
+            None => "start the agent: it records this in the audit trail",
+            Some(false) => "nothing was done; without --dry-run it is restored",
+            Some(true) => {
+                "nothing was done; without --dry-run it is refused, unless --allow-older is given"
+            }
+        };
+        fields.add("Next", next);
         fields.render()
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
 /// What the kernel shows where nobody has logged in.
-const NO_LOGIN: u32 = u32::MAX;
+pub(crate) const NO_LOGIN: u32 = u32::MAX;
 
 /// Who made a change: an operator, as the admin socket knows it.
 ///

@@ -81,6 +81,9 @@ fn restore_tells_what_was_done_and_what_is_lost() {
     fs::write(&older, written(&records()[..2], None)).unwrap();
     let (whole, older) = (whole.to_str().unwrap(), older.to_str().unwrap());
     let restore = |more: &[&str]| symbolon(&[&["restore", "--data-dir", data], more].concat());
+    golden("restore-dry.txt", &restore(&[whole, "--dry-run"]).done());
+    let registry = Path::new(data).join("registry.redb");
+    assert!(!registry.exists(), "a dry run restores nothing");
     golden("restore.txt", &restore(&[whole]).done());
     golden("restore-same.txt", &restore(&[whole]).done());
     let err = restore(&[older]).refused(1);
@@ -88,6 +91,22 @@ fn restore_tells_what_was_done_and_what_is_lost() {
         err.contains("2 changes") && err.contains("--allow-older"),
         "{err}"
     );
+    let before = fs::read(&registry).unwrap();
+    golden(
+        "restore-dry-older.txt",
+        &restore(&[older, "--dry-run"]).done(),
+    );
+    let told = restore(&[older, "--dry-run", "-o", "json"]).done();
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["outcome"], "would_restore");
+    assert_eq!(
+        (&told["lost"], &told["needs_allow_older"]),
+        (&2.into(), &true.into())
+    );
+    let same = restore(&[whole, "--dry-run"]).done();
+    assert!(same.contains("nothing was done"), "{same}");
+    assert!(fs::read(&registry).unwrap() == before);
+    restore(&[data, "--dry-run"]).refused(1);
     let out = restore(&[older, "--allow-older", "-o", "json"]).done();
     let out =
         out.lines().map(

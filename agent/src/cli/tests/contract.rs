@@ -75,6 +75,7 @@ const FORMS: &[&str] = &[
     "audit verify --data-dir D --public-key F --checkpoint F",
     "backup F --force",
     "restore F --data-dir D --allow-older",
+    "restore F --dry-run",
     "registry verify --data-dir D",
     "registry verify --backup F",
     "health",
