@@ -5,6 +5,7 @@
 //! Who takes away, one client or all of an owner's, waits for nobody.
 
 use super::{
+    apply,
     calls::{AdminApi, operator},
     changes::Requested,
     convert, lint, status, views,
@@ -309,8 +310,7 @@ impl Which {
         match self {
             Self::OfOwner(owner) => client.spec().owner().as_str() == owner,
             Self::Named(names, source) => {
-                let own = client.spec().source();
-                names.contains(client.name()) && own.is_some_and(|own| own.as_str() == source)
+                names.contains(client.name()) && apply::is_of(client, source)
             }
             Self::With(selector) => {
                 let pending = client.pending().map(|pending| &pending.what.spec);

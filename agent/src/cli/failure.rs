@@ -101,6 +101,14 @@ impl Failure {
         }
     }
 
+    /// The same with another next step, where findings come with it.
+    pub(super) fn advise_on_findings(self, next: &'static str) -> Self {
+        match &self {
+            Self::Told { told, .. } if !told.details.is_empty() => self.advise(next),
+            Self::Told { .. } | Self::OutputClosed => self,
+        }
+    }
+
     /// The same with the code `other` where it would be `exit`.
     pub(super) fn exit_instead(mut self, exit: Exit, other: Exit) -> Self {
         match &mut self {

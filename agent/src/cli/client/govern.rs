@@ -17,6 +17,10 @@ use symbolon_proto::admin::{
 /// Digits of a digest that a table shows.
 const SHORT: usize = 12;
 
+/// What to do about a weakness that is found when a version is approved.
+const NO_ACCEPTANCE: &str = "An approval accepts no weakness: the author proposes the version anew, \
+    with other selectors or with `symbolon client update NAME --accept-weak REASON`.";
+
 /// Approve what awaits approval
 ///
 /// The digest is the one that `client pending -o json`, `client show` or `client diff` showed: where something else
@@ -95,7 +99,8 @@ impl ApproveArgs {
     pub(super) async fn run(self, admin: &mut Admin, console: &mut Console) -> Result<(), Failure> {
         let (what, request) = self.what.request(self.reason);
         let resumes = request.resumption > 0;
-        let client = admin.link.ask(admin.client.approve_client(request)).await?;
+        let approved = admin.link.ask(admin.client.approve_client(request)).await;
+        let client = approved.map_err(|failure| failure.advise_on_findings(NO_ACCEPTANCE))?;
         let open = match (&client.pending, &client.pending_resumption) {
             (Some(pending), _) if !resumes => {
                 Some((pending.approvals.len(), pending.approvals_required))

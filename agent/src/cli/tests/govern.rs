@@ -4,8 +4,10 @@ use super::{
     agent::{Agent, State, client, proposed, spec},
     golden,
 };
+use prost::Message as _;
 use std::process::ExitCode;
-use symbolon_proto::admin::{ClientSpec, PendingResumption};
+use symbolon_proto::admin::{ClientSpec, Finding, PendingResumption, WeakRegistration};
+use tonic::{Code, Status};
 
 fn pending() -> Agent {
     let mut suspended = client("reports", ClientSpec::default());
@@ -73,6 +75,23 @@ fn what_awaits_approval_is_listed_and_shown() {
     let none = Agent::new(State::default());
     let out = none.admin(&["client", "pending"]).done();
     assert_eq!(out, "Nothing awaits approval.\n");
+}
+
+/// What is found at an approval cannot be accepted there.
+#[test]
+fn an_approval_that_is_refused_as_weak_names_what_its_author_can_do() {
+    let agent = pending();
+    let details = WeakRegistration {
+        findings: vec![Finding::default()],
+    };
+    agent.state.lock().refusal = Some(Status::with_details(
+        Code::FailedPrecondition,
+        "the registration is weak: interpreter",
+        details.encode_to_vec().into(),
+    ));
+    let err = decide(&agent, "approve", &[]).refused(1);
+    assert!(err.contains("the author proposes"), "{err}");
+    assert!(!err.contains("Use other selectors, or say"), "{err}");
 }
 
 #[test]
