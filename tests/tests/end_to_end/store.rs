@@ -302,6 +302,79 @@ fn fill(path: &Path) {
     }
 }
 
+/// Runs a command where the agent sees its mounts.
+async fn beside(agent: &Agent, arguments: &[&str]) -> Output {
+    let mounts = format!("--mount=/proc/{}/ns/mnt", agent.pid());
+    let mut command = command("nsenter");
+    command.arg(mounts).arg("--").args(arguments);
+    let output = within(&format!("{arguments:?}"), command.output()).await;
+    Output::from(output.expect("nsenter runs"))
+}
+
+/// Whether disks can be made of files here.
+fn has_disks() -> bool {
+    let is_there = |path: &&str| Path::new(path).exists();
+    let tools = ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4"];
+    is_root() && is_there(&"/dev/loop-control") && tools.iter().any(is_there)
+}
+
+/// The kernel makes a disk read-only while files on it are open for writing where it fails; a file
+/// system that says that it has failed is as near as a test comes.
+#[tokio::test]
+async fn a_disk_that_turns_read_only_is_named_and_nothing_is_issued_unrecorded() {
+    let name = "a_disk_that_turns_read_only_is_named_and_nothing_is_issued_unrecorded";
+    if !can_run(
+        name,
+        has_disks(),
+        "run as root, with loop devices and e2fsprogs",
+    ) {
+        return;
+    }
+    let setup = Setup::new();
+    let data = setup.data();
+    fs::create_dir(&data).unwrap();
+    let image = format!("'{0}.image'", data.display());
+    let mount = format!("mount -o loop,errors=remount-ro {image} DATA && chmod 700 DATA");
+    let make = format!("truncate -s 64M {image} && mkfs.ext4 -q -F {image}");
+    let setup = in_a_world_of_its_own(setup, &format!("{make} && {mount}"));
+    let agent = setup.start().await;
+    agent.register_self("client").await;
+    let mut api = workload_api(&agent).await;
+    let request = JwtsvidRequest {
+        audience: vec![AUDIENCE.to_owned()],
+        ..Default::default()
+    };
+    let issued = within("an answer", api.fetch_jwtsvid(request.clone())).await;
+    let issued = claims(&issued.unwrap().into_inner().svids[0].svid)["jti"].clone();
+    let fail = ["mount", "-o", "remount,abort", text(&data)];
+    beside(&agent, &fail).await.success();
+
+    let denied = within("an answer", api.fetch_jwtsvid(request.clone())).await;
+    assert_eq!(denied.unwrap_err().code(), Code::Unavailable);
+    let told = agent.run(["client", "update", "client", "--hint", "other"]);
+    let told = told.await;
+    assert_ne!(told.code, Some(0), "{told:?}");
+    let remedies = ["mount it for writing", "kernel's log"];
+    assert!(
+        remedies.iter().any(|remedy| told.stderr.contains(remedy)),
+        "{told:?}"
+    );
+    let ready = agent.run(["health"]).await;
+    assert_ne!(ready.code, Some(0), "{ready:?}");
+
+    // Its journal is brought up to date when it is mounted anew.
+    let setup = agent.stop().await.setup;
+    let agent = in_a_world_of_its_own(setup, &mount).start().await;
+    let events = agent.audit().await;
+    let known = of_kind(&events, "issued");
+    let known: Vec<_> = known.iter().map(|it| &it["credential"]["jti"]).collect();
+    assert_eq!(known, [&issued], "what was issued is recorded, and no more");
+    let mut api = workload_api(&agent).await;
+    let again = within("an answer", api.fetch_jwtsvid(request)).await;
+    assert_eq!(again.unwrap().into_inner().svids.len(), 1);
+    agent.revoke("client").await;
+}
+
 /// The claims of a token, unverified.
 fn claims(token: &str) -> Value {
     use base64::Engine as _;
