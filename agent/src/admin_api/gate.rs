@@ -62,7 +62,6 @@ const UNKNOWN_LIMITS: QuotaLimits = QuotaLimits {
     calls_per_second: 100,
     // Each new process is attested, and the trail has the evidence.
     connections_per_second: 20,
-    ..LIMITS
 };
 
 /// Namespaces in which a uid or a PID means what it means to the agent.
