@@ -85,7 +85,8 @@ impl Account {
         *self.told.entry((revision, event)).or_default() += 1;
         self.oldest.get_or_insert(revision);
         // All before the first are undecided; it is told, or half of it.
-        self.undecided.get_or_insert(revision.saturating_sub(1));
+        self.undecided
+            .get_or_insert_with(|| revision.saturating_sub(1));
     }
 
     /// What comes now is of another history, which begins with what was restored.
