@@ -157,7 +157,7 @@ async fn restored() -> (Scene, Scene) {
 /// lost, and the agent is killed before it is recorded.
 #[tokio::test]
 async fn a_lost_history_does_not_hide_what_was_not_told() {
-    let (scene, older) = restored().await;
+    let (scene, older) = Box::pin(restored()).await;
     let mark = Mark {
         through: 1,
         after_seq: scene.trail.last_seq(),
@@ -176,7 +176,7 @@ async fn a_lost_history_does_not_hide_what_was_not_told() {
 
 #[tokio::test]
 async fn a_registry_that_ends_before_what_is_told_is_told() {
-    let (scene, older) = restored().await;
+    let (scene, older) = Box::pin(restored()).await;
     let mark = Mark {
         through: 3,
         ..START
@@ -234,7 +234,7 @@ async fn a_trail_that_tells_of_no_change_decides_nothing() {
 
 #[tokio::test]
 async fn what_was_restored_is_told_by_its_restoration() {
-    let (scene, older) = restored().await;
+    let (scene, older) = Box::pin(restored()).await;
     let evidence = serde_json::json!({"revision": 1});
     let restored = Event::new(Kind::Restored).evidence(&evidence).unwrap();
     scene.trail.record(restored).await.unwrap();
