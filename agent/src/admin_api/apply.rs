@@ -45,6 +45,7 @@ const MOST: usize = 500;
 
 /// Batches at the same time: one is worked on, and four wait with up to a megabyte each.
 pub(super) const BATCHES: Terms = Terms {
+    what: "batch",
     most: 5,
     most_of_one: 3,
     full: "as many batches of documents wait as may at a time; try again when one is done",

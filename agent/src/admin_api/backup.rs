@@ -20,6 +20,7 @@ use tonic::{Response, Status};
 
 /// Backups at the same time: each holds some thousand bytes to a few megabytes.
 pub(super) const TERMS: Terms = Terms {
+    what: "backup",
     most: 2,
     most_of_one: 2,
     full: "other backups are being made; try again when they are done",

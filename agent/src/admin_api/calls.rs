@@ -17,7 +17,7 @@ use crate::{
     registry::{Change, Client, ClientDraft, ClientState, Registry, Standing, Verdict},
     server::{Place, Places, Terms},
     supervisor::Supervisor,
-    telemetry::{Readiness, RegistryMetrics},
+    telemetry::{AdminMetrics, Readiness, RegistryMetrics},
     workloads::Workloads,
 };
 use futures_util::StreamExt as _;
@@ -79,6 +79,8 @@ pub struct AdminServices {
     pub trail: Trail,
     /// Counts changes.
     pub metrics: RegistryMetrics,
+    /// Shows what is under way.
+    pub admin_metrics: AdminMetrics,
     /// Carries changes to their end.
     pub supervisor: Supervisor,
     /// The wall clock.
@@ -97,6 +99,7 @@ pub struct AdminServices {
 
 /// Ends of the trail that are read at the same time: each has lines in memory, and looks for more.
 const TAILS: Terms = Terms {
+    what: "tail",
     most: 16,
     most_of_one: 8,
     full: "as many ends of the audit trail are read as may at a time",
@@ -132,14 +135,15 @@ impl AdminApi {
     /// Serves from `services`.
     #[must_use]
     pub fn new(services: Arc<AdminServices>) -> Self {
+        let places = |terms| Places::shown_by(&services.admin_metrics, terms);
         Self {
-            services,
             applying: Arc::new(Semaphore::new(1)),
-            batches: Places::on(apply::BATCHES),
-            searches: Places::on(search::TERMS),
-            backups: Places::on(backup::TERMS),
-            histories: Places::on(govern::HISTORIES),
-            tails: Places::on(TAILS),
+            batches: places(apply::BATCHES),
+            searches: places(search::TERMS),
+            backups: places(backup::TERMS),
+            histories: places(govern::HISTORIES),
+            tails: places(TAILS),
+            services,
         }
     }
 

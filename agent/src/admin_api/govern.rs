@@ -42,6 +42,7 @@ const ROUNDS: usize = 4;
 
 /// Histories that are told at the same time: each has a page of records in memory.
 pub(super) const HISTORIES: Terms = Terms {
+    what: "history",
     most: 8,
     most_of_one: 4,
     full: "as many histories are told as may at a time; try again when one is done",

@@ -110,6 +110,7 @@ mod tests {
     impl Stage {
         fn new() -> Self {
             let places = Places::on(server::Terms {
+                what: "test",
                 most: 1,
                 most_of_one: 1,
                 full: "full",

@@ -48,6 +48,7 @@ pub(super) fn api(scene: &Scene) -> AdminApi {
         )),
         trail: scene.trail.clone(),
         metrics: Metrics::new("test").registry,
+        admin_metrics: Metrics::new("test").admin,
         supervisor: Supervisor::new(Handle::current()),
         clock: Arc::<crate::clock::ManualClock>::clone(&scene.clock),
         readiness,

@@ -249,6 +249,7 @@ fn admin_api(
         linter: Arc::clone(&subsystems.linter),
         trail: subsystems.trail.clone(),
         metrics: subsystems.metrics.registry.clone(),
+        admin_metrics: subsystems.metrics.admin.clone(),
         supervisor: subsystems.supervisor.clone(),
         clock: Arc::clone(&subsystems.clock),
         readiness: readiness.clone(),

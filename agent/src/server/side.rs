@@ -18,6 +18,7 @@ use tower::{Service, util::BoxCloneSyncService};
 
 /// Open calls of a service that has a task of its own for each, outside of its caller's lane.
 const OPEN_CALLS: Terms = Terms {
+    what: "reflection",
     most: 16,
     most_of_one: 4,
     full: "as many calls of this service are open as may at a time",

@@ -166,6 +166,10 @@ pub struct AuditMetrics {
 pub struct AdminMetrics {
     /// Its calls.
     pub calls: CallMetrics,
+    /// Places that are taken of what takes long, by what that is.
+    pub places: Family<KindLabel, Gauge>,
+    /// Calls that found none.
+    pub places_refused: Family<KindLabel, Counter>,
 }
 
 /// The calls on one socket.
@@ -596,6 +600,16 @@ impl AdminMetrics {
             "Time to the answer, or to the first one on a stream",
             Unit::Seconds,
             self.calls.duration.clone(),
+        );
+        to.register(
+            "admin_places_taken",
+            "Calls under way of those that take long",
+            self.places.clone(),
+        );
+        to.register(
+            "admin_places_refused",
+            "Calls that were refused because as many of them are under way as may",
+            self.places_refused.clone(),
         );
     }
 }

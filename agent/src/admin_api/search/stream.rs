@@ -20,6 +20,7 @@ use tonic::Status;
 
 /// Searches at the same time: each keeps a core busy, and has its lines in memory.
 pub(in crate::admin_api) const TERMS: Terms = Terms {
+    what: "search",
     most: 4,
     most_of_one: 2,
     full: "as many searches of the audit trail run as may at a time",

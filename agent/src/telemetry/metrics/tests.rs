@@ -58,6 +58,10 @@ fn touched() -> Metrics {
     metrics.identity.count("jwks", "200");
     metrics.identity.refuse("address");
     metrics.admin.calls.calls.get_or_create(&call).inc();
+    let places = &metrics.admin.places;
+    places.get_or_create(&"search".into()).set(0);
+    let refused = &metrics.admin.places_refused;
+    refused.get_or_create(&"search".into()).inc();
     let duration = &metrics.admin.calls.duration;
     duration.get_or_create(&"GetInfo".into()).observe(0.001);
     metrics
