@@ -2,7 +2,7 @@ mod routes;
 
 use super::{AdminApi, AdminServices, AgentFacts, Authorities, Operator};
 use crate::{
-    lint::Linter,
+    lint::{Linter, document::Policy},
     operators::Roster,
     supervisor::Supervisor,
     telemetry::{Metrics, Readiness},
@@ -24,6 +24,7 @@ use tonic::{Code, Request};
 mod apply;
 mod backup;
 mod govern;
+mod metadata;
 mod views;
 
 /// The admin API of a scene.
@@ -42,10 +43,16 @@ pub(super) fn api(scene: &Scene) -> AdminApi {
         workloads: Arc::clone(&scene.workloads),
         federation: Arc::default(),
         attestor: scene.attestor(),
-        linter: Arc::new(Linter::new(
-            scene.attestor(),
-            Arc::<crate::clock::ManualClock>::clone(&scene.clock),
-        )),
+        linter: Arc::new(
+            Linter::new(
+                scene.attestor(),
+                Arc::<crate::clock::ManualClock>::clone(&scene.clock),
+            )
+            .with_policy(Policy {
+                public_url: "https://id.example.org".parse().ok(),
+                ..Policy::default()
+            }),
+        ),
         trail: scene.trail.clone(),
         metrics: Metrics::new("test").registry,
         admin_metrics: Metrics::new("test").admin,

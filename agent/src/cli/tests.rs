@@ -9,6 +9,7 @@ mod contract;
 mod failures;
 mod federation;
 mod govern;
+mod metadata;
 mod operator;
 mod svid;
 mod views;

@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     config::units,
-    registry::{ClientDraft, ClientName, ClientSpec, MetadataDraft, SpecRules, WeaknessReason},
+    registry::{
+        ClientDraft, ClientName, ClientSpec, MetadataDraft, SpecRules, WeaknessReason,
+        limits::METADATA_DEPTH,
+    },
 };
 use serde::{
     Deserialize, Deserializer,
@@ -37,8 +40,9 @@ use time::{
 
 /// Nodes of one document: more than a registration with all its limits used has.
 const NODES: usize = 4_096;
-/// Levels of a document: a list of lists in a mapping, and some to spare.
-const DEPTH: usize = 8;
+/// Levels of a document: members of metadata that are not known, below three mappings, and some to
+/// spare.
+const DEPTH: usize = METADATA_DEPTH + 6;
 /// Bytes of text in one document: more than the registry stores of one.
 const TEXT_BYTES: usize = 512 * 1_024;
 

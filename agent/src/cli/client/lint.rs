@@ -13,6 +13,9 @@ use serde::Serialize;
 use std::path::PathBuf;
 use symbolon_proto::admin::{ClientFindings, LintClientsRequest};
 
+/// What a file has instead of a client's state.
+const DOCUMENT: &str = "document";
+
 /// Judge registrations: who else could have their identities
 ///
 /// Each selector set is judged in itself, against this machine (users, files, known interpreters, running processes) and
@@ -96,7 +99,7 @@ impl LintArgs {
             judged: 1,
             clients: vec![Judged {
                 name: file.display().to_string(),
-                state: "document".to_owned(),
+                state: DOCUMENT.to_owned(),
                 findings,
                 accepted_weaknesses: None,
             }],
@@ -112,17 +115,17 @@ impl Report {
             .clients
             .iter()
             .filter(|client| client.is_serious(ignore));
-        match u64::try_from(serious.count()).unwrap_or(u64::MAX) {
-            0 => Ok(()),
-            serious => Err(Failure::new(
-                Exit::Failed,
-                format!(
-                    "{} seriously weak",
-                    count(serious, "registration is", "registrations are")
-                ),
-            )
-            .advise("agent/doc/lint.md explains each finding.")),
-        }
+        let serious = u64::try_from(serious.count()).unwrap_or(u64::MAX);
+        let weak = match self.clients.as_slice() {
+            _ if serious == 0 => return Ok(()),
+            [only] if only.is_document() => "the document breaks rules".to_owned(),
+            _ => {
+                let registrations = count(serious, "registration is", "registrations are");
+                format!("{registrations} seriously weak")
+            }
+        };
+        let failure = Failure::new(Exit::Failed, weak);
+        Err(failure.advise("agent/doc/lint.md explains each finding."))
     }
 }
 
@@ -153,6 +156,10 @@ impl From<ClientFindings> for Judged {
 }
 
 impl Judged {
+    fn is_document(&self) -> bool {
+        self.state == DOCUMENT
+    }
+
     fn is_serious(&self, ignore_accepted: bool) -> bool {
         let accepted = self.accepted_weaknesses.as_ref();
         let mut findings = self.findings.iter();
@@ -189,7 +196,10 @@ impl View for Report {
         for client in self.clients.iter().filter(|c| !c.findings.is_empty()) {
             client.explain(&mut out);
         }
-        let judged = count(self.judged, "client", "clients");
+        let judged = match self.clients.as_slice() {
+            [only] if only.is_document() => count(1, "document", "documents"),
+            _ => count(self.judged, "client", "clients"),
+        };
         let weak = self.clients.iter().filter(|c| !c.findings.is_empty());
         out.push_str(&match weak.count() {
             0 => format!("Nothing was found about {judged}.\n"),

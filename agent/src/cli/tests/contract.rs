@@ -20,8 +20,14 @@ const FORMS: &[&str] = &[
     "client register N --owner O --selector unix:uid:1 --accept-weak R",
     "client lint",
     "client lint N",
+    "client lint --document F --client-id U --allow-redirect-origin O",
     "client show N",
     "client show N --live",
+    "client show N --document",
+    "client register N --owner O --selector S --metadata F --hosting external --jwks F --on-drift alert \
+     --allow-redirect-origin O --authorization-server U --federates-with TD",
+    "client update N --clear metadata --clear authorization-servers --clear federates-with \
+     --clear allowed-redirect-origins",
     "client owners",
     "client stale",
     "client stale --unused-for 30d --ends-within 7d --owner O",

@@ -3,9 +3,14 @@
 use super::{Written, write};
 use crate::{
     registrations::{Form, parse},
-    registry::{Acceptance, ClientDraft, ClientName, SpecRules},
+    registry::{Acceptance, ClientDraft, ClientName, MetadataDraft, SpecRules},
 };
-use proptest::{collection::vec, option, prelude::*};
+use proptest::{
+    collection::{btree_map, vec},
+    option,
+    prelude::*,
+};
+use serde_json::{Map, Value};
 use spiffe::TrustDomain;
 use std::time::{Duration, UNIX_EPOCH};
 use symbolon_attestors::Kind;
@@ -98,8 +103,51 @@ prop_compose! {
     }
 }
 
+/// Members that are not known: any JSON that is admitted.
+fn other() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        (-1_000_000_i64..1_000_000).prop_map(Value::from),
+        text().prop_map(Value::from),
+        prop_oneof![Just("1e3"), Just("null"), Just("yes"), Just("2027-01-31")]
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 12, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            btree_map("[a-z~/.-]{1,8}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+prop_compose! {
+    fn metadata()(
+        client_name in option::of(text()), redirects in vec("https://[a-z]{1,8}\\.example/[a-z]{0,4}", 0..3),
+        members in btree_map("x_[a-z]{1,6}", other(), 0..3), is_external in any::<bool>(),
+        origins in vec("https://[a-z]{1,8}\\.example", 0..2), scope in option::of("[a-z]{1,5}( [a-z]{1,5}){0,2}"),
+    ) -> MetadataDraft {
+        let members: Map<String, Value> = members.into_iter().collect();
+        let words = |external: &str| if is_external { external.to_owned() } else { String::new() };
+        MetadataDraft {
+            hosting: words("external"),
+            client_id: words("https://a.example/client.json"),
+            document_digest: words(&"ab".repeat(32)),
+            on_drift: words("alert"),
+            client_name: client_name.unwrap_or_default(),
+            redirect_uris: redirects,
+            scope: scope.unwrap_or_default(),
+            allowed_redirect_origins: origins,
+            other: if members.is_empty() { String::new() } else { Value::Object(members).to_string() },
+            ..MetadataDraft::default()
+        }
+    }
+}
+
 prop_compose! {
     fn draft()(
+        metadata in option::of(metadata()),
+        servers in vec("https://[a-z]{1,8}\\.example", 0..3), federates_with in vec("[a-z]{1,8}\\.net", 0..3),
         texts in texts(),
         selector_sets in vec(vec(selector(), 1..4), 1..4),
         audiences in vec("[!-~]{1,30}", 0..4), dns_names in vec("[a-z]{1,10}\\.example", 0..3),
@@ -111,7 +159,8 @@ prop_compose! {
     ) -> ClientDraft {
         ClientDraft {
             selector_sets, audiences, dns_names, x509_ttl, jwt_ttl, forbid_inheritable,
-            max_audiences,
+            max_audiences, metadata, federates_with,
+            authorization_servers: servers,
             spiffe_id: spiffe_id.map(|path| format!("spiffe://example.org/{path}/x")),
             expires_at: expires.map(|since| UNIX_EPOCH + since * 100),
             review_by: review.map(|since| UNIX_EPOCH + since * 100),

@@ -356,10 +356,7 @@ impl ClientMetadata {
         match canonical::to_vec(&self.members()) {
             Ok(bytes) if bytes.len() <= limit => Ok(()),
             Ok(_) => Err(MetadataError::TooLarge { limit }.into()),
-            Err(_) => Err(member(
-                "other",
-                "has numbers that are not whole, or names outside ASCII",
-            )),
+            Err(_) => Err(member("other", "has no canonical form")),
         }
     }
 
@@ -435,7 +432,8 @@ impl ClientMetadata {
             }
         }
         for (name, value) in &self.other {
-            check_value(value, limits::METADATA_DEPTH).map_err(|rule| member(name, rule))?;
+            let checked = check_name(name).and(check_value(value, limits::METADATA_DEPTH));
+            checked.map_err(|rule| member(name, rule))?;
         }
         Ok(())
     }
@@ -464,14 +462,27 @@ fn check_value(value: &Value, depth: usize) -> Result<(), &'static str> {
         Value::String(text) => plain(text),
         Value::Array(items) => items.iter().try_for_each(|item| check_value(item, below)),
         Value::Object(map) => map.iter().try_for_each(|(name, value)| {
-            plain(name)?;
+            check_name(name)?;
             // RFC 7517 and 7518: what of a key must never leave its owner.
             if is_private(map, name) {
                 return Err("has a private or symmetric key");
             }
             check_value(value, below)
         }),
-        Value::Bool(_) | Value::Number(_) => Ok(()),
+        // RFC 7493, section 2.2: what every reader has as the same number.
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) if whole.unsigned_abs() < 1 << 53 => Ok(()),
+            _ => Err("has a number that is not whole, or not below 2^53"),
+        },
+        Value::Bool(_) => Ok(()),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err("has a name with other than printable ASCII")
     }
 }
 

@@ -156,7 +156,12 @@ fn what_is_not_admitted_is_refused_with_its_member() {
         ),
         (with(|d| d.other = r#"{"a": 1, "a": 2}"#.into()), "/other"),
         (with(|d| d.other = "[]".into()), "/other"),
-        (with(|d| d.other = r#"{"a": 1.5}"#.into()), "/other"),
+        (with(|d| d.other = r#"{"a": 1.5}"#.into()), "/a"),
+        (
+            with(|d| d.other = r#"{"a": 9007199254740992}"#.into()),
+            "/a",
+        ),
+        (with(|d| d.other = r#"{"a b": 1}"#.into()), "/a b"),
         (with(|d| d.other = r#"{"a": {"b": null}}"#.into()), "/a"),
         (with(|d| d.other = r#"{"a": "\u202e"}"#.into()), "/a"),
         (with(|d| d.other = r#"{"a": [[[[[[[1]]]]]]]}"#.into()), "/a"),
