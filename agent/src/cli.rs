@@ -3,7 +3,7 @@
 //! Owns the arguments, the texts and the output of `symbolon`. `client`,
 //! `federation`, `bundle`, `attest`, `audit`, `backup`, `whoami` and `health --details` ask the admin socket;
 //! `restore` and `registry` the data directory of a stopped agent;
-//! `svid`, `jwt` and `health` the workload socket, where they are attested as
+//! `svid`, `jwt`, `token` and `health` the workload socket, where they are attested as
 //! the `symbolon` program itself. What an agent answers is believed, but never
 //! printed raw: control characters in names and paths are made visible, since
 //! other users choose some of them.
@@ -33,6 +33,7 @@ mod output;
 mod registry;
 mod socket;
 mod svid;
+mod token;
 mod whoami;
 
 #[cfg(test)]
@@ -96,6 +97,7 @@ enum Command {
     Client(Box<client::ClientArgs>),
     Svid(svid::SvidArgs),
     Jwt(jwt::JwtArgs),
+    Token(token::TokenArgs),
     Bundle(bundle::BundleArgs),
     Federation(federation::FederationArgs),
     Attest(attest::AttestArgs),
@@ -149,6 +151,7 @@ fn ask(command: Command, console: &mut Console) -> Result<(), Failure> {
             Command::Client(args) => args.run(console).await,
             Command::Svid(args) => Box::pin(args.run(console)).await,
             Command::Jwt(args) => args.run(console).await,
+            Command::Token(args) => Box::pin(args.run(console)).await,
             Command::Bundle(args) => args.run(console).await,
             Command::Federation(args) => args.run(console).await,
             Command::Attest(args) => args.run(console).await,

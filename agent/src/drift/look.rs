@@ -211,7 +211,10 @@ impl KnownKeys {
         match &self.0 {
             Some((known, keys)) if *known != digest => compare::key_sets(keys, &found),
             Some(_) => Vec::new(),
-            None => vec![Finding::new(Class::KeysChanged, "the key set's digest")],
+            None => vec![Finding::new(
+                Class::KeysChanged,
+                "the digest of the key set",
+            )],
         }
     }
 }

@@ -269,7 +269,10 @@ async fn keys_are_watched() {
     let mut stage = Stage::new("suspend").await;
     // The agent has never seen the approved ones.
     stage.pages.lock().keys = json(r#"{"keys":[]}"#);
-    assert_eq!(stage.look().await, ["keys_changed (the key set's digest)"]);
+    assert_eq!(
+        stage.look().await,
+        ["keys_changed (the digest of the key set)"]
+    );
     stage.pages.lock().keys = json(KEYS);
     assert_eq!(stage.look().await, [""; 0]);
     for (keys, class) in [
