@@ -116,7 +116,8 @@ impl Reader {
                 "application/json",
                 None,
             ),
-            Self::AuthorizationServer => ("node", "application/json, */*;q=0.8", Some("*")),
+            // As those do that are written for Node.
+            Self::AuthorizationServer => ("node", "application/json", Some("*")),
         };
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
