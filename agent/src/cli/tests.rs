@@ -9,6 +9,7 @@ mod contract;
 mod failures;
 mod federation;
 mod govern;
+mod keys;
 mod metadata;
 mod operator;
 mod svid;

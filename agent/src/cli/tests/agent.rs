@@ -33,7 +33,7 @@ use tonic_health::ServingStatus;
 use tower::Service;
 use workload::FakeWorkload;
 
-pub(super) use admin::{accepted, client, interpreter, spec};
+pub(super) use admin::{accepted, client, interpreter, key, spec};
 pub(super) use federation::{awaiting, federated};
 pub(super) use govern::proposed;
 pub(super) use reading::Trail;

@@ -24,6 +24,7 @@ fn touch_issuance(metrics: &Metrics) {
     let issuance = &metrics.issuance;
     issuance.issued.get_or_create(&"x509-svid".into()).inc();
     issuance.renewed.get_or_create(&"x509-svid".into()).inc();
+    issuance.shown.get_or_create(&"dpop-proof".into()).inc();
     let duration = &issuance.duration;
     duration.get_or_create(&"x509-svid".into()).observe(0.001);
     issuance.denied.get_or_create(&"no-match".into()).inc();
