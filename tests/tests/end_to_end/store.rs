@@ -305,7 +305,7 @@ fn fill(path: &Path) {
 /// Runs a command where the agent sees its mounts.
 async fn beside(agent: &Agent, arguments: &[&str]) -> Output {
     let mounts = format!("--mount=/proc/{}/ns/mnt", agent.pid());
-    let mut command = command("nsenter");
+    let mut command = command(Path::new("nsenter"));
     command.arg(mounts).arg("--").args(arguments);
     let output = within(&format!("{arguments:?}"), command.output()).await;
     Output::from(output.expect("nsenter runs"))
