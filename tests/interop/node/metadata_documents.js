@@ -1,7 +1,8 @@
 // What oidc-provider's own validator says about client ID metadata documents.
 //
 // Arguments: the file of vectors. Prints one line of JSON for each vector: whether it would take
-// the document, as an authorization server that has fetched it.
+// the document, as an authorization server that has fetched it. The exit code is 1 where that is
+// not what the vector says.
 
 import { readFileSync } from 'node:fs';
 import { Provider } from 'oidc-provider';
@@ -40,5 +41,7 @@ async function verdict({ url, text, document }) {
 console.info = console.warn = () => {};
 for (const vector of JSON.parse(readFileSync(process.argv[2]))) {
   const [word, why] = await verdict(vector);
-  console.log(JSON.stringify({ rule: vector.rule, verdict: word, why }));
+  const expected = vector.accepted_by.includes('oidc-provider') ? 'accepted' : 'refused';
+  if (word !== expected) process.exitCode = 1;
+  console.log(JSON.stringify({ rule: vector.rule, url: vector.url, expected, verdict: word, why }));
 }

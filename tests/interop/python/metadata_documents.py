@@ -1,7 +1,8 @@
 """What FastMCP's own validator says about client ID metadata documents.
 
 Arguments: the file of vectors. Prints one line of JSON for each vector: whether
-it would take the document, as an authorization server that has fetched it.
+it would take the document, as an authorization server that has fetched it. The
+exit code is 1 where that is not what the vector says.
 """
 
 import asyncio
@@ -45,9 +46,14 @@ async def main():
     cimd.validate_url = reachable
     with open(sys.argv[1], encoding="utf-8") as file:
         vectors = json.load(file)
+    differs = False
     for vector in vectors:
         word, why = await verdict(vector)
-        print(json.dumps({"rule": vector["rule"], "verdict": word, "why": why}))
+        expected = "accepted" if "fastmcp" in vector["accepted_by"] else "refused"
+        differs |= word != expected
+        line = {"rule": vector["rule"], "url": vector["url"], "expected": expected}
+        print(json.dumps(line | {"verdict": word, "why": why}))
+    sys.exit(differs)
 
 
 asyncio.run(main())

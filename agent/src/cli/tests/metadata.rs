@@ -178,12 +178,12 @@ fn a_file_is_judged_without_an_agent() {
         ids,
         [
             "client-id-mismatch",
-            "keys-missing",
             "secret-in-document",
+            "keys-missing",
             "redirect-uri-origin"
         ]
     );
-    assert_eq!(findings[2]["pointer"], "/client_secret");
+    assert_eq!(findings[1]["pointer"], "/client_secret");
     let allowed = ["--allow-redirect-origin", "https://b.example"];
     let out = lint(&wrong.to_string(), &allowed);
     assert!(!out.out.contains("redirect-uri-origin"), "{out:?}");

@@ -9,7 +9,11 @@ use crate::{
     workloads::testing::{Scene, draft},
 };
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 const URL: &str = "https://app.example.org/client.json";
 
@@ -51,6 +55,11 @@ fn each_vector_breaks_its_rule_where_it_points() {
             Ok(document) => judge(&document, &Policy::default()),
         };
         let (rule, pointer) = (&vector["rule"], &vector["pointer"]);
+        if rule.is_null() {
+            let worst = found.iter().map(|f| f.severity).max();
+            assert!(worst <= Some(Severity::Notice), "{vector}: {found:?}");
+            continue;
+        }
         let is_it = |f: &&Finding| f.weakness.id() == rule && f.pointer == *pointer;
         assert!(found.iter().any(|f| is_it(&f)), "{vector}: {found:?}");
         // And no other, but for what follows from it: keys of files are never pinned.
@@ -102,6 +111,48 @@ fn there_is_a_vector_for_each_rule_about_a_document_alone() {
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+/// `accepted_by` is what the programs under `tests/interop` say, which compare it.
+#[test]
+fn every_difference_from_the_validators_of_others_is_listed_with_its_reason() {
+    let mut differences: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for vector in vectors() {
+        let Some(rule) = vector["rule"].as_str() else {
+            continue;
+        };
+        let weakness = Weakness::ALL.iter().find(|weakness| weakness.id() == rule);
+        if NOTICES.contains(weakness.unwrap()) {
+            continue;
+        }
+        for name in vector["accepted_by"].as_array().unwrap() {
+            let names = differences.entry(rule.to_owned()).or_default();
+            names.insert(name.as_str().unwrap().to_owned());
+        }
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("doc/client-metadata.md");
+    let page = fs::read_to_string(page).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows = rows.filter_map(|row| row.split_once("` | "));
+    let listed = rows.filter(|(rule, _)| Weakness::ALL.iter().any(|w| w.id() == *rule));
+    let listed: BTreeMap<_, _> = listed
+        .map(|(rule, row)| {
+            let (names, why) = row.split_once(" | ").unwrap();
+            assert!(why.len() > 10, "{row}");
+            let names = names.split(", ").map(str::to_owned).collect();
+            (rule.to_owned(), names)
+        })
+        .collect();
+    assert_eq!(listed, differences);
+}
+
+/// Rules whose findings are refused by nobody.
+const NOTICES: [Weakness; 5] = [
+    Weakness::ClientIdQuery,
+    Weakness::GrantWithoutResponse,
+    Weakness::KeysNotPinned,
+    Weakness::NoClientAuthentication,
+    Weakness::RedirectUriLocalhost,
+];
 
 #[test]
 fn a_good_document_is_good() {
