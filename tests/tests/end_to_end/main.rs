@@ -27,6 +27,7 @@ mod hostile;
 mod identity;
 mod interop;
 mod lifecycle;
+mod metadata;
 mod operation;
 mod operator_ca;
 mod operators;

@@ -211,13 +211,7 @@ impl ClientView {
         }
         fields.add("Source", self.source.as_deref().unwrap_or_default());
         self.add_oauth(&mut fields);
-        if self.forbid_inheritable {
-            fields.add("Connection", "never inheritable");
-        }
-        if self.allow_foreign_user_namespaces {
-            fields.add("Namespaces", "foreign user namespaces are admitted");
-        }
-        fields.add("Demands", self.required_attestors.join(", "));
+        self.add_demands(&mut fields);
         fields.add("Version", self.version_line(look.now));
         fields.add("Digest", &self.digest);
         fields.add("Approved", names(&self.approvals));
@@ -248,6 +242,17 @@ impl ClientView {
             fields.add("Accepted", accepted.line());
         }
         fields
+    }
+
+    /// What is demanded beside the selectors.
+    fn add_demands(&self, fields: &mut Fields) {
+        if self.forbid_inheritable {
+            fields.add("Connection", "never inheritable");
+        }
+        if self.allow_foreign_user_namespaces {
+            fields.add("Namespaces", "foreign user namespaces are admitted");
+        }
+        fields.add("Demands", self.required_attestors.join(", "));
     }
 
     /// What it is for authorization servers and for other trust domains.

@@ -3,15 +3,39 @@
 use super::{Described, Policy, Sheet, Weakness, keys::keys};
 use crate::{
     lint::{Finding, Subject},
-    registry::{ClientName, ClientState, Snapshot},
+    registry::{ClientIdUrl, ClientName, ClientState, RedirectUri, Snapshot},
 };
 use serde_json::{Map, Value};
 
-/// Of whom a document is, and what it says.
-struct Owned<'a> {
+/// Findings after which no more clients are compared: a refusal is an answer, not a list.
+const ENOUGH: usize = 16;
+
+/// What of another client's document is compared; borrowed, since there are many.
+struct Other<'a> {
     name: &'a ClientName,
     id: Option<&'a str>,
+    redirects: Redirects<'a>,
+    /// Where `jwks` and `jwks_uri` stand.
     members: &'a Map<String, Value>,
+}
+
+enum Redirects<'a> {
+    /// Sorted.
+    Checked(&'a [RedirectUri]),
+    Asked(&'a Map<String, Value>),
+}
+
+impl Redirects<'_> {
+    fn have(&self, uri: &str) -> bool {
+        match self {
+            Self::Checked(uris) => uris.binary_search_by(|own| own.as_str().cmp(uri)).is_ok(),
+            Self::Asked(members) => {
+                let uris = members.get("redirect_uris").and_then(Value::as_array);
+                let mut uris = uris.into_iter().flatten();
+                uris.any(|own| own.as_str() == Some(uri))
+            }
+        }
+    }
 }
 
 /// What `document` shares with a client that is registered.
@@ -42,13 +66,16 @@ pub(in crate::lint) fn judge(
         if Some(client.name()) == subject.name.as_ref() || is_over() {
             continue;
         }
-        let members = metadata.members();
-        let other = Owned {
+        let other = Other {
             name: client.name(),
-            id: metadata.client_id().map(|id| id.as_str()),
-            members: &members,
+            id: metadata.client_id().map(ClientIdUrl::as_str),
+            redirects: Redirects::Checked(metadata.redirect_uris()),
+            members: metadata.other(),
         };
         compare(document, &other, &mut sheet);
+        if sheet.0.len() >= ENOUGH {
+            break;
+        }
     }
     sheet.0
 }
@@ -62,28 +89,30 @@ pub(in crate::lint) fn among(
     let mut sheet = Sheet::default();
     for (name, other) in made {
         if Some(name) != subject.name.as_ref() {
-            let other = Owned {
+            let other = Other {
                 name,
                 id: other.url.as_deref().filter(|_| !other.is_governed),
+                redirects: Redirects::Asked(&other.members),
                 members: &other.members,
             };
             compare(document, &other, &mut sheet);
+        }
+        if sheet.0.len() >= ENOUGH {
+            break;
         }
     }
     sheet.0
 }
 
-fn compare(document: &Described, other: &Owned<'_>, sheet: &mut Sheet) {
+fn compare(document: &Described, other: &Other<'_>, sheet: &mut Sheet) {
     let name = other.name;
     let own = document.url.as_deref().filter(|_| !document.is_governed);
     if own.is_some() && own == other.id {
         let explanation = format!("{name} has the same client_id: one could speak for the other");
         sheet.forbid(Weakness::ClientIdTaken, "/client_id", explanation);
     }
-    let theirs = other.members.get("redirect_uris").and_then(Value::as_array);
     for (pointer, uri) in document.texts("redirect_uris") {
-        let is_theirs = |list: &Vec<Value>| list.iter().any(|other| other.as_str() == Some(uri));
-        if theirs.is_some_and(is_theirs) {
+        if other.redirects.have(uri) {
             let explanation = format!("{name} gets people sent back to the same place");
             sheet.warn(Weakness::RedirectUriShared, &pointer, explanation);
         }

@@ -76,7 +76,7 @@ fn each_vector_breaks_its_rule_where_it_points() {
             let pair = (rule.as_str().unwrap(), f.weakness.id());
             f.weakness != Weakness::KeysNotPinned && !pairs.contains(&pair)
         };
-        let others: Vec<_> = others.iter().filter(|f| follows(&f)).collect();
+        let others: Vec<_> = others.iter().filter(|f| follows(f)).collect();
         assert!(others.is_empty(), "{vector}: {others:?}");
     }
 }

@@ -432,8 +432,9 @@ impl ClientMetadata {
             }
         }
         for (name, value) in &self.other {
-            let checked = check_name(name).and(check_value(value, limits::METADATA_DEPTH));
-            checked.map_err(|rule| member(name, rule))?;
+            check_name(name)
+                .and_then(|()| check_value(value, limits::METADATA_DEPTH))
+                .map_err(|rule| member(name, rule))?;
         }
         Ok(())
     }
