@@ -76,56 +76,56 @@ const GOVERNED: &[(&str, Change)] = &[
     ("/document_digest", |d| d.document_digest = "ab".repeat(32)),
     ("/jwks_digest", |d| d.jwks_digest = "ab".repeat(32)),
     ("/redirect_uris/1", |d| {
-        d.redirect_uris = vec!["https://a/b".into(), "/b".into()]
+        d.redirect_uris = vec!["https://a/b".into(), "/b".into()];
     }),
     ("/redirect_uris/0", |d| {
-        d.redirect_uris = vec!["https://a/#b".into()]
+        d.redirect_uris = vec!["https://a/#b".into()];
     }),
     ("/redirect_uris/0", |d| {
-        d.redirect_uris = vec!["https://u@a/".into()]
+        d.redirect_uris = vec!["https://u@a/".into()];
     }),
     ("/redirect_uris/0", |d| {
-        d.redirect_uris = vec!["https://a/*".into()]
+        d.redirect_uris = vec!["https://a/*".into()];
     }),
     ("/redirect_uris/0", |d| {
-        d.redirect_uris = vec!["javascript:a".into()]
+        d.redirect_uris = vec!["javascript:a".into()];
     }),
     ("/logo_uri", |d| d.logo_uri = "http://a/b".into()),
-    ("/scope", |d| d.scope = "a b".into()),
+    ("/scope", |d| d.scope = "a  b".into()),
     ("/client_name", |d| d.client_name = "a\u{202e}b".into()),
     ("/contacts/0", |d| d.contacts = vec!["a\nb".into()]),
     ("/application_type", |d| {
-        d.application_type = "desktop".into()
+        d.application_type = "desktop".into();
     }),
     ("/token_endpoint_auth_method", |d| {
-        d.token_endpoint_auth_method = "client_secret_basic".into()
+        d.token_endpoint_auth_method = "client_secret_basic".into();
     }),
     ("/token_endpoint_auth_method", |d| {
-        d.token_endpoint_auth_method = "tls_client_auth".into()
+        d.token_endpoint_auth_method = "tls_client_auth".into();
     }),
     ("/token_endpoint_auth_signing_alg", |d| {
-        d.token_endpoint_auth_signing_alg = "RS256".into()
+        d.token_endpoint_auth_signing_alg = "RS256".into();
     }),
     ("/allowed_redirect_origins/0", |d| {
-        d.allowed_redirect_origins = vec!["https://a/".into()]
+        d.allowed_redirect_origins = vec!["https://a/".into()];
     }),
     ("/client_id", |d| {
-        d.other = r#"{"client_id": "https://a/b"}"#.into()
+        d.other = r#"{"client_id": "https://a/b"}"#.into();
     }),
     ("/jwks_uri", |d| {
-        d.other = r#"{"jwks_uri": "https://a/b"}"#.into()
+        d.other = r#"{"jwks_uri": "https://a/b"}"#.into();
     }),
     ("/spiffe_id", |d| {
-        d.other = r#"{"spiffe_id": "spiffe://a/b"}"#.into()
+        d.other = r#"{"spiffe_id": "spiffe://a/b"}"#.into();
     }),
     ("/software_version", |d| {
-        d.other = r#"{"software_version": "1"}"#.into()
+        d.other = r#"{"software_version": "1"}"#.into();
     }),
     ("/client_secret", |d| {
-        d.other = r#"{"client_secret": "s"}"#.into()
+        d.other = r#"{"client_secret": "s"}"#.into();
     }),
     ("/client_name", |d| {
-        d.other = r#"{"client_name": "a"}"#.into()
+        d.other = r#"{"client_name": "a"}"#.into();
     }),
     ("/other", |d| d.other = r#"{"a": 1, "a": 2}"#.into()),
     ("/other", |d| d.other = "[]".into()),
@@ -136,7 +136,7 @@ const GOVERNED: &[(&str, Change)] = &[
     ("/a", |d| d.other = r#"{"a": "\u202e"}"#.into()),
     ("/a", |d| d.other = r#"{"a": [[[[[[[1]]]]]]]}"#.into()),
     ("/k", |d| {
-        d.other = r#"{"k": [{"kty": "EC", "d": "x"}]}"#.into()
+        d.other = r#"{"k": [{"kty": "EC", "d": "x"}]}"#.into();
     }),
 ];
 
@@ -150,13 +150,13 @@ const EXTERNAL: &[(&str, Change)] = &[
     ("/document_digest", |d| d.document_digest = "AB".repeat(32)),
     ("/on_drift", |d| d.on_drift = "ignore".into()),
     ("/client_id", |d| {
-        d.other = r#"{"client_id": "https://a/b"}"#.into()
+        d.other = r#"{"client_id": "https://a/b"}"#.into();
     }),
     ("/token_endpoint_auth_method", |d| {
-        d.token_endpoint_auth_method = "client_secret_jwt".into()
+        d.token_endpoint_auth_method = "client_secret_jwt".into();
     }),
     ("/token_endpoint_auth_signing_alg", |d| {
-        d.token_endpoint_auth_signing_alg = "HS256".into()
+        d.token_endpoint_auth_signing_alg = "HS256".into();
     }),
 ];
 
