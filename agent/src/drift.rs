@@ -34,6 +34,7 @@ use crate::{
     clock::SharedClock,
     fetch::Fetcher,
     governance::{self, Act},
+    operators::AGENT,
     registry::{
         Actor, Change, Client, ClientName, ClientState, Digest, OnDrift, Reason, Registry,
         Snapshot, Standing,
@@ -72,8 +73,6 @@ const AT_ONCE: usize = 1_000;
 const IDLE: Duration = Duration::from_secs(3_600);
 /// Bytes of findings in a sentence; the evidence has all.
 const SHOWN: usize = 600;
-/// Who acts.
-const AGENT: &str = "agent";
 
 /// What the task works with.
 #[derive(Clone, Debug)]

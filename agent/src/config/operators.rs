@@ -220,7 +220,8 @@ struct Name(String);
 
 impl Setting for Name {
     fn expected() -> String {
-        "a name of at most 64 letters, digits, \".\", \"_\", \"-\" and \"@\", such as \"alice\""
+        "a name of at most 64 letters, digits, \".\", \"_\", \"-\" and \"@\", such as \"alice\", \
+         and not \"agent\", who is the agent itself"
             .to_owned()
     }
 
