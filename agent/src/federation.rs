@@ -112,6 +112,9 @@ pub struct Failure {
 pub struct Federation {
     bundles: watch::Sender<Arc<ForeignBundles>>,
     status: Mutex<BTreeMap<TrustDomain, Status>>,
+    /// Answers of endpoints that were judged.
+    #[cfg(test)]
+    turns: std::sync::atomic::AtomicUsize,
 }
 
 impl Federation {

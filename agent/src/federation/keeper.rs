@@ -276,6 +276,10 @@ impl Keeper {
             domain.schedule(&name, pace, now);
         }
         self.publish();
+        #[cfg(test)]
+        self.federation
+            .turns
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     }
 
     /// Makes a bundle durable, then the one that is served. Where it cannot be written it is served
