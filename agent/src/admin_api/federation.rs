@@ -16,11 +16,11 @@ use crate::{
     registry::{
         Actor, AppliedRelationship, Approval, BundleEndpoint, Digest, EndpointDraft, Reason,
         RegistryError, Relationship, RelationshipChange, RelationshipCommand, RelationshipDeed,
-        RelationshipVersion, Verdict,
+        RelationshipVersion, Snapshot, Verdict,
     },
 };
 use spiffe::TrustDomain;
-use std::str::FromStr as _;
+use std::{collections::BTreeMap, str::FromStr as _, sync::Arc};
 use symbolon_proto::admin::{
     self, AddTrustDomainRequest, GetTrustDomainRequest, ListTrustDomainsResponse,
     RemoveTrustDomainRequest, TrustDomainDecision,
@@ -106,13 +106,15 @@ impl AdminApi {
         let relationship = relationship.ok_or_else(|| {
             Status::not_found(format!("there never was a federation with {name}"))
         })?;
-        Ok(Response::new(self.describe(relationship)))
+        let clients = clients(&snapshot);
+        Ok(Response::new(self.describe(relationship, &clients)))
     }
 
     pub(super) fn list_domains(&self) -> Response<ListTrustDomainsResponse> {
         let snapshot = self.services.registry.snapshot();
+        let clients = clients(&snapshot);
         let all = snapshot.relationships().map(|relationship| {
-            let mut shown = self.describe(relationship);
+            let mut shown = self.describe(relationship, &clients);
             for version in [&mut shown.in_force, &mut shown.pending] {
                 if let Some(endpoint) = version
                     .as_mut()
@@ -167,10 +169,11 @@ impl AdminApi {
         });
         let made = done.await;
         let made = made.map_err(|_panicked| Status::internal("the change was given up"))??;
-        Ok(Response::new(self.describe(&made)))
+        let snapshot = services.registry.snapshot();
+        Ok(Response::new(self.describe(&made, &clients(&snapshot))))
     }
 
-    async fn carry_out(&self, asked: Asked) -> Result<std::sync::Arc<Relationship>, Status> {
+    async fn carry_out(&self, asked: Asked) -> Result<Arc<Relationship>, Status> {
         let services = &self.services;
         let made = services.registry.relate(asked.command.clone()).await;
         let recorded = services
@@ -224,13 +227,8 @@ impl AdminApi {
         events.into_iter().map(sign).collect()
     }
 
-    fn describe(&self, relationship: &Relationship) -> admin::TrustDomain {
+    fn describe(&self, relationship: &Relationship, clients: &Clients) -> admin::TrustDomain {
         let name = relationship.trust_domain();
-        let snapshot = self.services.registry.snapshot();
-        let federates = |client: &crate::registry::Client| {
-            client.has_version_in_force() && client.spec().federates_with().contains(name)
-        };
-        let clients = snapshot.iter().filter(|client| federates(client)).count();
         let state = match (relationship.in_force(), relationship.removed()) {
             (Some(_), _) => "active",
             (None, Some(_)) => "removed",
@@ -256,9 +254,23 @@ impl AdminApi {
             failing_since: failure.map_or(0, |failure| convert::timestamp(failure.since)),
             failure: failure.map_or_else(String::new, |failure| failure.error.clone()),
             next_at: status.next_at.map_or(0, convert::timestamp),
-            clients: convert::count(clients),
+            clients: clients.get(name).copied().unwrap_or_default(),
         }
     }
+}
+
+/// How many clients federate with each.
+type Clients = BTreeMap<TrustDomain, u64>;
+
+fn clients(snapshot: &Snapshot) -> Clients {
+    let mut clients = Clients::new();
+    let in_force = snapshot
+        .iter()
+        .filter(|client| client.has_version_in_force());
+    for domain in in_force.flat_map(|client| client.spec().federates_with()) {
+        *clients.entry(domain.clone()).or_default() += 1;
+    }
+    clients
 }
 
 fn domain(name: &str) -> Result<TrustDomain, Status> {

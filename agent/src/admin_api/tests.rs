@@ -23,6 +23,7 @@ use tonic::{Code, Request};
 
 mod apply;
 mod backup;
+mod federation;
 mod govern;
 mod metadata;
 mod views;

@@ -91,22 +91,10 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     let attestor = Arc::new(Attestor::new(attestor_config(&config.attestation))?);
     let signing: Arc<dyn Authority> = Arc::<EmbeddedCa>::clone(&authority);
     let usage = usage(config, &clock, &supervisor).await;
-    let issuer = Issuer::new(
-        Arc::clone(&signing),
-        trail.clone(),
-        Arc::clone(&clock),
-        lifetimes(config),
-        metrics.issuance.clone(),
-    )
-    .noting_in(usage.usage().clone())
-    .naming_clients_at(config.identity.public_url.clone());
-    let federation = federation::open(
-        config,
-        (&registry, &*signing),
-        (&trail, &clock),
-        &metrics,
-        &supervisor,
-    )?;
+    let issuer = issuer(config, (&signing, &trail, &clock), &metrics);
+    let issuer = issuer.noting_in(usage.usage().clone());
+    let (decided, told) = ((&registry, &*signing), (&trail, &clock));
+    let federation = federation::open(config, decided, told, &metrics, &supervisor)?;
     let keys = client_keys(config, &clock)?;
     supervisor.critical("client keys", {
         let (keys, registry, trail) = (keys.clone(), Arc::clone(&registry), trail.clone());
@@ -156,6 +144,21 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         roster: watch::Sender::new(Arc::new(roster)),
         reload: Arc::default(),
     })
+}
+
+fn issuer(
+    config: &Config,
+    (signing, trail, clock): (&Arc<dyn Authority>, &Trail, &SharedClock),
+    metrics: &Metrics,
+) -> Issuer {
+    Issuer::new(
+        Arc::clone(signing),
+        trail.clone(),
+        Arc::clone(clock),
+        lifetimes(config),
+        metrics.issuance.clone(),
+    )
+    .naming_clients_at(config.identity.public_url.clone())
 }
 
 /// What workloads hold, and what keeps it up to date.

@@ -65,7 +65,7 @@ struct AddArgs {
     /// How the endpoint proves who it is: by the Web PKI, or by an X.509-SVID
     #[arg(long, value_parser = ["https_web", "https_spiffe"])]
     profile: String,
-    /// The endpoint's SPIFFE ID, with https_spiffe
+    /// The endpoint's SPIFFE ID, with the profile of SVIDs
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     endpoint_spiffe_id: String,
     /// The bundle to begin with, got in a way that can be trusted: a SPIFFE bundle in JSON

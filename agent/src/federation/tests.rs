@@ -290,7 +290,7 @@ async fn what_is_removed_is_forgotten_at_once_and_begins_anew() {
     assert!(bundles.borrow().find(&domain()).is_none());
     assert!(scene.federation.status(&domain()).is_none());
     while files().count() > 0 {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
     // Smaller than before, and nobody remembers.
     scene.serve(Some(other.document(Some(2))));

@@ -73,73 +73,31 @@ impl ForeignKey {
     /// # Errors
     /// See [`JwkError`].
     pub(crate) fn of(jwk: &Map<String, Value>) -> Result<Option<Self>, JwkError> {
-        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-        let bytes = |name: &str| {
-            let text = text(name).ok_or(JwkError::Malformed)?;
-            let malformed = |_not_base64url| JwkError::Malformed;
-            URL_SAFE_NO_PAD.decode(text).map_err(malformed)
-        };
-        let kid = text("kid").filter(|kid| (1..=MAX_KEY_ID_BYTES).contains(&kid.len()));
+        let kid = text(jwk, "kid").filter(|kid| (1..=MAX_KEY_ID_BYTES).contains(&kid.len()));
         let kid = kid.ok_or(JwkError::NoKeyId)?.to_owned();
-        let own = |name: &str| text(name).map(str::to_owned);
-        let alg = own("alg").filter(|alg| is_allowed_algorithm(alg));
-        match text("kty") {
-            Some("EC") => {
-                let Some(curve) = text("crv").and_then(Curve::named) else {
-                    return Ok(None);
-                };
-                let (x, y) = (bytes("x")?, bytes("y")?);
-                if x.len() != curve.coordinate || y.len() != curve.coordinate {
-                    return Err(JwkError::Malformed);
-                }
-                // Uncompressed: 4, then both coordinates (SEC 1, section 2.3.3).
-                let point = [&[4], &*x, &*y].concat();
-                let parsed = ParsedPublicKey::new(curve.verification, point)
-                    .map_err(|_not_on_the_curve| JwkError::Malformed)?;
-                let (crv, x, y) = (own("crv"), own("x"), own("y"));
-                let (e, n, kty) = (None, None, "EC");
-                let jwk = PublicJwk {
-                    alg,
-                    crv,
-                    e,
-                    kid,
-                    kty,
-                    n,
-                    x,
-                    y,
-                };
-                let material = Material::Ec(curve.algorithm, parsed);
-                Ok(Some(Self { jwk, material }))
-            }
-            Some("RSA") => {
-                let (n, e) = (bytes("n")?, bytes("e")?);
-                let starts = |bytes: &[u8]| bytes.first().is_some_and(|first| *first != 0);
-                let is_odd = n.last().is_some_and(|last| last % 2 == 1);
-                if !starts(&n)
-                    || !starts(&e)
-                    || !is_odd
-                    || !MODULUS_BYTES.contains(&n.len())
-                    || e.len() > MAX_EXPONENT_BYTES
-                {
-                    return Err(JwkError::Malformed);
-                }
-                let material = Material::Rsa { n, e };
-                let (e, n, kty) = (own("e"), own("n"), "RSA");
-                let (crv, x, y) = (None, None, None);
-                let jwk = PublicJwk {
-                    alg,
-                    crv,
-                    e,
-                    kid,
-                    kty,
-                    n,
-                    x,
-                    y,
-                };
-                Ok(Some(Self { jwk, material }))
-            }
-            _ => Ok(None),
-        }
+        let material = match text(jwk, "kty") {
+            Some("EC") => Material::ec(jwk)?,
+            Some("RSA") => Some(Material::rsa(jwk)?),
+            _ => None,
+        };
+        let Some(material) = material else {
+            return Ok(None);
+        };
+        let own = |name: &str| text(jwk, name).map(str::to_owned);
+        let is_ec = matches!(material, Material::Ec(..));
+        let of_ec = |name: &str| own(name).filter(|_| is_ec);
+        let of_rsa = |name: &str| own(name).filter(|_| !is_ec);
+        let jwk = PublicJwk {
+            alg: own("alg").filter(|alg| is_allowed_algorithm(alg)),
+            crv: of_ec("crv"),
+            e: of_rsa("e"),
+            kid,
+            kty: if is_ec { "EC" } else { "RSA" },
+            n: of_rsa("n"),
+            x: of_ec("x"),
+            y: of_ec("y"),
+        };
+        Ok(Some(Self { jwk, material }))
     }
 
     /// The `kid`.
@@ -167,6 +125,46 @@ impl ForeignKey {
         };
         verified.map_err(|_unspecified| JwsError::Signature)
     }
+}
+
+impl Material {
+    /// None of a curve that is not known.
+    fn ec(jwk: &Map<String, Value>) -> Result<Option<Self>, JwkError> {
+        let Some(curve) = text(jwk, "crv").and_then(Curve::named) else {
+            return Ok(None);
+        };
+        let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
+        if x.len() != curve.coordinate || y.len() != curve.coordinate {
+            return Err(JwkError::Malformed);
+        }
+        // Uncompressed: 4, then both coordinates (SEC 1, section 2.3.3).
+        let point = [&[4], &*x, &*y].concat();
+        let parsed = ParsedPublicKey::new(curve.verification, point)
+            .map_err(|_not_on_the_curve| JwkError::Malformed)?;
+        Ok(Some(Self::Ec(curve.algorithm, parsed)))
+    }
+
+    /// Without leading zeros (RFC 7518, section 6.3.1).
+    fn rsa(jwk: &Map<String, Value>) -> Result<Self, JwkError> {
+        let (n, e) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
+        let starts = |bytes: &[u8]| bytes.first().is_some_and(|first| *first != 0);
+        let is_odd = n.last().is_some_and(|last| last % 2 == 1);
+        let fits = MODULUS_BYTES.contains(&n.len()) && e.len() <= MAX_EXPONENT_BYTES;
+        match starts(&n) && starts(&e) && is_odd && fits {
+            true => Ok(Self::Rsa { n, e }),
+            false => Err(JwkError::Malformed),
+        }
+    }
+}
+
+fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    jwk.get(name).and_then(Value::as_str)
+}
+
+fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, JwkError> {
+    let text = text(jwk, name).ok_or(JwkError::Malformed)?;
+    let decoded = URL_SAFE_NO_PAD.decode(text);
+    decoded.map_err(|_not_base64url| JwkError::Malformed)
 }
 
 impl Debug for ForeignKey {

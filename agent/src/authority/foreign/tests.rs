@@ -17,13 +17,16 @@ fn stranger() -> Stranger {
     Stranger::new("other.example", &clock)
 }
 
+fn domain(name: &str) -> TrustDomain {
+    TrustDomain::new(name).unwrap()
+}
+
 fn parse(document: &Value) -> Result<ForeignBundle, BundleError> {
     parse_text(&document.to_string())
 }
 
 fn parse_text(document: &str) -> Result<ForeignBundle, BundleError> {
-    let domain = TrustDomain::new("other.example").unwrap();
-    ForeignBundle::parse(&domain, document.as_bytes())
+    ForeignBundle::parse(&domain("other.example"), document.as_bytes())
 }
 
 #[test]
@@ -132,7 +135,7 @@ fn what_breaks_a_rule_is_refused_whole() {
 #[test]
 fn an_authority_of_another_trust_domain_is_refused() {
     let stranger = stranger();
-    let third = TrustDomain::new("third.example").unwrap();
+    let third = domain("third.example");
     // Our authorities have their trust domain's SPIFFE ID.
     let refused = ForeignBundle::parse(&third, stranger.document(Some(1)).as_bytes());
     assert_eq!(refused.unwrap_err(), BundleError::OtherTrustDomain(0));

@@ -133,7 +133,16 @@ async fn nothing_is_in_force_without_the_approvals_of_others() {
     let passed = relate(&running, by("carol"), approve(), "").await.unwrap();
     assert_eq!(passed.effect, Effect::InForce);
     assert_eq!(passed.new.approvals().len(), 2);
+}
 
+#[tokio::test]
+async fn what_is_in_force_stays_while_another_endpoint_awaits_approval() {
+    let store = Arc::new(MemoryStore::new());
+    let running = requiring(&store, 1).await;
+    let by = |actor: &'static str| ("other.example", actor);
+    let proposed = relate(&running, by("alice"), add(URL, false), "x").await;
+    let approve = decide(&proposed.unwrap(), Verdict::Approve);
+    relate(&running, by("dave"), approve, "").await.unwrap();
     // Another endpoint waits, and the first one stays; what is void is told.
     let other = "https://evil.example/b";
     let proposed = relate(&running, by("bob"), add(other, true), "x")
@@ -175,7 +184,6 @@ async fn nothing_is_in_force_without_the_approvals_of_others() {
         deeds,
         [
             RelationshipDeed::Version,
-            approve,
             approve,
             RelationshipDeed::Version,
             RelationshipDeed::Version,

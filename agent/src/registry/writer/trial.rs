@@ -12,7 +12,7 @@
 use super::{Answer, Change, Command, Order, RelationshipChange, RelationshipCommand, Task};
 use crate::registry::{
     Applied, Client, ClientDraft, Digest, Pending, Proposal, RegistryConfig, RegistryError,
-    RelationshipFault, Standing, Subject, Verdict,
+    Relationship, RelationshipFault, Standing, Subject, Verdict,
     book::{Book, Interned, Outcome},
     record::{
         DecisionDocument, Document, RelationshipDecisionDocument, RelationshipDocument, SealError,
@@ -124,10 +124,7 @@ fn related(
 ) -> Result<Document, RegistryError> {
     let domain = &command.trust_domain;
     let refused = |fault| RegistryError::Relationship(domain.clone(), fault);
-    let old = book.relationship(domain);
-    let last = old.map(|relationship| relationship.last());
-    let number = last.map_or(0, |(number, _)| number) + 1;
-    let previous = last.map(|(_, digest)| digest);
+    let old = book.relationship(domain).map(|old| &**old);
     let (endpoint, approvals_required) = match &command.change {
         RelationshipChange::Add { endpoint, replaces } => {
             if old.is_none() && book.is_full_of_relationships() {
@@ -142,43 +139,23 @@ fn related(
             checked.map_err(|error| refused(error.into()))?;
             (Some((**endpoint).clone()), config.approvals_required)
         }
-        RelationshipChange::Remove => {
-            if !old.is_some_and(|old| old.is_removable()) {
-                return Err(refused(RelationshipFault::NotFederated));
-            }
-            if command.reason.is_blank() {
-                return Err(RegistryError::ReasonMissing);
-            }
-            (None, 0)
+        RelationshipChange::Remove if !old.is_some_and(Relationship::is_removable) => {
+            return Err(refused(RelationshipFault::NotFederated));
         }
+        RelationshipChange::Remove if command.reason.is_blank() => {
+            return Err(RegistryError::ReasonMissing);
+        }
+        RelationshipChange::Remove => (None, 0),
         RelationshipChange::Decide(digest, verdict) => {
-            let old = old.ok_or_else(|| refused(RelationshipFault::NotPending))?;
-            let about = (*digest, *verdict);
-            if let Some(fault) =
-                relationship::objection(old, about, &command.actor, &command.reason)
-            {
-                return Err(refused(fault));
-            }
-            return Ok(Document::RelationshipDecision(
-                RelationshipDecisionDocument {
-                    trust_domain: domain.clone(),
-                    number,
-                    previous,
-                    digest: *digest,
-                    verdict: *verdict,
-                    author: command.actor.clone(),
-                    login: command.actor.login(),
-                    uid: command.actor.uid(),
-                    at: now,
-                    reason: command.reason.clone(),
-                },
-            ));
+            let decided = decided(old, (*digest, *verdict), now, command);
+            return decided.map_err(refused);
         }
     };
+    let last = old.map(Relationship::last);
     Ok(Document::Relationship(RelationshipDocument {
         trust_domain: domain.clone(),
-        number,
-        previous,
+        number: last.map_or(0, |(number, _)| number) + 1,
+        previous: last.map(|(_, digest)| digest),
         author: command.actor.clone(),
         login: command.actor.login(),
         uid: command.actor.uid(),
@@ -188,6 +165,34 @@ fn related(
         own: config.rules.trust_domain.clone(),
         endpoint,
     }))
+}
+
+/// Somebody's word about what awaits approval, where it counts.
+fn decided(
+    old: Option<&Relationship>,
+    (digest, verdict): (Digest, Verdict),
+    now: SystemTime,
+    command: &RelationshipCommand,
+) -> Result<Document, RelationshipFault> {
+    let old = old.ok_or(RelationshipFault::NotPending)?;
+    let about = (digest, verdict);
+    match relationship::objection(old, about, &command.actor, &command.reason) {
+        Some(fault) => Err(fault),
+        None => Ok(Document::RelationshipDecision(
+            RelationshipDecisionDocument {
+                trust_domain: command.trust_domain.clone(),
+                number: old.last().0 + 1,
+                previous: Some(old.last().1),
+                digest,
+                verdict,
+                author: command.actor.clone(),
+                login: command.actor.login(),
+                uid: command.actor.uid(),
+                at: now,
+                reason: command.reason.clone(),
+            },
+        )),
+    }
 }
 
 impl Decision<'_> {

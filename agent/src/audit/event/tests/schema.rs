@@ -193,6 +193,14 @@ fn of_stranger(kind: Kind) -> Event {
     }
 }
 
+fn refused(kind: Kind) -> Event {
+    Event::new(kind)
+        .operator("bob")
+        .process(process())
+        .operation("RevokeClient")
+        .reason("the client is revoked")
+}
+
 /// One event of each kind, as the agent records it.
 fn example(kind: Kind) -> Event {
     let x509 = Credential::x509_svid("0a1b", "c".repeat(64), noon()).signed_by("k1");
@@ -227,11 +235,7 @@ fn example(kind: Kind) -> Event {
                 slot: "active",
             })
             .reason("activated"),
-        Kind::Refused => Event::new(kind)
-            .operator("bob")
-            .process(process())
-            .operation("RevokeClient")
-            .reason("the client is revoked"),
+        Kind::Refused => refused(kind),
         Kind::Repaired => Event::new(kind)
             .reason("the trail could not be written for a time")
             .evidence(&json!({"error": "no storage space", "refused_records": 7}))
