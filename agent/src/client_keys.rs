@@ -66,8 +66,11 @@ const KEY_WAIT: Duration = Duration::from_secs(3);
 /// Clients that are looked at before others get a turn.
 const LOOKED_AT_ONCE: usize = 1_000;
 
-/// Clients whose files are written before what came of it is published.
+/// Clients whose files are written before what came of it is published, and others are looked at.
 const WRITTEN_AT_ONCE: usize = 64;
+
+/// Events that are recorded together.
+const TOLD_AT_ONCE: usize = 64;
 
 /// Events that wait for a trail that cannot be written; of more the oldest are lost.
 const MAX_WAITING: usize = 10_000;
@@ -141,6 +144,8 @@ struct Inner {
     clock: SharedClock,
     timing: Timing,
     writer: Mutex<Writer>,
+    /// How far the registry was walked, where that was not to its end.
+    walked: Mutex<Option<ClientName>>,
     published: watch::Sender<Arc<PublishedKeys>>,
 }
 
@@ -197,6 +202,7 @@ impl ClientKeys {
             },
             clock,
             writer: Mutex::new(Writer::new(directory)),
+            walked: Mutex::default(),
             published: watch::Sender::default(),
         })))
     }
@@ -248,9 +254,12 @@ impl ClientKeys {
         let mut waiting = Vec::new();
         loop {
             changes.mark_unchanged();
-            self.follow(&registry, &mut waiting).await;
-            tell(&trail, &mut waiting).await;
+            let is_done = self.follow(&registry, &mut waiting).await;
+            let is_told = tell(&trail, &mut waiting).await;
             sleep(PAUSE).await;
+            if is_told && !is_done {
+                continue;
+            }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() {
                     return;
@@ -260,15 +269,22 @@ impl ClientKeys {
         }
     }
 
-    /// Does once what registry and clock demand.
-    async fn follow(&self, registry: &Arc<Registry>, events: &mut Vec<Event>) {
+    /// Does some of what registry and clock demand; whether that was all. What takes away is
+    /// always done; nothing new is made while the trail lacks what was made before.
+    async fn follow(&self, registry: &Arc<Registry>, events: &mut Vec<Event>) -> bool {
+        let is_told = events.is_empty();
         let snapshot = registry.snapshot();
         // Taking away comes first, and waits for no disk.
         events.extend(self.0.withdraw(&snapshot));
+        if !is_told {
+            return false;
+        }
         let mut due = Vec::new();
         let published = Arc::clone(&self.0.published.borrow());
         let now = self.0.clock.now();
-        for (looked_at, client) in snapshot.iter().enumerate() {
+        // From where it ended the last time, so that what fails again and again keeps nobody waiting.
+        let begin = self.0.walked.lock().take();
+        for (looked_at, client) in snapshot.after(begin.as_ref()).enumerate() {
             if looked_at % LOOKED_AT_ONCE == LOOKED_AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
@@ -279,23 +295,37 @@ impl ClientKeys {
             if set.is_none_or(|set| set.is_behind(wish, now, self.0.timing)) {
                 due.push(client.name().clone());
             }
-        }
-        for names in due.chunks(WRITTEN_AT_ONCE) {
-            let (inner, registry) = (Arc::clone(&self.0), Arc::clone(registry));
-            let names = names.to_vec();
-            let work = move || inner.work(&names, &registry);
-            match tokio::task::spawn_blocking(work).await {
-                Ok(more) => events.extend(more),
-                Err(error) => tracing::error!(%error, "keys of clients were not looked after"),
+            if due.len() > WRITTEN_AT_ONCE {
+                break;
             }
         }
+        let is_done = due.len() <= WRITTEN_AT_ONCE;
+        due.truncate(WRITTEN_AT_ONCE);
+        if !is_done {
+            *self.0.walked.lock() = due.last().cloned();
+        }
+        if due.is_empty() {
+            return true;
+        }
+        let (inner, registry) = (Arc::clone(&self.0), Arc::clone(registry));
+        let work = move || inner.work(&due, &registry);
+        match tokio::task::spawn_blocking(work).await {
+            Ok(more) => events.extend(more),
+            Err(error) => tracing::error!(%error, "keys of clients were not looked after"),
+        }
+        is_done
     }
 
     /// As the task would, once.
     #[cfg(test)]
     pub(crate) async fn follow_once(&self, registry: &Arc<Registry>) -> Vec<Event> {
         let mut events = Vec::new();
-        self.follow(registry, &mut events).await;
+        let mut is_done = false;
+        while !is_done {
+            let mut some = Vec::new();
+            is_done = self.follow(registry, &mut some).await;
+            events.extend(some);
+        }
         events
     }
 
@@ -323,14 +353,16 @@ impl Debug for ClientKeys {
     }
 }
 
-/// Tells what has happened; what cannot be told now is told later.
-async fn tell(trail: &Trail, events: &mut Vec<Event>) {
+/// Tells what has happened; whether the trail has all of it. What cannot be told now is told later.
+async fn tell(trail: &Trail, events: &mut Vec<Event>) -> bool {
     events.drain(..events.len().saturating_sub(MAX_WAITING));
-    while let Some(event) = events.first() {
-        if let Err(error) = trail.record(event.clone()).await {
+    while !events.is_empty() {
+        let some = events.iter().take(TOLD_AT_ONCE).cloned().collect();
+        if let Err(error) = trail.record_all(some).await {
             tracing::error!(%error, "what became of clients' keys could not be recorded yet");
-            return;
+            return false;
         }
-        events.remove(0);
+        events.drain(..TOLD_AT_ONCE.min(events.len()));
     }
+    true
 }

@@ -95,11 +95,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     let issuer = issuer.noting_in(usage.usage().clone());
     let (decided, told) = ((&registry, &*signing), (&trail, &clock));
     let federation = federation::open(config, decided, told, &metrics, &supervisor)?;
-    let keys = client_keys(config, &clock)?;
-    supervisor.critical("client keys", {
-        let (keys, registry, trail) = (keys.clone(), Arc::clone(&registry), trail.clone());
-        async move { keys.run(registry, trail).await }
-    });
+    let broker = broker(config, &issuer, (&clock, &supervisor), (&registry, &trail))?;
     let require = requirements(&config.attestation, &attestor)?;
     show_required(require, &metrics);
     let services = Services {
@@ -107,12 +103,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         registry: Arc::clone(&registry),
         authority: signing,
         federation: federation.bundles(),
-        broker: Broker::new(
-            issuer.clone(),
-            keys,
-            config.identity.public_url.clone(),
-            broker_settings(config),
-        ),
+        broker,
         issuer,
         trail: trail.clone(),
         clock: Arc::clone(&clock),
@@ -390,14 +381,28 @@ fn audited(info: &AuthorityInfo) -> AuditedAuthority {
     }
 }
 
-fn client_keys(config: &Config, clock: &SharedClock) -> Result<ClientKeys, RunError> {
+/// What clients show to OAuth servers, and the keys behind it.
+fn broker(
+    config: &Config,
+    issuer: &Issuer,
+    (clock, supervisor): (&SharedClock, &Supervisor),
+    (registry, trail): (&Arc<Registry>, &Trail),
+) -> Result<Broker, RunError> {
     let settings = &config.credentials_api;
     let times = ClientKeyTimes {
         ttl: settings.client_key_ttl,
         lead: settings.client_key_lead,
     };
     let directory = config.data_dir.join("keys/clients");
-    Ok(ClientKeys::open(&directory, times, Arc::clone(clock))?)
+    let keys = ClientKeys::open(&directory, times, Arc::clone(clock))?;
+    let (kept, registry, trail) = (keys.clone(), Arc::clone(registry), trail.clone());
+    supervisor.critical(
+        "client keys",
+        async move { kept.run(registry, trail).await },
+    );
+    let public = config.identity.public_url.clone();
+    let settings = broker_settings(config);
+    Ok(Broker::new(issuer.clone(), keys, public, settings))
 }
 
 pub(super) fn broker_settings(config: &Config) -> BrokerSettings {

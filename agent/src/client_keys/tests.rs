@@ -340,6 +340,27 @@ async fn the_task_follows_registry_and_clock_and_tells_the_trail() {
     );
 }
 
+#[tokio::test]
+async fn many_clients_get_their_keys_and_damaged_files_keep_none_of_them_waiting() {
+    let scene = Scene::new().await;
+    for number in 0..90 {
+        let client = format!("c{number:02}");
+        let draft = ClientDraft {
+            spiffe_id: None,
+            ..draft_with_key(&[SERVER])
+        };
+        scene.register_as(&client, draft).await;
+        if number < 70 {
+            fs::write(folder(&scene).join(format!("{client}.json")), "{}").unwrap();
+        }
+    }
+    follow(&scene).await;
+    assert!(jwks(&scene, "c00").is_none());
+    for number in 70..90 {
+        signs(&scene, &format!("c{number}")).unwrap();
+    }
+}
+
 /// Waits until so many rotations of clients' keys are on the disk.
 async fn until_told(scene: &Scene, count: usize) {
     let told = |scene: &Scene| {

@@ -173,7 +173,7 @@ impl Workloads {
                 let made = make(entitlement).await?;
                 Ok((made, decision))
             };
-            match self.conclude(caller, recorded, answer).await {
+            match self.conclude(caller, recorded, Box::pin(answer)).await {
                 Err(Denial::Changing) => {}
                 answered => return answered,
             }

@@ -60,8 +60,12 @@ impl KeyView {
         keys.into_iter().map(view).collect()
     }
 
-    /// `active, ends in 30 days: Grk4...`
-    pub(super) fn line(&self, now: i64) -> String {
+    pub(super) fn lines(keys: &[Self], now: i64) -> Vec<String> {
+        keys.iter().map(|key| key.line(now)).collect()
+    }
+
+    /// `active, ends in 30d: Grk4...`
+    fn line(&self, now: i64) -> String {
         let Self { key_id, slot, .. } = self;
         let withheld = if self.published { "" } else { ", withheld" };
         format!(

@@ -229,8 +229,7 @@ impl ClientView {
         if let Some(declined) = &self.declined_resumption {
             fields.add("Declined", declined.line("resumption"));
         }
-        let keys: Vec<_> = self.keys.iter().map(|key| key.line(look.now)).collect();
-        fields.list("Keys", &keys);
+        fields.list("Keys", &KeyView::lines(&self.keys, look.now));
         if let Some(seen) = &self.external_document {
             fields.add("Document", seen.line(look.now));
             fields.list("", &seen.findings);
