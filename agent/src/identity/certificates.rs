@@ -199,27 +199,20 @@ impl CertificateFiles {
         loop {
             let files = self.clone();
             let looked = spawn_blocking(move || files.look()).await;
-            match looked.map_err(CertificateError::from).flatten() {
-                Ok((digest, _)) if seen.as_deref() == Some(digest.as_str()) => {}
-                Ok((digest, loaded)) => {
-                    match loaded {
-                        Ok(next) => {
-                            certificates.replace(next);
-                            tracing::info!("identity port: certificate read");
-                        }
-                        // Once for what it is, and again when it is something else.
-                        Err(error) => {
-                            tracing::error!(%error, "the identity port's certificate stays")
-                        }
+            let (found, loaded) = match looked.map_err(CertificateError::from).flatten() {
+                Ok(found) => found,
+                Err(error) => (error.to_string(), Err(error)),
+            };
+            // Once for what it is, and again when it is something else.
+            if seen.replace(found.clone()) != Some(found) {
+                match loaded {
+                    Ok(next) => {
+                        certificates.replace(next);
+                        tracing::info!("identity port: certificate read");
                     }
-                    seen = Some(digest);
-                }
-                Err(error) => {
-                    let text = error.to_string();
-                    if seen.as_deref() != Some(text.as_str()) {
+                    Err(error) => {
                         tracing::error!(%error, "the identity port's certificate stays");
                     }
-                    seen = Some(text);
                 }
             }
             tokio::select! {

@@ -15,7 +15,7 @@ use rustix::{
 use std::{
     fs::File,
     io::{self, Read as _, Write as _},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 

@@ -9,6 +9,7 @@ use crate::{
     workloads::testing::Scene,
 };
 use bytes::Bytes;
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http2;
@@ -288,7 +289,11 @@ async fn who_has_his_share_is_refused_at_once() {
 }
 
 /// How long the port bears a connection on which this is written.
-async fn patience(write: &[u8], handshake: bool) -> Duration {
+fn patience(write: &[u8], handshake: bool) -> LocalBoxFuture<'_, Duration> {
+    bear(write, handshake).boxed_local()
+}
+
+async fn bear(write: &[u8], handshake: bool) -> Duration {
     let mut stage = stage(1, 1).await;
     let port = stage.port.take().unwrap();
     let (client, server) = tokio::io::duplex(1 << 16);

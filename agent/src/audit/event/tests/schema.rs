@@ -201,6 +201,15 @@ fn refused(kind: Kind) -> Event {
         .reason("the client is revoked")
 }
 
+fn published(kind: Kind) -> Event {
+    Event::new(kind)
+        .client("billing-tools", 3)
+        .reason("published")
+        .evidence(&json!({"bytes": 512, "digest": "f".repeat(64),
+            "path": "/clients/billing-tools/client.json"}))
+        .unwrap()
+}
+
 /// One event of each kind, as the agent records it.
 fn example(kind: Kind) -> Event {
     let x509 = Credential::x509_svid("0a1b", "c".repeat(64), noon()).signed_by("k1");
@@ -248,12 +257,7 @@ fn example(kind: Kind) -> Event {
             )
             .unwrap(),
         Kind::BackedUp | Kind::Restored => of_registry(kind),
-        Kind::Published => Event::new(kind)
-            .client("billing-tools", 3)
-            .reason("published")
-            .evidence(&json!({"bytes": 512, "digest": "f".repeat(64),
-                "path": "/clients/billing-tools/client.json"}))
-            .unwrap(),
+        Kind::Published => published(kind),
         Kind::Drifted => drifted(),
         Kind::Federation | Kind::ForeignBundle => of_stranger(kind),
         Kind::Summarized => Event::new(kind).process(process()).summary(Summary {

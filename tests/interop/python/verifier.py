@@ -1,0 +1,74 @@
+"""An MCP server that takes JWT-SVIDs, with FastMCP's verifier as it comes.
+
+Usage: verifier.py JWKS_URI ISSUER AUDIENCE TOKEN..., with SSL_CERT_FILE naming what to trust.
+
+Shows each token to the server over HTTP as any MCP client does, and prints a line of
+JSON for it: {"event":"accepted","subject":...}, which the server's tool has said, or
+{"event":"refused","status":401}.
+"""
+
+import asyncio
+import json
+import socket
+import sys
+
+from fastmcp import Client, FastMCP
+from fastmcp.client.transports import StreamableHttpTransport
+from fastmcp.server.auth.providers.jwt import JWTVerifier
+from fastmcp.server.dependencies import get_access_token
+
+jwks_uri, issuer, audience, *tokens = sys.argv[1:]
+verifier = JWTVerifier(jwks_uri=jwks_uri, issuer=issuer, audience=audience, algorithm="ES256")
+server = FastMCP("verifier", auth=verifier)
+
+
+@server.tool
+def whoami() -> str:
+    """Tells the caller who it is, by its token."""
+    return get_access_token().claims["sub"]
+
+
+def refusal(error: BaseException) -> int | None:
+    """The HTTP status that is somewhere in the error."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(refusal, error.exceptions)), None)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is None and error.__cause__ is not None:
+        return refusal(error.__cause__)
+    return status
+
+
+async def show(url: str, token: str) -> dict:
+    """What the server makes of the token."""
+    try:
+        async with Client(StreamableHttpTransport(url, auth=token)) as client:
+            answer = await client.call_tool("whoami", {})
+            return {"event": "accepted", "subject": answer.data}
+    except Exception as error:
+        status = refusal(error)
+        if status is None:
+            raise
+        return {"event": "refused", "status": status}
+
+
+async def main() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    serving = asyncio.create_task(
+        server.run_http_async(host="127.0.0.1", port=port, show_banner=False, log_level="error")
+    )
+    url = f"http://127.0.0.1:{port}/mcp"
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            break
+        except OSError:
+            await asyncio.sleep(0.05)
+    for token in tokens:
+        print(json.dumps(await show(url, token)), flush=True)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+asyncio.run(main())
