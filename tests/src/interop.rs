@@ -114,6 +114,18 @@ impl Client {
     }
 }
 
+/// A program of `interop/python` that is no client of the agent; none where Python's packages are
+/// not installed.
+#[must_use]
+pub fn python_program(file: &str) -> Option<Command> {
+    if !Client::Python.is_installed() {
+        return None;
+    }
+    let mut command = crate::command(&python());
+    command.arg(folder().join("python").join(file));
+    Some(command)
+}
+
 /// A link to the interpreter that knows its libraries.
 fn python() -> PathBuf {
     folder().join(".cache/python/bin/python3")

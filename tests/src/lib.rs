@@ -41,7 +41,7 @@ pub use agent::{Agent, Stopped};
 pub use binary::{command, symbolon};
 pub use cli::Output;
 pub use envoy::Envoy;
-pub use interop::Client;
+pub use interop::{Client, python_program};
 pub use program::Program;
 pub use requirement::{SOMEBODY_ELSE, can_run, has_tool, is_root, number_of};
 pub use setup::{AUDIENCE, Setup, TRUST_DOMAIN};

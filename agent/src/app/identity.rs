@@ -97,21 +97,22 @@ async fn work(
     begun: oneshot::Sender<Result<(), PublishError>>,
     stopped: watch::Receiver<bool>,
 ) {
-    let tasks = Supervisor::new(Handle::current());
-    let published = match Publisher::begin(services).await {
-        Ok(publisher) => {
-            tasks.spawn(publisher.run());
-            Ok(())
-        }
-        Err(error) => Err(error),
+    let publisher = match Publisher::begin(services).await {
+        Ok(publisher) => publisher,
+        // Whoever waits for the beginning tells of it; nobody does where the start was given up.
+        Err(error) => return begun.send(Err(error)).unwrap_or_default(),
     };
-    let failed = published.is_err();
-    // Nobody waits any more where the start was given up.
-    begun.send(published).unwrap_or_default();
-    match part {
-        _ if failed => {}
-        Some(part) => part.serve(tasks, stopped).await,
-        None => server::until_true(stopped).await,
+    begun.send(Ok(())).unwrap_or_default();
+    let serving = async {
+        match part {
+            Some(part) => part.serve(Supervisor::new(Handle::current()), stopped).await,
+            None => server::until_true(stopped).await,
+        }
+    };
+    // All in one task: a panic in any ends the thread, which is noticed.
+    tokio::select! {
+        () = Box::pin(publisher.run()) => {}
+        () = Box::pin(serving) => {}
     }
 }
 
@@ -180,7 +181,6 @@ impl Part {
                 Ok(listener) => listener,
                 Err(error) => return tracing::error!(%error, "identity port"),
             };
-        tasks.spawn(keep);
         let port = Port {
             pages,
             tls,
@@ -188,7 +188,10 @@ impl Part {
             tasks,
             metrics,
         };
-        port.serve(listener, stopped).await;
+        tokio::select! {
+            () = keep => {}
+            () = port.serve(listener, stopped) => {}
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
-use symbolon_tests::{AUDIENCE, Agent, Program, Setup, Workload, symbolon, within};
+use symbolon_tests::{AUDIENCE, Agent, Program, Setup, Workload, python_program, symbolon, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -241,6 +241,42 @@ async fn a_token_leads_to_the_keys_that_verify_it() {
         .run(["jwt", "validate", "--audience", AUDIENCE, &token])
         .await;
     valid.success();
+}
+
+/// The stock verifier of an MCP server: by issuer, key set and audience.
+#[tokio::test]
+async fn fastmcp_takes_a_token_for_its_audience_and_no_other() {
+    const OTHER: &str = "https://other.example.org/";
+    const HOST: &str = "https://localhost";
+    let Some(mut verifier) = python_program("verifier.py") else {
+        return;
+    };
+    // Its name is in the certificate; the port is whichever is free.
+    let agent = start(setup().set("identity", "public_url", HOST)).await;
+    let program = Program::at(symbolon()).selectors();
+    agent
+        .register_with("caller", &program, ["--audience", OTHER])
+        .await;
+    let bundle = agent.run(["bundle", "show", "--format", "pem"]).await;
+    let trusted = agent.setup().directory().join("bundle.pem");
+    fs::write(&trusted, bundle.success()).unwrap();
+    let keys = format!("{HOST}:{}/.well-known/jwks.json", address(&agent).port());
+    verifier
+        .env("SSL_CERT_FILE", &trusted)
+        .args([&*keys, HOST, AUDIENCE]);
+    for audience in [AUDIENCE, OTHER] {
+        let token = agent
+            .run(["svid", "jwt", "--audience", audience, "--raw"])
+            .await;
+        verifier.arg(token.success().trim());
+    }
+    verifier.arg("no.token.at-all");
+    let mut verifier = Workload::start(&mut verifier);
+    let accepted = verifier.event("accepted").await;
+    assert_eq!(accepted["subject"], "spiffe://example.org/mcp/client/files");
+    for _ in ["for another audience", "no token"] {
+        assert_eq!(verifier.event("refused").await["status"], 401);
+    }
 }
 
 #[tokio::test]
