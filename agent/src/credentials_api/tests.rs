@@ -357,7 +357,7 @@ async fn a_workload_proof_goes_with_a_wit_svid_whose_key_stays() {
 }
 
 #[tokio::test]
-async fn what_is_no_server_address_method_nonce_or_hash_is_refused_before_anybody_is_attested() {
+async fn what_is_no_server_or_resource_is_refused_before_anybody_is_attested() {
     let scene = ready("a", draft_with_key(&[SERVER])).await;
     let caller = scene.own();
     let api = api(&scene);
@@ -379,6 +379,16 @@ async fn what_is_no_server_address_method_nonce_or_hash_is_refused_before_anybod
     };
     let refused = api.mint_client_assertion(request(&caller, wanted)).await;
     assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+    scene.close_trail().await;
+    assert!(scene.lines().iter().all(|line| line["event"] != "attested"));
+}
+
+#[tokio::test]
+async fn what_is_no_address_method_nonce_or_hash_is_refused_before_anybody_is_attested() {
+    let scene = ready("a", draft_with_key(&[SERVER])).await;
+    let caller = scene.own();
+    let api = api(&scene);
+    let long = format!("https://as.example/{}", "x".repeat(3000));
     let good = "https://as.example/token";
     let mut bad = vec![
         dpop("", ""),

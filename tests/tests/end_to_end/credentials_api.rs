@@ -38,7 +38,7 @@ async fn register(agent: &Agent, name: &str, selectors: &[String]) {
     let path = agent.setup().directory().join(format!("{name}.json"));
     std::fs::write(&path, document.to_string()).unwrap();
     let path = path.to_str().unwrap();
-    let applied = agent.run(["client", "apply", "-f", path, "--reason", "a test"]);
+    let applied = agent.run(["client", "apply", "-f", path, "--yes", "--reason", "a test"]);
     applied.await.success();
 }
 

@@ -235,12 +235,16 @@ impl ClientView {
             fields.list("", &seen.findings);
         }
         fields.add("Held by", count(self.processes, "process", "processes"));
+        self.add_weaknesses(&mut fields);
+        fields
+    }
+
+    fn add_weaknesses(&self, fields: &mut Fields) {
         let weak: Vec<_> = self.findings.iter().map(FindingView::sentence).collect();
         fields.list("Weak", &weak);
         if let Some(accepted) = &self.accepted_weaknesses {
             fields.add("Accepted", accepted.line());
         }
-        fields
     }
 
     /// What is demanded beside the selectors.
