@@ -84,10 +84,7 @@ fn each_vector_breaks_its_rule_where_it_points() {
 #[test]
 fn there_is_a_vector_for_each_rule_about_a_document_alone() {
     let vectors = vectors();
-    let covered: BTreeSet<_> = vectors
-        .iter()
-        .map(|v| v["rule"].as_str().unwrap())
-        .collect();
+    let covered: BTreeSet<_> = vectors.iter().filter_map(|v| v["rule"].as_str()).collect();
     let prefixes = [
         "client-id",
         "client-name",
