@@ -186,7 +186,7 @@ impl Watcher {
             {
                 looks.push(look);
             }
-            let wake = self.wake(is_changed, looks.len() < TOGETHER);
+            let wake = self.wake(is_changed, looks.len());
             tokio::select! {
                 Some(done) = looks.next() => self.finish(done).await,
                 changed = changes.changed() => {
@@ -205,10 +205,10 @@ impl Watcher {
             .is_none_or(|walked| Instant::now() >= walked + CALM)
     }
 
-    fn wake(&self, is_changed: bool, has_room: bool) -> Instant {
+    fn wake(&self, is_changed: bool, looks: usize) -> Instant {
         let now = Instant::now();
         let calm = is_changed.then(|| self.walked.map_or(now, |walked| walked + CALM));
-        let next = self.schedule.peek().filter(|_| has_room);
+        let next = self.schedule.peek().filter(|_| looks < TOGETHER);
         let due = next.map(|Reverse((due, _))| *due);
         let first = calm.into_iter().chain(due).min();
         first.unwrap_or(now + IDLE)
@@ -282,7 +282,7 @@ impl Watcher {
         let known = watched.known.clone();
         let fetcher = self.services.fetcher.clone();
         Some(Box::pin(async move {
-            let (look, known) = look::look(&fetcher, &client, known).await;
+            let (look, known) = Box::pin(look::look(&fetcher, &client, known)).await;
             Done {
                 client,
                 look,

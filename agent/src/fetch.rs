@@ -243,7 +243,8 @@ impl Fetcher {
         limits: Limits,
         check: Check,
     ) -> Result<Fetched, FetchError> {
-        let whole = self.converse(url, ask, limits, check);
+        // Large, and callers make several of them at once.
+        let whole = Box::pin(self.converse(url, ask, limits, check));
         step(Step::Answer, limits.total, whole).await?
     }
 
@@ -337,8 +338,7 @@ async fn step<T>(
     limit: Duration,
     work: impl Future<Output = T>,
 ) -> Result<T, FetchError> {
-    // Boxed: the whole request is inside of the outermost one.
-    timeout(limit, Box::pin(work))
+    timeout(limit, work)
         .await
         .map_err(|_elapsed| FetchError::TimedOut { step, limit })
 }

@@ -175,7 +175,12 @@ impl From<Client> for ClientView {
 impl View for ClientView {
     fn table(&self, look: &Look) -> String {
         let live = self.live.as_ref().map(|live| live.table(look));
-        self.fields(look).render() + &live.unwrap_or_default()
+        let mut fields = self.fields(look);
+        if let Some(seen) = &self.external_document {
+            fields.add("Document", seen.line(look.now));
+            fields.list("", &seen.findings);
+        }
+        fields.render() + &live.unwrap_or_default()
     }
 }
 
@@ -230,10 +235,6 @@ impl ClientView {
             fields.add("Declined", declined.line("resumption"));
         }
         fields.list("Keys", &KeyView::lines(&self.keys, look.now));
-        if let Some(seen) = &self.external_document {
-            fields.add("Document", seen.line(look.now));
-            fields.list("", &seen.findings);
-        }
         fields.add("Held by", count(self.processes, "process", "processes"));
         self.add_weaknesses(&mut fields);
         fields

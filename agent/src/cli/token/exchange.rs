@@ -43,7 +43,7 @@ pub(super) trait Broker {
         resource: &str,
     ) -> impl Future<Output = Result<Assertion, Failure>>;
 
-    /// A DPoP proof for one POST.
+    /// A `DPoP` proof for one POST.
     fn proof(
         &mut self,
         target: &str,
@@ -67,7 +67,7 @@ pub(super) struct Grant {
     pub(super) proof: Option<String>,
 }
 
-/// Asks for a token; with DPoP a second time, where the server wants its nonce in the proof.
+/// Asks for a token; with `DPoP` a second time, where the server wants its nonce in the proof.
 pub(super) async fn exchange(
     web: &Web,
     broker: &mut impl Broker,

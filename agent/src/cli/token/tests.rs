@@ -199,11 +199,13 @@ async fn dpop_binds_token_and_proofs() {
     assert_eq!(shown, "Authorization: DPoP at\nDPoP: proof-5\n");
 }
 
+/// A host where one page is this.
+async fn with(path: &'static str, value: fn(&str) -> Value) -> TestHost {
+    host(changed(path, move |base| json(&value(base).to_string()))).await
+}
+
 #[tokio::test]
-async fn failures_name_the_step_and_the_answer() {
-    let with = |path, value: fn(&str) -> Value| {
-        host(changed(path, move |base| json(&value(base).to_string())))
-    };
+async fn resources_have_to_say_who_they_are() {
     for (host, sentence) in [
         (
             host(changed(PRM, |_base| answer("500 Oh", "", "no\u{1b}[0m"))).await,
@@ -230,6 +232,14 @@ async fn failures_name_the_step_and_the_answer() {
             "the resource's metadata: BASE/.well-known/oauth-protected-resource/mcp: names no \
              authorization server",
         ),
+    ] {
+        assert_eq!(failure(&host, Wanted::default()).await, sentence);
+    }
+}
+
+#[tokio::test]
+async fn failures_name_the_step_and_what_the_server_answered() {
+    for (host, sentence) in [
         (
             with(ASM, |base| json!({"issuer": format!("{base}/as/")})).await,
             "the authorization server's metadata: \

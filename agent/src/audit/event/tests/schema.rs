@@ -149,6 +149,7 @@ fn drifted() -> Event {
 fn of_registry(kind: Kind) -> Event {
     match kind {
         Kind::Published => published(kind),
+        Kind::Drifted => drifted(),
         Kind::BackedUp => Event::new(kind)
             .operator("carol")
             .process(process())
@@ -257,8 +258,7 @@ fn example(kind: Kind) -> Event {
                 "last_seq": 90_211, "segments": 1}),
             )
             .unwrap(),
-        Kind::BackedUp | Kind::Restored | Kind::Published => of_registry(kind),
-        Kind::Drifted => drifted(),
+        Kind::BackedUp | Kind::Restored | Kind::Published | Kind::Drifted => of_registry(kind),
         Kind::Federation | Kind::ForeignBundle => of_stranger(kind),
         Kind::Summarized => Event::new(kind).process(process()).summary(Summary {
             cgroup: Some(5120),
