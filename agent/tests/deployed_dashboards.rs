@@ -349,13 +349,17 @@ fn the_dashboard_asks_for_what_there_is() {
 /// That every metric is on the dashboard keeps it from falling behind.
 #[test]
 fn every_metric_is_on_the_dashboard_or_named_here() {
-    const NOT_SHOWN: [&str; 8] = [
+    const NOT_SHOWN: [&str; 12] = [
         "symbolon_apply_documents",
         "symbolon_apply_last_load_timestamp_seconds",
         "symbolon_build_info",
         "symbolon_bundle_sequence",
         "symbolon_external_document_looks_total",
         "symbolon_external_documents",
+        "symbolon_federation_bundle_sequence",
+        "symbolon_federation_failing",
+        "symbolon_federation_fetched_at_seconds",
+        "symbolon_federation_fetches_total",
         "symbolon_workload_call_duration_seconds",
         "symbolon_workload_proofs_required",
     ];

@@ -105,7 +105,10 @@ async fn work(
     begun.send(Ok(())).unwrap_or_default();
     let serving = async {
         match part {
-            Some(part) => part.serve(Supervisor::new(Handle::current()), stopped).await,
+            Some(part) => {
+                part.serve(Supervisor::new(Handle::current()), stopped)
+                    .await
+            }
             None => server::until_true(stopped).await,
         }
     };

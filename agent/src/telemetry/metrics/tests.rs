@@ -1,8 +1,12 @@
 use super::{Call, KeySlot, Metrics};
+use crate::{authority::ForeignBundle, federation::Status};
+use spiffe::TrustDomain;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    sync::Arc,
+    time::UNIX_EPOCH,
 };
 
 fn touch_workload(metrics: &Metrics, call: &Call) {
@@ -65,7 +69,22 @@ fn touched() -> Metrics {
     refused.get_or_create(&"search".into()).inc();
     let duration = &metrics.admin.calls.duration;
     duration.get_or_create(&"GetInfo".into()).observe(0.001);
+    federate(&metrics);
     metrics
+}
+
+/// A foreign trust domain of which everything is known.
+fn federate(metrics: &Metrics) {
+    let domain = TrustDomain::new("other.example").unwrap();
+    let document = br#"{"keys":[],"spiffe_sequence":1}"#;
+    let bundle = ForeignBundle::parse(&domain, document).unwrap();
+    let status = Status {
+        bundle: Some(Arc::new(bundle)),
+        fetched_at: Some(UNIX_EPOCH),
+        ..Status::default()
+    };
+    let all = BTreeMap::from([(domain, status)]);
+    metrics.federation.show(&all);
 }
 
 /// A metric as it is published.
