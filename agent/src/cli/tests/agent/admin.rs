@@ -182,7 +182,7 @@ impl Admin for FakeAdmin {
     ) -> Answer<Client> {
         let request = self.hear(request)?;
         self.with(&request.name, |client| {
-            client.keys = vec![key("new", "active")]
+            client.keys = vec![key("new", "active")];
         })
     }
 
