@@ -189,7 +189,7 @@ async fn a_full_disk_denies_and_room_on_it_serves_again() {
     };
     assert_eq!(denied.code(), Code::Unavailable, "{denied:?}");
     let admin = AdminClient::new(channel(&agent.setup().admin_socket()).await);
-    register(admin.clone(), "unlucky".to_owned())
+    Box::pin(register(admin.clone(), "unlucky".to_owned()))
         .await
         .unwrap_err();
 
@@ -209,7 +209,7 @@ async fn a_full_disk_denies_and_room_on_it_serves_again() {
         (&"other".into(), &"stolen".into())
     );
     within("a token", api.fetch_jwtsvid(request)).await.unwrap();
-    register(admin, "lucky".to_owned()).await.unwrap();
+    Box::pin(register(admin, "lucky".to_owned())).await.unwrap();
     let shown = agent.run(["client", "show", "unlucky"]).await;
     assert_eq!(
         shown.code,

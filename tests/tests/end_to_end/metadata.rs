@@ -5,7 +5,7 @@ use crate::credentials::part;
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 use symbolon_proto::workload::JwtsvidRequest;
-use symbolon_tests::{AUDIENCE, Program, Setup, can_run, has_tool, workload_api};
+use symbolon_tests::{AUDIENCE, Agent, Program, Setup, can_run, has_tool, workload_api};
 use tokio::process::Command;
 
 const PUBLIC: &str = "https://id.example.org/agent";
@@ -43,14 +43,7 @@ async fn a_file_becomes_a_document_and_a_claim() {
     assert_eq!(document["software_version"], "1");
     assert_eq!(document["token_endpoint_auth_method"], "private_key_jwt");
 
-    let request = JwtsvidRequest {
-        audience: vec![AUDIENCE.to_owned()],
-        ..JwtsvidRequest::default()
-    };
-    let mut api = workload_api(&agent).await;
-    let answer = api.fetch_jwtsvid(request).await.expect("a token");
-    let svids = answer.into_inner().svids;
-    assert_eq!(part(&svids[0].svid, 1)["client_id"], *id);
+    assert_eq!(part(&token(&agent).await, 1)["client_id"], *id);
 
     // Applied again, the document of the registration changes nothing.
     let exported = agent.run(["client", "export", "search"]).await.success();
@@ -79,6 +72,16 @@ async fn a_file_becomes_a_document_and_a_claim() {
         "{told}"
     );
     assert!(told.contains("No reason outweighs"), "{told}");
+}
+
+async fn token(agent: &Agent) -> String {
+    let request = JwtsvidRequest {
+        audience: vec![AUDIENCE.to_owned()],
+        ..JwtsvidRequest::default()
+    };
+    let answer = workload_api(agent).await.fetch_jwtsvid(request).await;
+    let mut svids = answer.expect("a token").into_inner().svids;
+    svids.remove(0).svid
 }
 
 fn agent_file(beside: &Path, name: &str, text: &str) -> String {
