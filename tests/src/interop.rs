@@ -89,15 +89,24 @@ impl Client {
         Workload::start(self.command(agent).arg(AUDIENCE))
     }
 
+    /// A command that runs another file of its folder, for an interpreter.
+    #[must_use]
+    pub fn script(self, agent: &Agent, file: &str) -> Command {
+        let (program, language) = match self {
+            // Not its canonical path, by which it would not find its libraries.
+            Self::Python => (python(), "python"),
+            Self::Node => (self.program().path().to_owned(), "node"),
+            Self::Rust | Self::Go | Self::Java => panic!("{self:?} runs no files"),
+        };
+        let mut command = agent.command(&program);
+        command.arg(folder().join(language).join(file));
+        command
+    }
+
     fn command(self, agent: &Agent) -> Command {
         match self {
             Self::Rust | Self::Go => agent.command(self.program().path()),
-            Self::Python => {
-                // Not its canonical path, by which it would not find its libraries.
-                let mut command = agent.command(&python());
-                command.arg(folder().join("python/workload.py"));
-                command
-            }
+            Self::Python => self.script(agent, "workload.py"),
             Self::Java => {
                 let mut command = agent.command(self.program().path());
                 // What makes a short-lived JVM start sooner.
@@ -105,11 +114,7 @@ impl Client {
                 command.arg(folder().join(".cache/java/workload.jar"));
                 command
             }
-            Self::Node => {
-                let mut command = agent.command(self.program().path());
-                command.arg(folder().join("node/workload.js"));
-                command
-            }
+            Self::Node => self.script(agent, "workload.js"),
         }
     }
 }
