@@ -63,7 +63,7 @@ async fn start(setup: Setup) -> Agent {
 }
 
 /// Where the port listens, as the agent's log says it.
-fn address(agent: &Agent) -> SocketAddr {
+pub(crate) fn address(agent: &Agent) -> SocketAddr {
     let log = fs::read_to_string(agent.setup().log_file()).unwrap();
     let lines = log.lines();
     let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -171,7 +171,7 @@ async fn documents_are_served_and_published_and_end_with_the_client() {
     let public = agent.setup().directory().join("public");
     let mut recorded = agent.follow_audit();
     for path in PAGES {
-        let (status, head, _) = web.get(path).await;
+        let (status, head, _body) = web.get(path).await;
         assert_eq!(status, 200, "{path}: {head}");
         assert!(head.contains("etag: \"") && head.contains("cache-control: public, max-age="));
     }

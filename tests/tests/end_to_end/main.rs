@@ -28,6 +28,7 @@ mod identity;
 mod interop;
 mod lifecycle;
 mod metadata;
+mod oauth;
 mod operation;
 mod operator_ca;
 mod operators;
