@@ -106,8 +106,8 @@ async fn work(
     let serving = async {
         match part {
             Some(part) => {
-                part.serve(Supervisor::new(Handle::current()), stopped)
-                    .await
+                let tasks = Supervisor::new(Handle::current());
+                part.serve(tasks, stopped).await;
             }
             None => server::until_true(stopped).await,
         }
