@@ -97,7 +97,7 @@ fn what_is_asked_for_reaches_the_agent() {
 fn a_file_that_is_no_bundle_is_not_sent() {
     let agent = agent();
     let file = agent.dir.path().join("large.json");
-    std::fs::write(&file, " ".repeat(64 * 1024)).unwrap();
+    std::fs::write(&file, " ".repeat(128 * 1024)).unwrap();
     for path in [file.to_str().unwrap(), "/nowhere"] {
         let add = [
             "federation",

@@ -3,8 +3,8 @@
 use crate::{
     authority::{BundleError, ForeignBundle},
     registry::limits,
+    uri::Uri,
 };
-use http::Uri;
 use serde::{Deserialize, Serialize};
 use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 use std::sync::Arc;
@@ -155,15 +155,15 @@ fn check_url(text: &str) -> Result<(), &'static str> {
     if text.contains('#') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("has no spaces, no control characters and no fragment");
     }
-    let uri: Uri = text.parse().map_err(|_malformed| "is none")?;
-    if uri.scheme_str() != Some("https") {
+    let uri = Uri::parse(text).map_err(|_malformed| "is none")?;
+    if uri.scheme != "https" {
         return Err("begins with https://");
     }
-    let authority = uri.authority().ok_or("has a host")?;
-    if authority.as_str().contains('@') {
+    let authority = uri.authority.ok_or("has a host")?;
+    if authority.user_info.is_some() {
         return Err("has no user information");
     }
-    if authority.host().is_empty() || authority.port_u16() == Some(0) {
+    if authority.host.is_empty() || authority.port == Some(0) {
         return Err("has a host");
     }
     Ok(())
