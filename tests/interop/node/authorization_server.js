@@ -1,78 +1,174 @@
-// An authorization server: npm's oidc-provider, which fetches the metadata documents and keys
-// of its clients from Symbolon's identity port and knows nothing else of them.
+// An authorization server and a protected resource of its own, both on loopback:
+// npm `oidc-provider` with client ID metadata documents, `private_key_jwt`, DPoP,
+// resource indicators and JWT access tokens; nothing of it is changed.
 //
-// Usage: authorization_server.js CA HOST=ADDRESS SCOPE
+// Usage: authorization_server.js [--documents PUBLIC=REAL] [--ca FILE] [--cache SECONDS]
+//                                [--scope WORDS] [--any-resource]
 //
-// CA is the file of the authority that it trusts for TLS, ADDRESS (with port) is where HOST is:
-// what a resolver would say. It prints {"event":"listening","issuer":...} once it
-// serves, {"event":"fetched","url":...,"status":...} for each document that it fetches, and
-// {"event":"refused","reason":...} for each token request that it refuses.
+//   --documents  where documents of the origin PUBLIC really are, as the origin REAL:
+//                tests have no public names
+//   --ca         PEM file of the authority that REAL is trusted by
+//   --cache      how long documents and keys are kept (1)
+//   --scope      what the resource knows ("tools")
+//   --any-resource  issues tokens for other resources, too
+//
+// Prints one JSON line {"issuer", "resource"} when it listens, then one for each event:
+// "fetched" (url, status), "granted" (client_id, resource), "refused" (error, description),
+// "called" (client_id, audience). GET /mcp without a token answers 401 with the place of the
+// resource's metadata; with a good one POST /mcp answers the token's claims. It ends when its
+// standard input does, where that is a pipe.
 
+import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { fstatSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { request } from "node:https";
+import { request as httpsRequest } from "node:https";
+import { parseArgs } from "node:util";
 
-import { Provider } from "oidc-provider";
+import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify } from "jose";
+import Provider from "oidc-provider";
 
-const [authority, place, scope] = process.argv.slice(2);
-const ca = readFileSync(authority);
-const [host, address] = place.split("=");
+const { values: options } = parseArgs({
+  options: {
+    documents: { type: "string" },
+    ca: { type: "string" },
+    cache: { type: "string", default: "1" },
+    scope: { type: "string", default: "tools" },
+    "any-resource": { type: "boolean", default: false },
+  },
+});
 
-// Its notices are not events.
+const [publicOrigin, realOrigin] = options.documents?.split("=") ?? [];
+const ca = options.ca && readFileSync(options.ca);
+const cache = Number(options.cache);
+
+// Standard output is for the events.
 console.info = console.error;
 
 function emit(event) {
   console.log(JSON.stringify(event));
 }
 
-/** `fetch` that finds one host where no public name server has it; nothing else is there. */
-async function fetchFromHost(url, { headers, method, signal }) {
-  const { hostname, pathname, search } = new URL(url);
-  if (hostname !== host) throw new Error(`no address of ${hostname}`);
-  const [ip, port] = address.split(":");
-  const fields = Object.fromEntries(new Headers(headers));
-  const options = { ca, headers: { ...fields, host }, method, servername: host, signal };
-  const sent = request({ ...options, agent: false, host: ip, path: pathname + search, port });
-  sent.end();
-  const [answer] = await once(sent, "response");
-  const chunks = await answer.toArray();
-  emit({ event: "fetched", url: String(url), status: answer.statusCode });
-  const body = Buffer.concat(chunks);
-  return new Response(body, { headers: answer.headers, status: answer.statusCode });
+/** What `fetch` would do, with another address and authority for one origin. */
+function fetchDocument(url, { headers }) {
+  assert.ok(publicOrigin && url.startsWith(`${publicOrigin}/`), `${url} is nowhere`);
+  const target = new URL(url.slice(publicOrigin.length), realOrigin);
+  return new Promise((resolve, reject) => {
+    const sent = httpsRequest(target, { ca, headers: Object.fromEntries(headers) }, (answer) => {
+      const chunks = [];
+      answer.on("data", (chunk) => chunks.push(chunk));
+      answer.on("error", reject);
+      answer.on("end", () => {
+        emit({ event: "fetched", url, status: answer.statusCode });
+        const init = { status: answer.statusCode, headers: answer.headers };
+        resolve(new Response(Buffer.concat(chunks), init));
+      });
+    });
+    sent.on("error", reject);
+    sent.end();
+  });
+}
+
+async function newKey(alg) {
+  const { privateKey } = await generateKeyPair(alg, { extractable: true });
+  return { ...(await exportJWK(privateKey)), alg, use: "sig", kid: alg };
+}
+
+function configuration(resource, signing) {
+  const info = {
+    audience: resource,
+    scope: options.scope,
+    accessTokenFormat: "jwt",
+    accessTokenTTL: 60,
+    jwt: { sign: { alg: "ES256" } },
+  };
+  return {
+    jwks: { keys: signing },
+    fetch: fetchDocument,
+    clientAuthMethods: ["private_key_jwt"],
+    scopes: options.scope.split(" "),
+    ttl: { ClientCredentials: 60 },
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      clientIdMetadataDocument: {
+        enabled: true,
+        ack: "draft-02",
+        cacheDuration: { min: cache, max: cache },
+      },
+      dPoP: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => resource,
+        getResourceServerInfo(_ctx, asked) {
+          if (!options["any-resource"]) assert.equal(asked, resource, "another resource");
+          return { ...info, audience: asked };
+        },
+      },
+    },
+  };
 }
 
 const server = createServer();
 server.listen(0, "127.0.0.1");
 await once(server, "listening");
 const issuer = `http://127.0.0.1:${server.address().port}`;
+const resource = `${issuer}/mcp`;
+const key = await newKey("ES256");
+const { d: _secret, ...publicKey } = key;
+const keys = createLocalJWKSet({ keys: [publicKey] });
+// Clients that say nothing of ID tokens have RS256 for them.
+const signing = [key, await newKey("RS256")];
+const provider = new Provider(issuer, configuration(resource, signing));
+provider.on("grant.success", (ctx) => {
+  emit({ event: "granted", client_id: ctx.oidc.client.clientId, resource: ctx.oidc.params.resource });
+});
+provider.on("grant.error", (_ctx, { error, error_description, error_detail, cause }) => {
+  const description = error_detail ?? cause?.message ?? error_description;
+  emit({ event: "refused", error, description });
+});
 
-const provider = new Provider(issuer, {
-  clientAuthMethods: ["private_key_jwt", "none"],
-  enabledJWA: { clientAuthSigningAlgValues: ["ES256"] },
-  features: {
-    clientCredentials: { enabled: true },
-    clientIdMetadataDocument: { ack: "draft-02", enabled: true },
-    devInteractions: { enabled: false },
-    dPoP: { enabled: true },
-    resourceIndicators: {
-      enabled: true,
-      getResourceServerInfo: (_context, resource) => ({
-        accessTokenFormat: "jwt",
-        audience: resource,
-        jwt: { sign: { alg: "RS256" } },
-        scope,
-      }),
-    },
-  },
-  fetch: fetchFromHost,
-  scopes: [scope],
-  ttl: { ClientCredentials: 600 },
+/** The protected resource's metadata (RFC 9728). */
+function metadata() {
+  return { resource, authorization_servers: [issuer], scopes_supported: options.scope.split(" ") };
+}
+
+function json(response, status, body, headers = {}) {
+  response.writeHead(status, { "content-type": "application/json", ...headers });
+  response.end(JSON.stringify(body));
+}
+
+/** The resource: a good token gets its claims. */
+async function call(request, response) {
+  const [scheme, token] = (request.headers.authorization ?? "").split(" ");
+  try {
+    assert.match(scheme, /^(Bearer|DPoP)$/i);
+    const { payload } = await jwtVerify(token, keys, { issuer, audience: resource });
+    assert.equal(scheme.toLowerCase() === "dpop", payload.cnf !== undefined, "unbound");
+    emit({ event: "called", client_id: payload.client_id, audience: payload.aud });
+    json(response, 200, payload);
+  } catch {
+    const place = `${issuer}/.well-known/oauth-protected-resource/mcp`;
+    const challenge = `Bearer resource_metadata="${place}", scope="${options.scope}"`;
+    json(response, 401, { error: "invalid_token" }, { "www-authenticate": challenge });
+  }
+}
+
+const pages = provider.callback();
+server.on("request", (request, response) => {
+  switch (request.url) {
+    case "/mcp":
+      return call(request, response);
+    case "/.well-known/oauth-protected-resource/mcp":
+      return json(response, 200, metadata());
+    // The same document under the name of RFC 8414.
+    case "/.well-known/oauth-authorization-server":
+      request.url = "/.well-known/openid-configuration";
+      return pages(request, response);
+    default:
+      return pages(request, response);
+  }
 });
-provider.on("grant.error", (_context, error) => {
-  const { error: code, error_description: text, error_detail: detail } = error;
-  emit({ event: "refused", code, reason: detail ?? text });
-});
-provider.on("server_error", (_context, error) => console.error(error));
-server.on("request", provider.callback());
-emit({ event: "listening", issuer });
+
+emit({ issuer, resource });
+if (fstatSync(0).isFIFO()) process.stdin.resume().on("end", () => process.exit(0));

@@ -8,15 +8,15 @@ import asyncio
 import json
 import sys
 
+import httpx2
 from client_assertion import symbolon_auth
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
 
 
 async def main(url, client_id, issuer, scope):
     auth = symbolon_auth(url, client_id, issuer, scope)
-    async with create_mcp_http_client(auth=auth) as http:
+    async with httpx2.AsyncClient(auth=auth, timeout=60) as http:
         async with Client(streamable_http_client(url, http_client=http)) as client:
             result = await client.call_tool("whoami", {})
     print(json.dumps({"event": "called", "client_id": result.content[0].text}), flush=True)

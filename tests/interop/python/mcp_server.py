@@ -33,7 +33,7 @@ class Verifier:
             claims = jwt.decode(
                 token,
                 key,
-                algorithms=["RS256"],
+                algorithms=["ES256"],
                 audience=self.resource,
                 issuer=self.issuer,
                 options={"require": ["aud", "client_id", "exp", "iss"]},

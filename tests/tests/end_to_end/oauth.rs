@@ -13,8 +13,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use symbolon_proto::credentials::MintClientAssertionRequest;
 use symbolon_tests::{
-    AUDIENCE, Agent, Client, CredentialsApi, Program, SOMEBODY_ELSE, Setup, Workload, can_run,
-    credentials_api, has_tool, symbolon, within,
+    Agent, Client, CredentialsApi, Program, SOMEBODY_ELSE, Setup, Workload, can_run,
+    credentials_api, has_tool, within,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -38,14 +38,35 @@ struct Peers {
 impl Peers {
     /// None where this machine lacks what they need.
     async fn start(setup: impl FnOnce(Setup) -> Setup) -> Option<Self> {
-        let agent = agent(setup).await?;
+        let has_openssl = can_run(
+            "the OAuth loop",
+            has_tool("openssl"),
+            "apt-get install openssl",
+        );
+        let has_clients = Client::Python.is_installed() && Client::Node.is_installed();
+        if !has_openssl || !has_clients {
+            return None;
+        }
+        let own = Setup::new();
+        certify(own.directory());
+        let file = |name: &str| own.directory().join(name).to_str().unwrap().to_owned();
+        let (certificate, key) = (file("port.pem"), file("port-key.pem"));
+        let own = own
+            .set("identity", "address", "127.0.0.1:0")
+            .set("identity", "public_url", format!("https://{HOST}"))
+            .set("identity", "certificate_file", certificate)
+            .set("identity", "key_file", key);
+        let agent = setup(own).start().await;
         let mut command = Client::Node.script(&agent, "authorization_server.js");
+        let here = format!("https://{HOST}={}", real_url(&agent));
         command
-            .arg(agent.setup().directory().join("ca.pem"))
-            .arg(format!("{HOST}={}", address(&agent)))
-            .arg(SCOPE);
+            .args(["--documents", &here, "--scope", SCOPE, "--any-resource"])
+            .arg("--ca")
+            .arg(agent.setup().directory().join("ca.pem"));
         let mut server = Workload::start(&mut command);
-        let issuer = text(&server.event("listening").await, "issuer");
+        let listening = server.line().await.expect("it listens");
+        let listening = serde_json::from_str(&listening).expect("JSON");
+        let issuer = text(&listening, "issuer");
         Some(Self {
             agent,
             server,
@@ -121,7 +142,7 @@ impl Peers {
         assert_eq!(status, 401, "{refused}");
         assert_eq!(refused["error"], "invalid_client");
         let told = self.server.next_of_kind("refused").await;
-        assert!(text(&told, "reason").contains(reason), "{told}");
+        assert!(text(&told, "description").contains(reason), "{told}");
     }
 
     /// What the authorization server answers to this assertion: status and body.
@@ -137,31 +158,13 @@ impl Peers {
             ("resource", "https://mcp.example.org/"),
             ("scope", SCOPE),
         ];
-        post_form(&format!("{}/token", self.issuer), &form).await
+        post(&format!("{}/token", self.issuer), &form).await
     }
 }
 
-/// An agent whose identity port has a certificate that others trust.
-async fn agent(setup: impl FnOnce(Setup) -> Setup) -> Option<Agent> {
-    let has_openssl = can_run(
-        "the OAuth loop",
-        has_tool("openssl"),
-        "apt-get install openssl",
-    );
-    let has_clients = Client::Python.is_installed() && Client::Node.is_installed();
-    if !has_openssl || !has_clients {
-        return None;
-    }
-    let own = Setup::new();
-    certify(own.directory());
-    let file = |name: &str| own.directory().join(name).to_str().unwrap().to_owned();
-    let (certificate, key) = (file("port.pem"), file("port-key.pem"));
-    let own = own
-        .set("identity", "address", "127.0.0.1:0")
-        .set("identity", "public_url", format!("https://{HOST}"))
-        .set("identity", "certificate_file", certificate)
-        .set("identity", "key_file", key);
-    Some(setup(own).start().await)
+/// Where the identity port really is.
+fn real_url(agent: &Agent) -> String {
+    format!("https://localhost:{}", address(agent).port())
 }
 
 fn program_of(client: Client) -> &'static str {
@@ -188,24 +191,19 @@ fn certify(directory: &Path) {
     openssl("-subj /CN=test-authority -keyout ca-key.pem -out ca.pem".to_owned());
     openssl(format!(
         "-subj /CN={HOST} -keyout port-key.pem -out port.pem -CA ca.pem -CAkey ca-key.pem \
-         -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:{HOST}"
+         -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:{HOST},DNS:localhost"
     ));
 }
 
 /// What is answered to a form: status and body.
-async fn post_form(url: &str, form: &[(&str, &str)]) -> (u16, Value) {
-    let pair = |(name, value): &(&str, &str)| format!("{name}={}", encoded(value));
-    let form: Vec<_> = form.iter().map(pair).collect();
-    let head = "content-type: application/x-www-form-urlencoded\r\n";
-    post(url, head, &form.join("&")).await
-}
-
-async fn post(url: &str, head: &str, body: &str) -> (u16, Value) {
+async fn post(url: &str, form: &[(&str, &str)]) -> (u16, Value) {
     let url = url.strip_prefix("http://").expect("an address here");
     let (host, path) = url.split_once('/').expect("a path");
+    let pair = |(name, value): &(&str, &str)| format!("{name}={}", encoded(value));
+    let body = form.iter().map(pair).collect::<Vec<_>>().join("&");
     let request = format!(
-        "POST /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{head}\
-         content-length: {}\r\n\r\n{body}",
+        "POST /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     let stream = within("a connection", TcpStream::connect(host)).await;
@@ -252,7 +250,7 @@ async fn reaches_the_tool(client: Client) {
     let mut issued = events.iter().filter(|line| line["event"] == "issued");
     let issued = issued.next().expect("the assertion is in the trail");
     assert_eq!(issued["credential"]["kind"], "client-assertion");
-    assert_eq!(issued["client"]["name"], "tools");
+    assert_eq!(issued["client"], "tools");
 
     peers.agent.suspend("tools").await;
     peers.is_denied(peers.client(client, &url)).await;
@@ -354,18 +352,17 @@ async fn suspension_ends_assertions_that_were_made_before() {
     peers.is_refused(&early, "").await;
 }
 
-/// Token requests one after the other, until a third key has signed.
-async fn requests(peers: &Peers, keys: &RefCell<BTreeSet<String>>) -> usize {
+/// Token requests one after the other, until a third key has signed; whether none was refused.
+async fn requests(peers: &Peers, keys: &RefCell<BTreeSet<String>>) -> bool {
     let mut api = credentials_api(&peers.agent).await;
-    let mut made = 0;
     while keys.borrow().len() < 3 {
         let assertion = peers.assertion_by(&mut api).await;
-        let (status, answer) = peers.token(&assertion).await;
-        assert_eq!(status, 200, "{answer}");
+        if peers.token(&assertion).await.0 != 200 {
+            return false;
+        }
         keys.borrow_mut().insert(text(&part(&assertion, 0), "kid"));
-        made += 1;
     }
-    made
+    true
 }
 
 #[tokio::test]
@@ -377,14 +374,16 @@ async fn a_rotation_of_keys_fails_no_token_request() {
             .set("credentials_api", "client_key_lead", "1s")
             .set("credentials_api", "client_key_ttl", "6s")
     };
-    let Some(peers) = Peers::start(rotating).await else {
+    let Some(mut peers) = Peers::start(rotating).await else {
         return;
     };
     peers.register(&[Program::itself().selectors()]).await;
     let keys = RefCell::new(BTreeSet::new());
     let load = join_all((0..4).map(|_caller| requests(&peers, &keys)));
-    let made: usize = within("two rotations", load).await.iter().sum();
-    assert!(made >= 3, "{made}");
+    let granted = within("two rotations", load).await;
+    if granted.contains(&false) {
+        panic!("{}", peers.server.next_of_kind("refused").await);
+    }
 }
 
 #[tokio::test]
@@ -403,48 +402,4 @@ async fn a_replaced_key_is_refused_at_the_next_request() {
     let (status, answer) = peers.token(&after).await;
     assert_eq!(status, 200, "{answer}");
     peers.is_refused(&stolen, "").await;
-}
-
-/// Of a JWT-SVID, by issuer, keys and audience: no word of SPIFFE is needed.
-#[tokio::test]
-async fn a_stock_verifier_takes_a_token_that_is_for_it() {
-    const OTHER: &str = "https://other.example.org/";
-    let Some(agent) = agent(|setup| setup).await else {
-        return;
-    };
-    let program = Program::at(symbolon());
-    let options = ["--audience", AUDIENCE, "--audience", OTHER];
-    agent
-        .register_with("caller", &program.selectors(), options)
-        .await;
-    let issuer = format!("https://{HOST}");
-    let port = address(&agent).port().to_string();
-    let mut command = Client::Python.script(&agent, "jwt_server.py");
-    command
-        .env("SSL_CERT_FILE", agent.setup().directory().join("ca.pem"))
-        .args([&issuer, AUDIENCE, &port]);
-    let mut server = Workload::start(&mut command);
-    let url = text(&server.event("listening").await, "url");
-    let mut answers = Vec::new();
-    for audience in [AUDIENCE, OTHER] {
-        let token = agent.run(["svid", "jwt", "--audience", audience, "--raw"]);
-        let token = token.await.success();
-        let head = format!(
-            "authorization: Bearer {}\r\ncontent-type: application/json\r\n\
-             accept: application/json, text/event-stream\r\n",
-            token.trim()
-        );
-        let call = json!({
-            "jsonrpc": "2.0",
-            "id": 1,
-            "method": "tools/call",
-            "params": {"name": "whoami", "arguments": {}},
-        });
-        answers.push(post(&url, &head, &call.to_string()).await);
-    }
-    let (status, answer) = &answers[0];
-    assert_eq!(*status, 200, "{answer}");
-    let seen = &answer["result"]["content"][0]["text"];
-    assert_eq!(*seen, "spiffe://example.org/mcp/client/caller");
-    assert_eq!(answers[1].0, 401, "{}", answers[1].1);
 }
