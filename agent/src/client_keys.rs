@@ -54,7 +54,7 @@ pub const MAX_ASSERTION_LIFE: Duration = Duration::from_secs(60);
 /// again for clocks that differ.
 const RETIRED_FOR: Duration = Duration::from_secs(2 * 60);
 
-/// How often the wall clock is read again.
+/// How often the wall clock is read again, where keys do not change faster than that.
 const TURN: Duration = Duration::from_secs(10);
 
 /// How soon the registry is walked again: it may have a hundred thousand clients.
@@ -250,6 +250,7 @@ impl ClientKeys {
 
     /// Follows registry and clock for ever, and tells the trail. To be run once.
     pub async fn run(&self, registry: Arc<Registry>, trail: Trail) {
+        let turn = turn(self.0.timing);
         let mut changes = registry.changes();
         let mut waiting = Vec::new();
         loop {
@@ -264,7 +265,7 @@ impl ClientKeys {
                 changed = changes.changed() => if changed.is_err() {
                     return;
                 },
-                () = sleep(TURN) => {}
+                () = sleep(turn) => {}
             }
         }
     }
@@ -351,6 +352,12 @@ impl Debug for ClientKeys {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str("ClientKeys")
     }
+}
+
+/// How often the wall clock is read: a step is late by half a lead at most, or a key of short life
+/// would end before the next one signs.
+fn turn(timing: Timing) -> Duration {
+    TURN.min(timing.overlap / 2)
 }
 
 /// Tells what has happened; whether the trail has all of it. What cannot be told now is told later.

@@ -375,6 +375,18 @@ async fn until_told(scene: &Scene, count: usize) {
     }
 }
 
+#[test]
+fn the_clock_is_read_often_enough_for_keys_of_short_life() {
+    let turn = |lead| {
+        super::turn(super::Timing {
+            ttl: 3 * lead,
+            overlap: lead,
+        })
+    };
+    assert_eq!(turn(Duration::from_secs(1)), Duration::from_millis(500));
+    assert_eq!(turn(24 * HOUR), Duration::from_secs(10));
+}
+
 #[tokio::test]
 async fn nothing_secret_is_printed() {
     let scene = with_client("a").await;
