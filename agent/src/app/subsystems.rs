@@ -81,13 +81,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     let authority = authority(config, &clock, &supervisor, &trail)?;
     let store = open_store(&config.data_dir).await?;
     let registry = registry(config, &store, (&clock, &supervisor), &metrics).await?;
-    let is_restored = restoration::record(&store, &trail).await?;
-    let kept = told::catch_up(&config.data_dir, &registry, &trail).await?;
-    if is_restored {
-        // A crash before this tells it again.
-        store.forget_restoration().await?;
-    }
-    supervisor.spawn(kept.keep(Arc::clone(&registry), trail.clone()));
+    tell_what_is_untold(config, (&store, &registry), &trail, &supervisor).await?;
     let attestor = Arc::new(Attestor::new(attestor_config(&config.attestation))?);
     let signing: Arc<dyn Authority> = Arc::<EmbeddedCa>::clone(&authority);
     let usage = usage(config, &clock, &supervisor).await;
@@ -135,6 +129,23 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         roster: watch::Sender::new(Arc::new(roster)),
         reload: Arc::default(),
     })
+}
+
+/// Lets the trail know what the registry has and it has not.
+async fn tell_what_is_untold(
+    config: &Config,
+    (store, registry): (&RedbStore, &Arc<Registry>),
+    trail: &Trail,
+    supervisor: &Supervisor,
+) -> Result<(), RunError> {
+    let is_restored = restoration::record(store, trail).await?;
+    let kept = told::catch_up(&config.data_dir, registry, trail).await?;
+    if is_restored {
+        // A crash before this tells it again.
+        store.forget_restoration().await?;
+    }
+    supervisor.spawn(kept.keep(Arc::clone(registry), trail.clone()));
+    Ok(())
 }
 
 fn issuer(
