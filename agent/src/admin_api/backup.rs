@@ -26,6 +26,9 @@ pub(super) const TERMS: Terms = Terms {
     full: "other backups are being made; try again when they are done",
 };
 
+/// What the caller learns where the agent stops before the end has left.
+const BROKEN_OFF: &str = "the agent stops; the backup is not whole";
+
 /// How long a piece may lie unread.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -56,7 +59,8 @@ impl AdminApi {
         let place = self.backups.take(operator.uid)?;
         let progress = begin(&self.services, operator).await?;
         let pieces = stream::try_unfold(progress, next);
-        let terms = self.terms(place, PATIENCE);
+        let at_stop = passage::AtStop::Fail(BROKEN_OFF);
+        let terms = self.terms(place, PATIENCE, at_stop);
         let answer = passage::open(pieces, terms, &self.services.supervisor);
         Ok(Response::new(answer))
     }
@@ -110,11 +114,6 @@ async fn last_of(services: &AdminServices, after: u64) -> Result<Option<Record>,
 
 /// The next piece, until the end has left.
 async fn next(mut progress: Progress) -> Result<Option<(BackupResponse, Progress)>, Status> {
-    if *progress.services.stopped.borrow() {
-        return Err(Status::unavailable(
-            "the agent stops; the backup is not whole",
-        ));
-    }
     if let Some(data) = progress.first.take() {
         return Ok(Some((piece(data), progress)));
     }

@@ -1,7 +1,10 @@
 //! The calls of the admin service.
 
 use super::{
-    Operator, apply, backup, changes::Requested, convert, govern, inspect, keys, lint, passage,
+    Operator, apply, backup,
+    changes::Requested,
+    convert, govern, inspect, keys, lint,
+    passage::{self, AtStop},
     roles, search, status, views,
 };
 use crate::{
@@ -148,11 +151,17 @@ impl AdminApi {
     }
 
     /// What an answer in parts holds.
-    pub(super) fn terms(&self, place: Place, patience: Duration) -> passage::Terms {
+    pub(super) fn terms(
+        &self,
+        place: Place,
+        patience: Duration,
+        at_stop: AtStop,
+    ) -> passage::Terms {
         passage::Terms {
             place,
             patience,
             stopped: self.services.stopped.clone(),
+            at_stop,
         }
     }
 
@@ -330,7 +339,8 @@ impl admin::admin_server::Admin for AdminApi {
         let name = convert::name(&request.into_inner().name)?;
         let place = self.histories.take(uid)?;
         let entries = govern::history(&self.services.registry, &name)?;
-        let terms = self.terms(place, govern::HISTORY_PATIENCE);
+        let at_stop = AtStop::Fail(govern::HISTORY_BROKEN_OFF);
+        let terms = self.terms(place, govern::HISTORY_PATIENCE, at_stop);
         let answer = passage::open(entries, terms, &self.services.supervisor);
         Ok(Response::new(answer))
     }
@@ -466,7 +476,7 @@ impl admin::admin_server::Admin for AdminApi {
             Ok(line) => Ok(TailAuditResponse { line }),
             Err(error) => Err(status::of_tail(&error)),
         });
-        let terms = self.terms(place, TAIL_PATIENCE);
+        let terms = self.terms(place, TAIL_PATIENCE, AtStop::End);
         let answer = passage::open(lines, terms, &self.services.supervisor);
         Ok(Response::new(answer))
     }

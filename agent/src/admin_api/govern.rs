@@ -40,6 +40,9 @@ const SHOWN_FAILURES: usize = 100;
 /// How often clients are looked for anew that were registered in the meantime.
 const ROUNDS: usize = 4;
 
+/// What the caller learns where the agent stops before the last entry.
+pub(super) const HISTORY_BROKEN_OFF: &str = "the agent stops; the history is not whole";
+
 /// Histories that are told at the same time: each has a page of records in memory.
 pub(super) const HISTORIES: Terms = Terms {
     what: "history",

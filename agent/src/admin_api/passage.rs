@@ -2,7 +2,8 @@
 //!
 //! A caller may leave an answer unread, and open no window for it: then nobody polls it, and what
 //! it holds would be held for ever. So a task makes it, and gives it up where no part is taken for
-//! a while. An answer that is given up ends with an error, so that nobody takes it for the whole.
+//! a while. An answer that is given up, or that the agent's stop breaks off, ends with an error, so
+//! that nobody takes it for the whole.
 
 use crate::{server::Place, supervisor::Supervisor};
 use futures_util::{Stream, StreamExt as _, stream};
@@ -26,8 +27,19 @@ pub(super) struct Terms {
     pub(super) place: Place,
     /// How long a part may lie unread.
     pub(super) patience: Duration,
-    /// True once the agent stops: then it ends.
+    /// True once the agent stops.
     pub(super) stopped: watch::Receiver<bool>,
+    /// How it ends then.
+    pub(super) at_stop: AtStop,
+}
+
+/// How an answer ends when the agent stops.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AtStop {
+    /// Regularly: it has no end of its own.
+    End,
+    /// With this error: it is a part of what was asked for.
+    Fail(&'static str),
 }
 
 /// Lets a task make the answer.
@@ -37,8 +49,12 @@ pub(super) fn open<T: Send + 'static>(
     supervisor: &Supervisor,
 ) -> Parts<T> {
     let (to, parts) = mpsc::channel(1);
+    let broken_off = BrokenOff {
+        stopped: terms.stopped.clone(),
+        at_stop: terms.at_stop,
+    };
     supervisor.spawn(pass_on(made, to, terms));
-    Box::pin(answer(parts))
+    Box::pin(answer(parts, broken_off))
 }
 
 /// Hands the parts on, and none after the last.
@@ -48,11 +64,17 @@ async fn pass_on<T>(
     terms: Terms,
 ) {
     let _place = terms.place;
-    let mut made = pin!(made.take_until(until_stopped(terms.stopped)));
+    let mut made = pin!(made);
+    let mut stop = pin!(until_stopped(terms.stopped));
     loop {
         let part = tokio::select! {
-            part = made.next() => part,
+            biased;
             () = to.closed() => return,
+            () = &mut stop => match terms.at_stop {
+                AtStop::End => None,
+                AtStop::Fail(_) => return,
+            },
+            part = made.next() => part,
         };
         let is_end = part.is_none();
         let taken = timeout(terms.patience, to.send(part)).await;
@@ -64,19 +86,33 @@ async fn pass_on<T>(
 
 fn answer<T>(
     parts: mpsc::Receiver<Option<Result<T, Status>>>,
+    broken_off: BrokenOff,
 ) -> impl Stream<Item = Result<T, Status>> {
-    stream::unfold(Some(parts), |parts| async {
-        let mut parts = parts?;
+    stream::unfold(Some((parts, broken_off)), |open| async {
+        let (mut parts, broken_off) = open?;
         match parts.recv().await {
-            Some(Some(part)) => Some((part, Some(parts))),
+            Some(Some(part)) => Some((part, Some((parts, broken_off)))),
             Some(None) => None,
-            None => Some((Err(given_up()), None)),
+            None => Some((Err(broken_off.why()), None)),
         }
     })
 }
 
-fn given_up() -> Status {
-    Status::resource_exhausted("the answer was given up: it was not read for too long")
+/// Tells why an answer has no end.
+struct BrokenOff {
+    stopped: watch::Receiver<bool>,
+    at_stop: AtStop,
+}
+
+impl BrokenOff {
+    fn why(&self) -> Status {
+        match self.at_stop {
+            AtStop::Fail(why) if *self.stopped.borrow() => Status::unavailable(why),
+            AtStop::Fail(_) | AtStop::End => {
+                Status::resource_exhausted("the answer was given up: it was not read for too long")
+            }
+        }
+    }
 }
 
 /// Resolves when the agent stops.
@@ -89,7 +125,7 @@ pub(super) async fn until_stopped(mut stopped: watch::Receiver<bool>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Terms, open};
+    use super::{AtStop, Terms, open};
     use crate::{
         server::{self, Places},
         supervisor::Supervisor,
@@ -123,7 +159,16 @@ mod tests {
             &self,
             made: impl futures_util::Stream<Item = Result<u32, Status>> + Send + 'static,
         ) -> super::Parts<u32> {
+            self.open_with(made, AtStop::Fail("the agent stops"))
+        }
+
+        fn open_with(
+            &self,
+            made: impl futures_util::Stream<Item = Result<u32, Status>> + Send + 'static,
+            at_stop: AtStop,
+        ) -> super::Parts<u32> {
             let terms = Terms {
+                at_stop,
                 place: self.places.take(1).unwrap(),
                 patience: PATIENCE,
                 stopped: self.stop.subscribe(),
@@ -165,13 +210,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_ends_when_its_caller_goes_or_the_agent_stops() {
+    async fn an_answer_ends_when_its_caller_goes() {
         let stage = Stage::new();
         drop(stage.open(stream::pending()));
         stage.is_free().await;
-        let answer = stage.open(stream::pending());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_without_an_end_of_its_own_ends_when_the_agent_stops() {
+        let stage = Stage::new();
+        let answer = stage.open_with(stream::pending(), AtStop::End);
         stage.stop.send_replace(true);
         assert_eq!(answer.count().await, 0);
+        stage.is_free().await;
+    }
+
+    /// Else a part would be taken for the whole.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_the_stop_breaks_off_ends_with_an_error() {
+        let stage = Stage::new();
+        let made = stream::iter([Ok(1)]).chain(stream::pending());
+        let mut answer = stage.open(made);
+        assert_eq!(answer.next().await.unwrap().unwrap(), 1);
+        stage.stop.send_replace(true);
+        let end = answer.next().await.unwrap().unwrap_err();
+        assert_eq!(
+            (end.code(), end.message()),
+            (Code::Unavailable, "the agent stops")
+        );
+        assert!(answer.next().await.is_none());
         stage.is_free().await;
     }
 }

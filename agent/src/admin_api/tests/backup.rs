@@ -7,8 +7,9 @@ use crate::{
     workloads::testing::{Scene, until},
 };
 use futures_util::StreamExt as _;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use symbolon_proto::admin::{BackupRequest, admin_server::Admin as _};
+use tokio::sync::watch;
 use tonic::Code;
 
 #[tokio::test]
@@ -49,6 +50,29 @@ async fn a_backup_has_the_registry_of_when_it_was_asked_for() {
         report.digest.unwrap().to_string()
     );
     assert!(told["operator"].is_string() && told["process"]["pid"].is_u64());
+}
+
+/// Else what a pipe was given of it would be taken for the whole.
+#[tokio::test]
+async fn a_backup_that_the_agent_does_not_finish_ends_with_an_error() {
+    let scene = Scene::new().await;
+    let stop = watch::Sender::new(false);
+    let mut api = api(&scene);
+    Arc::get_mut(&mut api.services).unwrap().stopped = stop.subscribe();
+    for name in ["a", "b"] {
+        scene.register(name).await;
+    }
+    let pieces = api.backup(request(&scene, BackupRequest {})).await;
+    let mut pieces = pieces.unwrap().into_inner();
+    pieces.next().await.unwrap().unwrap();
+    stop.send_replace(true);
+    let mut last = None;
+    while let Some(piece) = pieces.next().await {
+        last = Some(piece);
+    }
+    let end = last.unwrap().unwrap_err();
+    assert_eq!(end.code(), Code::Unavailable);
+    assert_eq!(end.message(), "the agent stops; the backup is not whole");
 }
 
 #[tokio::test]
