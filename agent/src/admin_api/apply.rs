@@ -37,7 +37,7 @@ use std::{
 use symbolon_proto::admin::{
     self, AppliedClient, ApplyClient, ApplyClientsRequest, ApplyClientsResponse,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tonic::{Request, Response, Status};
 
 /// Clients of one batch: what judging, the store and the trail take well under a second for.
@@ -94,8 +94,8 @@ impl AdminApi {
         // Done to its end also where the operator does not wait for it.
         self.services.supervisor.spawn(async move {
             let documents = names.into_iter().zip(request.clients).collect();
-            let answer = batch.carry_out(&this, documents).await;
-            drop((turn, place));
+            let answer = batch.carry_out(&this, documents, turn).await;
+            drop(place);
             if reply.send(answer).is_err() {
                 tracing::debug!("the operator did not wait for a batch of documents");
             }
@@ -146,10 +146,13 @@ struct Wish {
 }
 
 impl Batch {
+    /// Does it in its `turn`, which ends before refusals are recorded: they wait in a line of their
+    /// author's, and nobody else does.
     async fn carry_out(
         self,
         api: &AdminApi,
         documents: Vec<(ClientName, ApplyClient)>,
+        turn: OwnedSemaphorePermit,
     ) -> Result<ApplyClientsResponse, Status> {
         let snapshot = api.services.registry.snapshot();
         let rules = lenient(api);
@@ -162,7 +165,9 @@ impl Batch {
         let is_applied = !self.is_dry_run && !are_refused;
         if is_applied {
             self.record(api, &items, &made).await?;
-        } else if !self.is_dry_run {
+        }
+        drop(turn);
+        if !self.is_dry_run && are_refused {
             self.record_refusals(api, &items).await?;
         }
         if self.is_dry_run {

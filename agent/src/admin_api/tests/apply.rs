@@ -1,7 +1,10 @@
 //! Batches of documents, over the call that operators make.
 
 use super::{api, registration, request, unaccepted};
-use crate::{admin_api::AdminApi, workloads::testing::Scene};
+use crate::{
+    admin_api::AdminApi,
+    workloads::testing::{Scene, until},
+};
 use futures_util::FutureExt as _;
 use std::sync::Arc;
 use symbolon_proto::admin::{
@@ -342,4 +345,22 @@ async fn of_the_refusals_of_a_batch_the_trail_has_some_and_their_number() {
         "{last}"
     );
     assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
+}
+
+/// The attack: batches that are refused, so that those of others wait as long as their refusals do.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_the_refusals_of_another() {
+    let scene = Scene::new().await;
+    let api = api(&scene);
+    let mut late = document_of("late");
+    late.expected_last_version = Some(4);
+    let mut refused = Box::pin(apply(&scene, &api, vec![late]));
+    assert!((&mut refused).now_or_never().is_none());
+    // The clock stands still while this looks, and so does the pause after a refusal.
+    until(|| !scene.lines().is_empty()).await;
+    let free = (api.batches.taken(), api.applying.available_permits());
+    assert_eq!(free, (1, 1));
+    let other = by(&scene, 2, batch(vec![document_of("a")]));
+    assert!(api.apply_clients(other).await.unwrap().into_inner().applied);
+    assert_eq!(words(&refused.await.unwrap()), [("refused", 0)]);
 }
