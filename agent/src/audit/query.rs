@@ -31,8 +31,6 @@ pub struct Search<'a> {
     pub filter: &'a Filter,
     /// Only the newest of them; without, all.
     pub keep: Option<Keep>,
-    /// Only the lines of this chain; without, of both.
-    pub chain: Option<Chain>,
     /// Asked before each line: where it says false, the search is given up.
     pub is_wanted: &'a dyn Fn() -> bool,
 }
@@ -64,7 +62,6 @@ impl<'a> Search<'a> {
         Self {
             filter,
             keep: None,
-            chain: None,
             is_wanted: &|| true,
         }
     }
@@ -75,7 +72,6 @@ impl fmt::Debug for Search<'_> {
         f.debug_struct("Search")
             .field("filter", &self.filter)
             .field("keep", &self.keep)
-            .field("chain", &self.chain)
             .finish_non_exhaustive()
     }
 }
@@ -120,7 +116,7 @@ pub(super) fn scan(
     if let (Some(pid), Some(at)) = (filter.pid, &filter.at) {
         judge.only_life(life_at(reader, (pid, at), search.is_wanted)?);
     }
-    let mut lines = Merged::new(reader, search.chain)?;
+    let mut lines = Merged::new(reader)?;
     while let Some(line) = lines.next_line()? {
         if !(search.is_wanted)() {
             return Ok(false);
@@ -181,19 +177,15 @@ struct Source {
 }
 
 impl Merged {
-    /// Of both chains, or of `only` one.
-    fn new(reader: &Reader, only: Option<Chain>) -> Result<Self, AuditError> {
-        let is_read = |chain| only.is_none_or(|only| only == chain);
+    fn new(reader: &Reader) -> Result<Self, AuditError> {
         let mut sources = Chain::ALL.map(|chain| Source {
             lines: reader.lines(chain),
             time: String::new(),
             line: Vec::new(),
             has_line: false,
         });
-        for (chain, source) in Chain::ALL.into_iter().zip(&mut sources) {
-            if is_read(chain) {
-                source.advance()?;
-            }
+        for source in &mut sources {
+            source.advance()?;
         }
         Ok(Self {
             sources,
@@ -263,7 +255,7 @@ fn life_at(
 
 fn lives(reader: &Reader, pid: u32, is_wanted: &dyn Fn() -> bool) -> Result<Vec<Life>, AuditError> {
     let mut lives: Vec<Life> = Vec::new();
-    let mut lines = Merged::new(reader, None)?;
+    let mut lines = Merged::new(reader)?;
     while let Some(line) = lines.next_line()? {
         if !is_wanted() {
             break;

@@ -3,7 +3,8 @@
 //! Knows which lines belong together, not how they are read: it says what to ask for,
 //! takes the answers and asks again, four times; [`tell()`] does that on a folder. Validations are
 //! asked for last and by themselves: whoever has a token can cause as many of them as he likes.
-//! A process is told from others with its number by when it started.
+//! A process is told from others with its number by when it started, and a foreign token from others
+//! with its identifier by its trust domain.
 
 mod left_out;
 mod tell;
@@ -157,6 +158,11 @@ fn is_validation(event: &Value) -> bool {
     text(event, "/event") == "validated"
 }
 
+/// Whether it is about a token that another trust domain has issued.
+fn is_foreign(event: &Value) -> bool {
+    !text(event, "/trust_domain").is_empty()
+}
+
 impl Trace {
     /// Begins a story.
     #[must_use]
@@ -234,7 +240,8 @@ impl Trace {
             .map(|event| text(event, "/attestation_id").to_owned());
         let siblings: Vec<_> = siblings.collect();
         self.attestations.extend(siblings);
-        let of_credentials = |seed: &&Value| is_issue(seed) || is_validation(seed);
+        let of_credentials =
+            |seed: &&Value| is_issue(seed) || (is_validation(seed) && !is_foreign(seed));
         let keys = self.seeds.iter().filter(of_credentials);
         let keys = keys.map(|seed| text(seed, "/credential/authority_key_id"));
         let related = Related {
@@ -264,6 +271,7 @@ impl Trace {
         let credentials = issued.chain([asked]).filter(|jti| !jti.is_empty());
         let validations = Related {
             credentials: credentials.map(str::to_owned).collect(),
+            foreign_credentials: self.foreign(asked),
             verifiers: self.attestations.clone(),
             ..Related::default()
         };
@@ -274,14 +282,24 @@ impl Trace {
         }
     }
 
+    /// The foreign tokens with the identifier that was asked for.
+    fn foreign(&self, asked: &str) -> HashSet<(String, String)> {
+        let is_asked = |seed: &&Value| is_validation(seed) && is_foreign(seed);
+        let seeds = self.seeds.iter().filter(is_asked);
+        let of_asked = seeds.filter(|seed| !asked.is_empty() && jti(seed) == asked);
+        let token = |seed| (text(seed, "/trust_domain").to_owned(), asked.to_owned());
+        of_asked.map(token).collect()
+    }
+
     /// Takes that answer, with how many validations each credential has, and tells the story.
     #[must_use]
     pub fn story(mut self, validations: Vec<Value>, counts: &HashMap<String, u64>) -> Story {
         let mut seen = HashSet::new();
-        // Those among the seeds are in the last answer too, or there is no room for them.
+        // Of the agent's own tokens those among the seeds are in the last answer too, or there is no
+        // room for them.
         let seeds = std::mem::take(&mut self.seeds).into_iter();
         let mut events: Vec<Value> = seeds
-            .filter(|seed| !is_validation(seed))
+            .filter(|seed| !is_validation(seed) || is_foreign(seed))
             .chain(std::mem::take(&mut self.related))
             .chain(validations)
             .filter(|event| seen.insert((text(event, "/chain").to_owned(), number(event, "/seq"))))

@@ -21,6 +21,8 @@ pub(super) struct Fields<'a> {
     #[serde(borrow)]
     pub(super) attestation_id: Cow<'a, str>,
     #[serde(borrow)]
+    pub(super) trust_domain: Cow<'a, str>,
+    #[serde(borrow)]
     pub(super) outcome: Cow<'a, str>,
     #[serde(borrow)]
     pub(super) credential: Credential<'a>,

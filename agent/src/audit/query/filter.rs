@@ -49,8 +49,10 @@ pub struct Related {
     pub attestations: HashSet<String>,
     /// What operators did with one of these clients.
     pub clients: HashSet<String>,
-    /// Validations of one of these credentials.
+    /// Validations of one of these credentials, which the agent issued.
     pub credentials: HashSet<String>,
+    /// Validations of one of these foreign tokens, each by its trust domain and its identifier.
+    pub foreign_credentials: HashSet<(String, String)>,
     /// Validations by one of these attestations.
     pub verifiers: HashSet<String>,
     /// What became of one of these signing keys.
@@ -97,8 +99,7 @@ impl Class {
 impl Related {
     fn fits(&self, line: &Fields<'_>) -> bool {
         if line.event == "validated" {
-            return self.credentials.contains(line.credential.jti.as_ref())
-                || self.verifiers.contains(line.attestation_id.as_ref());
+            return self.is_shown(line) || self.verifiers.contains(line.attestation_id.as_ref());
         }
         self.attestations.contains(line.attestation_id.as_ref())
             || (!line.operator.is_empty() && self.clients.contains(line.client.as_ref()))
@@ -107,6 +108,20 @@ impl Related {
                 "attested" => line.process.pid.is_some_and(|pid| self.pids.contains(&pid)),
                 _ => false,
             }
+    }
+
+    /// Whether one of the tokens was validated. Foreign issuers choose their identifiers, and may
+    /// choose those of others: of theirs the trust domain has to be the same.
+    fn is_shown(&self, line: &Fields<'_>) -> bool {
+        let (domain, jti) = (line.trust_domain.as_ref(), line.credential.jti.as_ref());
+        match domain {
+            "" => self.credentials.contains(jti),
+            _ if self.foreign_credentials.is_empty() => false,
+            _ => {
+                let token = (domain.to_owned(), jti.to_owned());
+                self.foreign_credentials.contains(&token)
+            }
+        }
     }
 }
 

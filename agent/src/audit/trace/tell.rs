@@ -3,9 +3,9 @@
 //! Each class of lines has room of its own, and the newest of it are kept: validations, refusals
 //! and what one process causes otherwise cannot displace who registered a client.
 
-use super::{LeftOut, Story, Subject, Trace, is_validation, jti};
+use super::{LeftOut, Story, Subject, Trace, is_foreign, is_validation, jti};
 use crate::audit::{
-    AuditError, Chain, Filter, Reader,
+    AuditError, Filter, Reader,
     query::{Class, Keep, Newest, Search, scan},
 };
 use serde_json::Value;
@@ -33,8 +33,8 @@ pub struct Told {
 }
 
 /// Tells the story of `subject`; none where the trail has nothing about it, or where `is_wanted`
-/// says false meanwhile. Each of the four rounds keeps at most `bytes` of lines. Reads the trail
-/// three times and the callers' chain once more: not for an async thread.
+/// says false meanwhile. Each of the four rounds keeps at most `bytes` of lines. Reads both chains
+/// four times: not for an async thread.
 ///
 /// # Errors
 /// Where the trail cannot be read.
@@ -71,8 +71,14 @@ pub fn tell(
     let Some(validations) = rounds.validations(&trace.fourth(related))? else {
         return Ok(None);
     };
+    let answered = validations.len();
     let mut story = trace.story(validations, &rounds.validations);
+    // Those of foreign tokens are told too where only the first answer has them.
+    let told = story.events.iter().filter(|event| is_validation(event));
+    let from_seeds = told.count().saturating_sub(answered);
+    let from_seeds = u64::try_from(from_seeds).unwrap_or(u64::MAX);
     story.left_out = rounds.left_out;
+    story.left_out.validations = story.left_out.validations.saturating_sub(from_seeds);
     let is_cut = !story.left_out.is_nothing();
     Ok(Some(Told { story, is_cut }))
 }
@@ -97,17 +103,17 @@ impl Rounds<'_> {
         self.read(search, |_line| {})
     }
 
-    /// The validations, which callers cause: the trail has none.
+    /// The validations, and how many of them each credential that the agent issued has.
     fn validations(&mut self, filter: &Filter) -> Result<Option<Vec<Value>>, AuditError> {
         let search = Search {
-            chain: Some(Chain::Callers),
             is_wanted: self.is_wanted,
             ..Search::all(filter)
         };
         let mut counts = HashMap::new();
         let lines = self.read(search, |line| {
             let line: Option<Value> = serde_json::from_str(line).ok();
-            if let Some(line) = line.filter(is_validation) {
+            let is_own = |line: &Value| is_validation(line) && !is_foreign(line);
+            if let Some(line) = line.filter(is_own) {
                 *counts.entry(jti(&line).to_owned()).or_default() += 1;
             }
         });

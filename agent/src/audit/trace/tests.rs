@@ -1,7 +1,7 @@
-use super::{LeftOut, MAX_STORY_LINES, Story, Subject, tell};
+use super::{LeftOut, MAX_STORY_LINES, Story, Subject, Trace, tell};
 use crate::audit::{Reader, testing::Folder};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 const VALIDATIONS: u64 = 10_001;
 const DENIALS: u64 = 2_500;
@@ -21,6 +21,11 @@ impl Lines {
         line["prev"] = "".into();
         line["time"] = format!("2026-07-28T12:00:{seconds:02}.{:03}Z", self.seq % 1_000).into();
         writeln!(self.text, "{line}").unwrap();
+    }
+
+    /// As lines of the trail itself are.
+    fn leave_chain_out(&mut self) {
+        self.text = self.text.replace(r#""chain":"callers","#, "");
     }
 }
 
@@ -142,6 +147,90 @@ fn validations_and_denials_displace_nothing_from_a_story() {
         assert_eq!(version.author, "alice");
         assert_eq!(version.approved_by, ["bob"]);
     }
+}
+
+fn validated_of(domain: &str, jti: &str, verifier: &str) -> Value {
+    let mut line = validated(jti, verifier);
+    line["trust_domain"] = domain.into();
+    line["spiffe_id"] = format!("spiffe://{domain}/payments").into();
+    line
+}
+
+fn write(folder: &Folder, trail: Lines, callers: Lines) -> Reader {
+    std::fs::create_dir(folder.audit()).unwrap();
+    std::fs::write(folder.segment(), trail.text).unwrap();
+    let path = folder.audit().join("callers-00000001.jsonl");
+    std::fs::write(path, callers.text).unwrap();
+    Reader::open(&folder.audit()).unwrap()
+}
+
+fn whole(reader: &Reader, subject: Subject) -> Story {
+    let told = tell(reader, subject, usize::MAX, &|| true);
+    let told = told.unwrap().unwrap();
+    assert!(!told.is_cut, "{:?}", told.story.left_out);
+    told.story
+}
+
+/// The attack: a foreign issuer gives its tokens the identifiers of ours.
+#[test]
+fn validations_of_foreign_tokens_are_not_those_of_ours() {
+    let folder = Folder::new();
+    let mut lines = trail();
+    lines.push(validated_of("other.example", "j-1", "v1"));
+    lines.leave_chain_out();
+    let mut callers = Lines::default();
+    callers.push(validated("j-1", "v1"));
+    callers.push(validated_of("other.example", "j-1", "v1"));
+    let reader = write(&folder, lines, callers);
+    for subject in [
+        Subject::Serial("0a".into()),
+        Subject::Process(4711, None),
+        Subject::Client("payments".into()),
+    ] {
+        let story = whole(&reader, subject.clone());
+        assert_eq!(count(&story, "validated"), 1, "{subject:?}");
+        assert_eq!(story.credentials[0].validations, 1, "{subject:?}");
+    }
+    // By the identifier alone all are asked for, and each names its trust domain.
+    let story = whole(&reader, Subject::Jti("j-1".into()));
+    assert_eq!(count(&story, "validated"), 3);
+    assert_eq!(story.credentials[0].validations, 1);
+}
+
+#[test]
+fn validations_of_foreign_tokens_are_found_in_both_chains() {
+    let folder = Folder::new();
+    let (mut lines, mut callers) = (trail(), Lines::default());
+    for of_chain in [&mut lines, &mut callers] {
+        of_chain.push(validated_of("other.example", "f-1", "a1"));
+        of_chain.push(validated_of("third.example", "f-2", "a1"));
+    }
+    lines.leave_chain_out();
+    let reader = write(&folder, lines, callers);
+    let story = whole(&reader, Subject::Jti("f-1".into()));
+    assert_eq!(count(&story, "validated"), 2);
+    let of_other = |line: &Value| line["trust_domain"] == "other.example";
+    assert!(story.events.iter().all(of_other));
+    // Those that a process had validated belong to its story.
+    let mut of_process = whole(&reader, Subject::Serial("0a".into()));
+    assert_eq!(count(&of_process, "validated"), 4);
+    of_process = whole(&reader, Subject::Process(4711, None));
+    assert_eq!(count(&of_process, "validated"), 4);
+}
+
+/// There is room for the newest in the last answer: what the first one found stays.
+#[test]
+fn foreign_validations_among_the_seeds_stay_in_the_story() {
+    let mut trace = Trace::of(Subject::Jti("f-1".into()));
+    let mut seed = validated_of("other.example", "f-1", "v1");
+    seed["seq"] = 1.into();
+    drop(trace.second(vec![seed]));
+    drop(trace.third(&[]));
+    let asked = trace.fourth(Vec::new()).related.unwrap();
+    let token = ("other.example".to_owned(), "f-1".to_owned());
+    assert!(asked.foreign_credentials.contains(&token));
+    let story = trace.story(Vec::new(), &HashMap::new());
+    assert_eq!(count(&story, "validated"), 1);
 }
 
 #[test]
