@@ -158,7 +158,6 @@ fn lines(
         filter,
         keep,
         is_wanted: &is_wanted,
-        ..Search::all(filter)
     };
     let found = query(reader, search, |line| match form {
         Form::Jsonl => out.line(line.to_owned()),
