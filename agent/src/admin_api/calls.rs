@@ -1,5 +1,9 @@
 //! The calls of the admin service.
 
+mod services;
+
+pub use services::{AdminServices, AgentFacts, Authorities};
+
 use super::{
     Operator, apply, backup,
     changes::Requested,
@@ -8,28 +12,15 @@ use super::{
     roles, search, status, views,
 };
 use crate::{
-    audit::{Kind, MAX_TAIL_LINES, Trail},
+    audit::{Kind, MAX_TAIL_LINES},
     authority::{AuthorityInfo, TrustBundle},
-    clock::SharedClock,
-    drift::Looks,
-    federation::Federation,
     governance::Act,
-    lint::Linter,
     metadata::{self, PublicUrl},
-    operators::Roster,
-    registry::{Change, Client, ClientDraft, ClientState, Registry, Standing, Verdict},
+    registry::{Change, Client, ClientDraft, ClientState, Standing, Verdict},
     server::{Place, Places, Terms},
-    supervisor::Supervisor,
-    telemetry::{AdminMetrics, Readiness, RegistryMetrics},
-    workloads::Workloads,
 };
 use futures_util::StreamExt as _;
-use std::{
-    fmt::{self, Debug, Formatter},
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
-use symbolon_attestors::Attestor;
+use std::{sync::Arc, time::Duration};
 use symbolon_proto::admin::{
     self, ApplyClientsRequest, ApplyClientsResponse, AttestProcessRequest, AttestProcessResponse,
     BackupRequest, ChangeManyStatesRequest, ChangeManyStatesResponse, ChangeStateRequest,
@@ -40,65 +31,8 @@ use symbolon_proto::admin::{
     RegisterClientRequest, RollbackClientRequest, TailAuditRequest, TailAuditResponse,
     TraceAuditRequest, TraceAuditResponse, UpdateClientRequest,
 };
-use tokio::{
-    sync::{Semaphore, watch},
-    task,
-};
+use tokio::{sync::Semaphore, task};
 use tonic::{Request, Response, Status};
-
-/// What does not change while the agent runs.
-#[derive(Clone, Debug)]
-pub struct AgentFacts {
-    /// The agent's version.
-    pub version: &'static str,
-    /// The data directory.
-    pub data_dir: String,
-    /// The workload socket.
-    pub workload_socket: String,
-    /// The admin socket.
-    pub admin_socket: String,
-    /// When the agent started.
-    pub started_at: SystemTime,
-    /// What it can only do in a weaker way.
-    pub limitations: Vec<String>,
-}
-
-/// The services behind the admin socket.
-#[derive(Debug)]
-pub struct AdminServices {
-    /// Fixed facts.
-    pub facts: AgentFacts,
-    /// The clients.
-    pub registry: Arc<Registry>,
-    /// The processes.
-    pub workloads: Arc<Workloads>,
-    /// The foreign trust domains.
-    pub federation: Arc<Federation>,
-    /// Explains processes.
-    pub attestor: Arc<Attestor>,
-    /// Judges registrations.
-    pub linter: Arc<Linter>,
-    /// The audit trail.
-    pub trail: Trail,
-    /// Counts changes.
-    pub metrics: RegistryMetrics,
-    /// Shows what is under way.
-    pub admin_metrics: AdminMetrics,
-    /// Carries changes to their end.
-    pub supervisor: Supervisor,
-    /// The wall clock.
-    pub clock: SharedClock,
-    /// Whether the agent is ready.
-    pub readiness: Readiness,
-    /// True once the agent stops.
-    pub stopped: watch::Receiver<bool>,
-    /// Lists the authority's keys.
-    pub authorities: Authorities,
-    /// Who is an operator now.
-    pub roster: watch::Receiver<Arc<Roster>>,
-    /// What was seen last of documents that others host.
-    pub looks: Looks,
-}
 
 /// Ends of the trail that are read at the same time: each has lines in memory, and looks for more.
 const TAILS: Terms = Terms {
@@ -110,15 +44,6 @@ const TAILS: Terms = Terms {
 
 /// How long a line may lie unread: a screen may be stopped for a while.
 const TAIL_PATIENCE: Duration = Duration::from_secs(10 * 60);
-
-/// Lists the authority's keys.
-pub struct Authorities(pub Box<dyn Fn() -> Vec<AuthorityInfo> + Send + Sync>);
-
-impl Debug for Authorities {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries((self.0)()).finish()
-    }
-}
 
 /// The admin service.
 #[derive(Clone, Debug)]
