@@ -7,8 +7,9 @@
 //! else; nothing is kept.
 //!
 //! The user names the resource, and it names the servers, so this process makes the connections
-//! with the user's own rights: `https`, or `http` on this machine; no redirects, and bounded. A
-//! failure names the step and what the server answered.
+//! with the user's own rights: `https`, or `http` on this machine if the user's URL is there, too;
+//! no redirects, and bounded. A failure names the step and what the server answered; of an answer
+//! that may be a token it shows nothing.
 
 mod challenge;
 mod discovery;
@@ -54,6 +55,10 @@ pub(super) struct TokenArgs {
     workload: WorkloadArgs,
     /// The resource, as its clients call it
     url: String,
+    /// The resource's identifier, where it is wider than URL: same origin, fewer segments, no
+    /// query; whoever gets the token may use it for all that is below
+    #[arg(long, value_name = "URI")]
+    resource: Option<String>,
     /// Which of the resource's authorization servers, by its issuer; the first by default
     #[arg(long, value_name = "ISSUER")]
     authorization_server: Option<String>,
@@ -77,13 +82,16 @@ pub(super) struct TokenArgs {
 
 impl TokenArgs {
     pub(super) async fn run(self, console: &mut Console) -> Result<(), Failure> {
-        let resource = FetchUrl::or_loopback(&self.url).map_err(|error| {
-            let url = &self.url;
-            Failure::new(
-                Exit::Usage,
-                format!("{url} is no URL of a resource: {error}"),
-            )
-        })?;
+        let unfit = |url: &str, error: &str| {
+            let sentence = format!("{url} is no URL of a resource: {error}");
+            Failure::new(Exit::Usage, sentence)
+        };
+        let url = FetchUrl::or_loopback(&self.url)
+            .map_err(|error| unfit(&self.url, &error.to_string()))?;
+        let wider = self.resource.as_deref().map(|resource| {
+            discovery::wider(resource, &url).map_err(|error| unfit(resource, &error))
+        });
+        let resource = wider.transpose()?;
         let tls = trusting_roots(self.ca_file.as_deref())
             .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         let web = Web::new(Fetcher::unguarded(tls));
@@ -97,11 +105,12 @@ impl TokenArgs {
             spiffe_id: self.spiffe_id.clone().unwrap_or_default(),
         };
         let wanted = Wanted {
+            resource,
             authorization_server: self.authorization_server,
             scope: self.scope,
             dpop: self.dpop,
         };
-        let grant = obtain(&web, &mut broker, &resource, wanted).await?;
+        let grant = obtain(&web, &mut broker, &url, wanted).await?;
         let now = console.now();
         console.show(&Token::new(grant, now, self.header || self.dpop))
     }
@@ -111,11 +120,11 @@ impl TokenArgs {
 async fn obtain(
     web: &Web,
     broker: &mut impl Broker,
-    resource: &FetchUrl,
+    url: &FetchUrl,
     wanted: Wanted,
 ) -> Result<Grant, Failure> {
-    let found = discovery::discover(web, resource, wanted.authorization_server.as_deref()).await?;
-    exchange::exchange(web, broker, resource, &found, &wanted).await
+    let found = discovery::discover(web, url, &wanted).await?;
+    exchange::exchange(web, broker, url, &found, &wanted).await
 }
 
 /// The agent on the other end of the workload socket.

@@ -76,11 +76,16 @@ impl FetchUrl {
             return text.parse();
         };
         let url = Self::read(text, rest, true)?;
-        let is_loopback = match &url.host {
+        url.is_loopback().then_some(url).ok_or(UrlError::PlainHttp)
+    }
+
+    /// Whether its host is a loopback address or `localhost`.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match &self.host {
             Host::Address(address) => address.is_loopback(),
             Host::Name(name) => name == "localhost",
-        };
-        is_loopback.then_some(url).ok_or(UrlError::PlainHttp)
+        }
     }
 
     /// The URL as it was written.
@@ -119,6 +124,13 @@ impl FetchUrl {
     pub fn path(&self) -> &str {
         let rest = self.text.get(self.authority.1..).unwrap_or_default();
         rest.split_once('?').map_or(rest, |(path, _query)| path)
+    }
+
+    /// The query as it was written, with its `?`; empty where there is none.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        let at = self.text.find('?').unwrap_or(self.text.len());
+        self.text.get(at..).unwrap_or_default()
     }
 
     /// Path and query as HTTP asks for them.
@@ -302,6 +314,7 @@ mod tests {
                 (port, path, target)
             );
             assert!(text.starts_with(url.origin()) && url.origin().ends_with(url.authority()));
+            assert_eq!([url.origin(), url.path(), url.query()].concat(), text);
         }
     }
 
@@ -362,10 +375,10 @@ mod tests {
             "http://[::1]:1/",
         ] {
             let url = FetchUrl::or_loopback(text).unwrap();
-            assert!(url.is_plain(), "{text}");
+            assert!(url.is_plain() && url.is_loopback(), "{text}");
         }
         let secure = FetchUrl::or_loopback("https://a.example/").unwrap();
-        assert!(!secure.is_plain());
+        assert!(!secure.is_plain() && !secure.is_loopback());
         assert_eq!(secure.host(), &Host::Name("a.example".to_owned()));
         for text in [
             "http://a.example/",

@@ -2,11 +2,16 @@
 //!
 //! RFC 9728 for the resource, RFC 8414 (or OpenID Connect Discovery) for the server, as MCP puts
 //! them together (`basic/authorization/authorization-server-discovery`). Both documents have to
-//! say that they are about whom was asked for: the resource's identifier covers the URL, the
-//! issuer is the same text.
+//! say that they are about whom was asked for: the resource's identifier is the URL, or the wider
+//! one that the user named, and the issuer is the same text. A server that could widen its own
+//! identifier would get tokens that its neighbours on the host take.
+//!
+//! Documents of a resource elsewhere lead to `https` only: plain `http` on this machine is what
+//! the user may ask for, and not what a stranger may make this process do.
 
 use super::{
     challenge::Challenge,
+    exchange::Wanted,
     web::{Answer, Web, failed},
 };
 use crate::{cli::failure::Failure, fetch::FetchUrl};
@@ -31,53 +36,76 @@ pub(super) struct Found {
 /// Asks the resource, and then the server that it names.
 pub(super) async fn discover(
     web: &Web,
-    resource: &FetchUrl,
-    wanted: Option<&str>,
+    typed: &FetchUrl,
+    wanted: &Wanted,
 ) -> Result<Found, Failure> {
     // A resource that lets everybody in, or answers otherwise, may still have metadata.
-    let answer = web.get(RESOURCE, resource).await?;
+    let answer = web.get(RESOURCE, typed).await?;
     let challenge = Challenge::of(&answer.fetched.headers);
-    let named = challenge.resource_metadata.as_deref();
-    let answer = resource_metadata(web, resource, named).await?;
+    let resource = wanted.resource.as_ref().unwrap_or(typed);
+    let places = match &challenge.resource_metadata {
+        Some(named) => vec![named.clone()],
+        None => metadata_places(typed, resource),
+    };
+    let answer = first(web, METADATA, typed, &places).await?;
     let metadata = answer.object()?;
-    let identifier = identifier(resource, &answer, &metadata)?;
-    let issuer = issuer(&answer, &metadata, wanted)?;
-    let (answer, metadata) = server_metadata(web, &issuer).await?;
+    let identifier = identifier(typed, resource, &answer, &metadata)?;
+    let issuer = issuer(&answer, &metadata, wanted.authorization_server.as_deref())?;
+    let (answer, metadata) = server_metadata(web, typed, &issuer).await?;
     Ok(Found {
         resource: identifier,
-        token_endpoint: token_endpoint(&answer, &metadata)?,
+        token_endpoint: token_endpoint(typed, &answer, &metadata)?,
         issuer,
         scope: challenge.scope,
         takes_dpop: lists(&metadata, "dpop_signing_alg_values_supported", "ES256") == Some(true),
     })
 }
 
-/// The metadata where the resource says, or else where RFC 9728, section 3.1 does: with the path
-/// of the resource, then of the whole host.
-async fn resource_metadata(
-    web: &Web,
-    resource: &FetchUrl,
-    named: Option<&str>,
-) -> Result<Answer, Failure> {
+/// The resource of which the URL that the user typed is a part: on the same origin, shorter by
+/// whole segments, and without a query.
+pub(super) fn wider(text: &str, typed: &FetchUrl) -> Result<FetchUrl, String> {
+    let url = FetchUrl::or_loopback(text).map_err(|error| error.to_string())?;
+    if !url.query().is_empty() {
+        return Err("has a query".to_owned());
+    }
+    let path = url.path();
+    let prefix = path.strip_suffix('/').unwrap_or(path);
+    let below = typed.path().strip_prefix(prefix);
+    let is_below = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if url.origin() != typed.origin() || !is_below {
+        return Err(format!("{typed} is not below it"));
+    }
+    Ok(url)
+}
+
+/// Where RFC 9728, section 3.1 puts the metadata: with path and query of the resource, of the
+/// URL, then of the whole host.
+fn metadata_places(typed: &FetchUrl, resource: &FetchUrl) -> Vec<String> {
     const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
-    let origin = resource.origin();
-    let path = resource.path().trim_end_matches('/');
-    let places = match named {
-        Some(named) => vec![named.to_owned()],
-        None if path.is_empty() => vec![format!("{origin}{WELL_KNOWN}")],
-        None => vec![
-            format!("{origin}{WELL_KNOWN}{path}"),
-            format!("{origin}{WELL_KNOWN}"),
-        ],
+    let place = |url: &FetchUrl| {
+        let path = url.path().trim_end_matches('/');
+        format!("{}{WELL_KNOWN}{path}{}", url.origin(), url.query())
     };
-    first(web, METADATA, &places).await
+    let whole = format!("{}{WELL_KNOWN}", typed.origin());
+    let mut places = vec![place(resource)];
+    for place in [place(typed), whole] {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
 }
 
 /// The first of these that is there.
-async fn first(web: &Web, step: &'static str, places: &[String]) -> Result<Answer, Failure> {
+async fn first(
+    web: &Web,
+    step: &'static str,
+    typed: &FetchUrl,
+    places: &[String],
+) -> Result<Answer, Failure> {
     let mut refused = failed(step, "-", "there is no place to look");
     for place in places {
-        let url = url_of(step, place)?;
+        let url = url_of(step, typed, place)?;
         let answer = web.get(step, &url).await?;
         if answer.is_ok() {
             return Ok(answer);
@@ -88,16 +116,23 @@ async fn first(web: &Web, step: &'static str, places: &[String]) -> Result<Answe
     Err(refused)
 }
 
-fn url_of(step: &str, text: &str) -> Result<FetchUrl, Failure> {
-    FetchUrl::or_loopback(text).map_err(|error| {
+/// A URL that a document names; plain `http` only where the user began on this machine.
+fn url_of(step: &str, typed: &FetchUrl, text: &str) -> Result<FetchUrl, Failure> {
+    let url = if typed.is_loopback() {
+        FetchUrl::or_loopback(text)
+    } else {
+        text.parse()
+    };
+    url.map_err(|error| {
         let shown: String = text.chars().take(200).collect();
         failed(step, &shown, &format!("no URL to go to: {error}"))
     })
 }
 
-/// The resource's identifier (RFC 9728, section 3.3). Servers have one for all that is below a
-/// path, so it may be shorter than the URL by whole segments, on the same origin.
+/// The resource's identifier, which is the one that was asked for (RFC 9728, section 3.3), up to
+/// one slash at the end.
 fn identifier(
+    typed: &FetchUrl,
     resource: &FetchUrl,
     answer: &Answer,
     metadata: &Map<String, Value>,
@@ -105,16 +140,28 @@ fn identifier(
     let Some(identifier) = metadata.get("resource").and_then(Value::as_str) else {
         return Err(answer.wrong("names no resource"));
     };
-    let covers = FetchUrl::or_loopback(identifier).is_ok_and(|url| {
-        let prefix = url.path().trim_end_matches('/');
-        let below = resource.path().strip_prefix(prefix);
-        url.origin() == resource.origin()
-            && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
+    if is_same(identifier, resource) {
+        return Ok(identifier.to_owned());
+    }
     let shown: String = identifier.chars().take(200).collect();
-    covers
-        .then(|| identifier.to_owned())
-        .ok_or_else(|| answer.wrong(&format!("is about {shown}, not about {resource}")))
+    let failure = answer.wrong(&format!("is about {shown}, not about {resource}"));
+    if is_same(identifier, typed) {
+        return Err(failure.advise("Leave --resource out."));
+    }
+    if wider(identifier, typed).is_err() {
+        return Err(failure);
+    }
+    let advice = format!(
+        "What is below {identifier} may take such a token from whoever has it. If you trust \
+         {typed} with that, add: --resource {identifier}"
+    );
+    Err(failure.advise(advice))
+}
+
+/// Whether a text is this URL; a slash at the end of a path counts for nothing.
+fn is_same(text: &str, url: &FetchUrl) -> bool {
+    let bare = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
+    text == url.as_str() || url.query().is_empty() && bare(text) == bare(url.as_str())
 }
 
 /// The server that was asked for, if the resource names it; else the first.
@@ -147,8 +194,12 @@ fn issuer(
 
 /// The metadata of the server (RFC 8414, section 3), whose issuer is the same text as the one
 /// that led there (section 3.3).
-async fn server_metadata(web: &Web, issuer: &str) -> Result<(Answer, Map<String, Value>), Failure> {
-    let url = url_of(SERVER, issuer)?;
+async fn server_metadata(
+    web: &Web,
+    typed: &FetchUrl,
+    issuer: &str,
+) -> Result<(Answer, Map<String, Value>), Failure> {
+    let url = url_of(SERVER, typed, issuer)?;
     let (origin, path) = (url.origin(), url.path().trim_end_matches('/'));
     let mut places = vec![
         format!("{origin}/.well-known/oauth-authorization-server{path}"),
@@ -157,7 +208,7 @@ async fn server_metadata(web: &Web, issuer: &str) -> Result<(Answer, Map<String,
     if !path.is_empty() {
         places.push(format!("{origin}{path}/.well-known/openid-configuration"));
     }
-    let answer = first(web, SERVER, &places).await?;
+    let answer = first(web, SERVER, typed, &places).await?;
     let metadata = answer.object()?;
     let named = metadata.get("issuer").and_then(Value::as_str);
     if named != Some(issuer) {
@@ -168,7 +219,11 @@ async fn server_metadata(web: &Web, issuer: &str) -> Result<(Answer, Map<String,
 }
 
 /// Where tokens are given, if the server takes what the agent can make.
-fn token_endpoint(answer: &Answer, metadata: &Map<String, Value>) -> Result<FetchUrl, Failure> {
+fn token_endpoint(
+    typed: &FetchUrl,
+    answer: &Answer,
+    metadata: &Map<String, Value>,
+) -> Result<FetchUrl, Failure> {
     for (member, value) in [
         ("grant_types_supported", "client_credentials"),
         ("token_endpoint_auth_methods_supported", "private_key_jwt"),
@@ -180,7 +235,7 @@ fn token_endpoint(answer: &Answer, metadata: &Map<String, Value>) -> Result<Fetc
         }
     }
     match metadata.get("token_endpoint").and_then(Value::as_str) {
-        Some(text) => url_of(SERVER, text),
+        Some(text) => url_of(SERVER, typed, text),
         None => Err(answer.wrong("names no token_endpoint")),
     }
 }

@@ -19,6 +19,8 @@ const MAX_TOKEN_BYTES: usize = 32 * 1024;
 /// What the user asked for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
+    /// A resource that is wider than the URL.
+    pub(super) resource: Option<FetchUrl>,
     pub(super) authorization_server: Option<String>,
     pub(super) scope: Option<String>,
     pub(super) dpop: bool,
@@ -156,10 +158,9 @@ fn read(
         return Err(answer.wrong("the answer has no access_token that a header can carry"));
     };
     let expected = if wanted.dpop { "DPoP" } else { "Bearer" };
-    let given = text("token_type").unwrap_or("none");
-    if !given.eq_ignore_ascii_case(expected) {
-        let shown: String = given.chars().take(40).collect();
-        return Err(answer.wrong(&format!("the token is of type {shown}, not {expected}")));
+    // What the type is stays unsaid: in a confused answer it may be the token.
+    if !text("token_type").is_some_and(|given| given.eq_ignore_ascii_case(expected)) {
+        return Err(answer.wrong(&format!("the token's type is not {expected}")));
     }
     Ok(Grant {
         access_token: token.to_owned(),

@@ -1,5 +1,5 @@
 use super::{
-    Token,
+    Token, discovery,
     exchange::{Assertion, Broker, Grant, Wanted},
     obtain,
     web::Web,
@@ -9,7 +9,10 @@ use crate::{
         failure::Failure,
         output::{Look, View as _},
     },
-    fetch::testing::{Reply, TestHost, answer, json},
+    fetch::{
+        FetchUrl,
+        testing::{Reply, TestHost, answer, json},
+    },
 };
 use serde_json::{Value, json};
 
@@ -94,10 +97,14 @@ async fn get(host: &TestHost, broker: &mut Numbered, wanted: Wanted) -> Result<G
 /// The sentence of the failure, with `BASE` for the host.
 async fn failure(host: &TestHost, wanted: Wanted) -> String {
     let failed = get(host, &mut Numbered::default(), wanted).await;
+    told(failed).replace(host.url("").as_str(), "BASE")
+}
+
+fn told(failed: Result<Grant, Failure>) -> String {
     let Err(Failure::Told { told, .. }) = failed else {
         panic!("{failed:?}");
     };
-    told.to_string().replace(host.url("").as_str(), "BASE")
+    told.to_string()
 }
 
 fn changed(
@@ -228,9 +235,25 @@ async fn resources_have_to_say_who_they_are() {
              BASE/m, not about BASE/mcp",
         ),
         (
-            with(PRM, |base| json!({"resource": format!("{base}/")})).await,
+            with(PRM, |base| json!({"resource": format!("{base}/mcp/")})).await,
             "the resource's metadata: BASE/.well-known/oauth-protected-resource/mcp: names no \
              authorization server",
+        ),
+        (
+            with(PRM, |base| json!({"resource": format!("{base}/mcp//")})).await,
+            "the resource's metadata: BASE/.well-known/oauth-protected-resource/mcp: is about \
+             BASE/mcp//, not about BASE/mcp",
+        ),
+        (
+            with(PRM, |base| json!({"resource": format!("{base}/mcp?x")})).await,
+            "the resource's metadata: BASE/.well-known/oauth-protected-resource/mcp: is about \
+             BASE/mcp?x, not about BASE/mcp",
+        ),
+        (
+            with(PRM, |base| json!({"resource": format!("{base}/")})).await,
+            "the resource's metadata: BASE/.well-known/oauth-protected-resource/mcp: is about \
+             BASE/, not about BASE/mcp\n  What is below BASE/ may take such a token from whoever \
+             has it. If you trust BASE/mcp with that, add: --resource BASE/",
         ),
     ] {
         assert_eq!(failure(&host, Wanted::default()).await, sentence);
@@ -262,8 +285,8 @@ async fn failures_name_the_step_and_what_the_server_answered() {
                 |base| json!({"issuer": format!("{base}/as"), "token_endpoint": "http://x.test/"}),
             )
             .await,
-            "the authorization server's metadata: http://x.test/: no URL to go to: plain http is \
-             for loopback addresses and localhost only",
+            "the authorization server's metadata: http://x.test/: no URL to go to: does not start \
+             with https://",
         ),
         (
             host(changed(TOKEN, |_base| {
@@ -289,7 +312,7 @@ async fn failures_name_the_step_and_what_the_server_answered() {
                 |_base| json!({"access_token": "a", "token_type": "mac"}),
             )
             .await,
-            "the token request: BASE/as/token?x=1: the token is of type mac, not Bearer",
+            "the token request: BASE/as/token?x=1: the token's type is not Bearer",
         ),
     ] {
         assert_eq!(failure(&host, Wanted::default()).await, sentence);
@@ -323,4 +346,195 @@ async fn servers_are_not_chosen_freely() {
     );
     // Nothing was asked of the token endpoint.
     assert!(!plain.requests().iter().any(|head| head.starts_with("POST")));
+}
+
+/// The token must not stand in what is said of an answer, however the server wrote it.
+#[tokio::test]
+async fn tokens_are_not_shown_where_the_answer_is_not_understood() {
+    const CREATED: &str = r#"{"access_token":"secret","token_type":"Bearer","error":"secret"}"#;
+    for (status, body, said) in [
+        ("200 OK", "access_token=secret&token_type=Bearer", Some("")),
+        (
+            "200 OK",
+            r#"{"access_token":"a","access_token":"secret"}"#,
+            Some(""),
+        ),
+        ("200 OK", r#"{"error":"secret","error":"secret"}"#, Some("")),
+        (
+            "200 OK",
+            r#"{"access_token":"a","token_type":"secret"}"#,
+            None,
+        ),
+        ("201 Created", CREATED, Some("")),
+        ("201 Created", "secret", Some("")),
+        ("400 Bad Request", "access_token=secret", Some("")),
+        ("400 Bad Request", r#"{"access_token":"secret"}"#, Some("")),
+        (
+            "400 Bad Request",
+            r#"{"access_token":"secret","error":"a\u0007"}"#,
+            Some(" (a\\u{7})"),
+        ),
+    ] {
+        let host = host(changed(TOKEN, move |_base| answer(status, "", body))).await;
+        let sentence = failure(&host, Wanted::default()).await;
+        assert!(!sentence.contains("secret"), "{sentence}");
+        if let Some(said) = said {
+            let start = format!("the token request: BASE/as/token?x=1: answered {status}{said}, ");
+            assert!(sentence.starts_with(&start), "{sentence}");
+        }
+    }
+    let long = host(changed(TOKEN, |_base| {
+        let body = json!({"error": "e", "error_description": "d".repeat(9_000)}).to_string();
+        answer("400 Bad Request", "", &body)
+    }))
+    .await;
+    let sentence = failure(&long, Wanted::default()).await;
+    assert!(sentence.len() < 400, "{sentence}");
+}
+
+/// A tenant of a host must not get a token for its neighbours, unless the user says so.
+#[tokio::test]
+async fn wider_resources_are_named_by_the_user_only() {
+    let host = with(PRM, |base| {
+        json!({"resource": format!("{base}/"), "authorization_servers": [format!("{base}/as")]})
+    })
+    .await;
+    let sentence = failure(&host, Wanted::default()).await;
+    assert!(
+        sentence.contains("is about BASE/, not about BASE/mcp"),
+        "{sentence}"
+    );
+    let metadata = host.requests();
+    assert!(metadata.last().unwrap().contains(PRM), "{metadata:?}");
+    let wanted = Wanted {
+        resource: Some(discovery::wider(host.url("").as_str(), &host.url("/mcp")).unwrap()),
+        ..Wanted::default()
+    };
+    let mut broker = Numbered::default();
+    let grant = get(&host, &mut broker, wanted.clone()).await.unwrap();
+    let base = host.url("");
+    assert_eq!(grant.resource, format!("{base}/"));
+    assert_eq!(broker.made, [format!("assertion {base}/as {base}/")]);
+    // The wider one has to say who it is, too.
+    let narrow = self::host(|_path, _head| None).await;
+    let wanted = Wanted {
+        resource: Some(narrow.url("")),
+        ..wanted
+    };
+    let sentence = failure(&narrow, wanted).await;
+    let end = "is about BASE/mcp, not about BASE\n  Leave --resource out.";
+    assert!(sentence.ends_with(end), "{sentence}");
+}
+
+#[tokio::test]
+async fn the_query_is_part_of_the_resource() {
+    let host = host(|path, head| {
+        let base = base(head);
+        match path {
+            "/.well-known/oauth-protected-resource/mcp?t=1" => {
+                let mut resource = resource(&base);
+                resource["resource"] = format!("{base}/mcp?t=1").into();
+                Some(json(&resource.to_string()))
+            }
+            "/.well-known/oauth-protected-resource/mcp?t=2" => {
+                Some(json(&resource(&base).to_string()))
+            }
+            _ => None,
+        }
+    })
+    .await;
+    let web = Web::new(host.fetcher());
+    let mut broker = Numbered::default();
+    let same = host.url("/mcp?t=1");
+    let grant = obtain(&web, &mut broker, &same, Wanted::default()).await;
+    assert_eq!(grant.unwrap().resource, same.as_str());
+    let other = host.url("/mcp?t=2");
+    let sentence = told(obtain(&web, &mut broker, &other, Wanted::default()).await);
+    let part = format!("is about {}, not about {other}\n", host.url("/mcp"));
+    assert!(sentence.contains(&part), "{sentence}");
+}
+
+#[test]
+fn wider_resources_are_on_the_way_to_the_url() {
+    let typed: FetchUrl = "https://a.example/x/mcp?q".parse().unwrap();
+    for text in [
+        "https://a.example",
+        "https://a.example/",
+        "https://a.example/x",
+        "https://a.example/x/",
+        "https://a.example/x/mcp",
+    ] {
+        assert_eq!(
+            discovery::wider(text, &typed).unwrap().as_str(),
+            text,
+            "{text}"
+        );
+    }
+    for text in [
+        "https://b.example/x",
+        "https://a.example:444/x",
+        "http://a.example/x",
+        "https://a.example/y",
+        "https://a.example/x/mc",
+        "https://a.example/x/mcp/y",
+        "https://a.example//",
+        "https://a.example/x?q",
+        "https://a.example/x/mcp?q",
+        "https://a.example/x#q",
+        "a.example",
+    ] {
+        assert!(discovery::wider(text, &typed).is_err(), "{text}");
+    }
+}
+
+/// What a stranger names is not taken for what the user may ask for on his machine.
+#[tokio::test]
+async fn plain_http_is_for_users_who_begin_on_this_machine() {
+    fn plain(base: &str) -> String {
+        let port = base.rsplit(':').next().unwrap();
+        format!("http://127.0.0.1:{port}/plain")
+    }
+    let challenge = |base: &str| {
+        let named = format!("Bearer resource_metadata=\"{}\"", plain(base));
+        let headers = format!("WWW-Authenticate: {named}\r\n");
+        answer("401 Unauthorized", &headers, "")
+    };
+    let resource = |base: &str| {
+        let mut resource = resource(base);
+        resource["authorization_servers"] = json!([plain(base)]);
+        json(&resource.to_string())
+    };
+    let server = |base: &str| {
+        let mut server = server(base);
+        server["token_endpoint"] = plain(base).into();
+        json(&server.to_string())
+    };
+    for (host, step) in [
+        (
+            host(changed("/mcp", challenge)).await,
+            "the resource's metadata",
+        ),
+        (
+            host(changed(PRM, resource)).await,
+            "the authorization server's metadata",
+        ),
+        (
+            host(changed(ASM, server)).await,
+            "the authorization server's metadata",
+        ),
+    ] {
+        let url = plain(host.url("").as_str());
+        assert_eq!(
+            failure(&host, Wanted::default()).await,
+            format!("{step}: {url}: no URL to go to: does not start with https://")
+        );
+        // From this machine the way leads there, where nobody talks without TLS.
+        let typed = format!("https://127.0.0.1:{}/mcp", host.port);
+        let web = Web::new(host.fetcher());
+        let typed = typed.parse().unwrap();
+        let failed = obtain(&web, &mut Numbered::default(), &typed, Wanted::default()).await;
+        let sentence = told(failed);
+        assert!(!sentence.contains("no URL to go to"), "{sentence}");
+        assert!(sentence.contains(": http://127.0.0.1:"), "{sentence}");
+    }
 }

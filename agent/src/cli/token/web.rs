@@ -1,7 +1,10 @@
 //! Requests of one command, and what to say where they fail.
 
 use crate::{
-    cli::failure::{Exit, Failure},
+    cli::{
+        failure::{Exit, Failure},
+        output::printable,
+    },
     fetch::{Ask, FetchUrl, Fetched, Fetcher, Limits, Media},
     svid::json,
 };
@@ -27,10 +30,21 @@ pub(super) struct Web {
     fetcher: Fetcher,
 }
 
+/// What of a body may be shown.
+#[derive(Clone, Copy, Debug)]
+enum Shown {
+    /// How it begins: it is a document that everybody gets.
+    Start,
+    /// The members of an OAuth error, and nothing of a success: it may be a token, however it
+    /// is written.
+    Error,
+}
+
 /// An answer, and who gave it at which step.
 #[derive(Debug)]
 pub(super) struct Answer {
     step: &'static str,
+    shown: Shown,
     url: FetchUrl,
     pub(super) fetched: Fetched,
 }
@@ -42,11 +56,15 @@ impl Web {
 
     pub(super) async fn get(&self, step: &'static str, url: &FetchUrl) -> Result<Answer, Failure> {
         let headers = HeaderMap::new();
-        self.send(step, url, Method::GET, headers, Bytes::new())
-            .await
+        let ask = Ask {
+            method: Method::GET,
+            headers,
+            body: Bytes::new(),
+        };
+        self.send(step, url, ask, Shown::Start).await
     }
 
-    /// Sends a form (RFC 6749, appendix B).
+    /// Sends a form (RFC 6749, appendix B). The answer is taken for a secret.
     pub(super) async fn post(
         &self,
         step: &'static str,
@@ -56,30 +74,31 @@ impl Web {
     ) -> Result<Answer, Failure> {
         let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(CONTENT_TYPE, content_type);
-        self.send(step, url, Method::POST, headers, encoded(form).into())
-            .await
+        let ask = Ask {
+            method: Method::POST,
+            headers,
+            body: encoded(form).into(),
+        };
+        self.send(step, url, ask, Shown::Error).await
     }
 
     async fn send(
         &self,
         step: &'static str,
         url: &FetchUrl,
-        method: Method,
-        mut headers: HeaderMap,
-        body: Bytes,
+        mut ask: Ask,
+        shown: Shown,
     ) -> Result<Answer, Failure> {
         let agent = concat!("symbolon/", env!("CARGO_PKG_VERSION"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let ask = Ask {
-            method,
-            headers,
-            body,
-        };
+        let accept = HeaderValue::from_static("application/json");
+        ask.headers
+            .insert(USER_AGENT, HeaderValue::from_static(agent));
+        ask.headers.insert(ACCEPT, accept);
         let fetched = Box::pin(self.fetcher.send(url, ask, LIMITS)).await;
         let fetched = fetched.map_err(|error| failed(step, url.as_str(), &error.to_string()))?;
         Ok(Answer {
             step,
+            shown,
             url: url.clone(),
             fetched,
         })
@@ -97,7 +116,7 @@ impl Answer {
             .map_err(|_error| self.refuse("which is not one JSON object with distinct names"))
     }
 
-    /// A failure of this step, with what the server answered.
+    /// A failure of this step, with what may be shown of the answer.
     pub(super) fn refuse(&self, why: &str) -> Failure {
         let status = self.fetched.status;
         let said = self.said();
@@ -113,16 +132,22 @@ impl Answer {
         failed(self.step, self.url.as_str(), why)
     }
 
-    /// OAuth errors by their members (RFC 6749, section 5.2), others by how they begin.
+    /// OAuth errors by their members (RFC 6749, section 5.2), others by how they begin, if they
+    /// cannot be a token.
     fn said(&self) -> String {
+        if matches!(self.shown, Shown::Error) && self.fetched.status.is_success() {
+            return String::new();
+        }
         let object = json::object(&self.fetched.body).unwrap_or_default();
         let text = |name: &str| object.get(name).and_then(Value::as_str);
-        let said = match (text("error"), text("error_description")) {
-            (Some(error), Some(why)) => format!("{error}: {why}"),
-            (Some(error), None) => error.to_owned(),
-            _ => String::from_utf8_lossy(&self.fetched.body).into_owned(),
+        let said = match (text("error"), text("error_description"), self.shown) {
+            (Some(error), Some(why), _) => format!("{error}: {why}"),
+            (Some(error), None, _) => error.to_owned(),
+            (None, _, Shown::Error) => String::new(),
+            (None, _, Shown::Start) => String::from_utf8_lossy(&self.fetched.body).into_owned(),
         };
-        let shown: String = said.trim().chars().take(MAX_SHOWN).collect();
+        let bounded: String = said.trim().chars().take(MAX_SHOWN).collect();
+        let shown = printable(&bounded);
         if shown.is_empty() {
             return shown;
         }
