@@ -16,8 +16,11 @@
 //! Invariants: what is served is never taken for what was approved. That nothing can be had is
 //! told at once, but acted upon only after [`PATIENCE`] looks, and never with a revocation: it
 //! shows nothing of the document, and anybody on the way can cause it. Keys that no digest was
-//! approved of are compared with those that this agent saw first, and only told of. Suspending
-//! does not wait for the trail.
+//! approved of are compared with those that this agent saw first, and only told of, whatever else
+//! is seen. One odd answer revokes nobody, because nothing undoes that: a client is suspended
+//! first, and revoked after [`CERTAINTY`] looks in a row that show drift. A client is suspended
+//! before its drift is told, so that it does not wait for the trail; and what could not be
+//! recorded is told again after the next look.
 //!
 //! Left out on purpose: remembering keys over a restart; a key set that changed while the agent
 //! was away is `keys_changed`, without a word of which.
@@ -36,7 +39,7 @@ use crate::{
     governance::{self, Act},
     operators::AGENT,
     registry::{
-        Actor, Change, Client, ClientName, ClientState, Digest, OnDrift, Reason, Registry,
+        Actor, Applied, Change, Client, ClientName, ClientState, Digest, OnDrift, Reason, Registry,
         Snapshot, Standing,
     },
     telemetry::{DriftMetrics, RegistryMetrics},
@@ -46,7 +49,7 @@ use futures_util::{
     future::BoxFuture,
     stream::{FuturesUnordered, StreamExt as _},
 };
-use look::KnownKeys;
+use look::{Ground, KnownKeys};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{
@@ -65,6 +68,8 @@ use tokio::{
 const TOGETHER: usize = 8;
 /// After so many looks in a row that got nothing it is acted upon.
 const PATIENCE: u32 = 3;
+/// After so many looks in a row that show drift the client may be revoked.
+const CERTAINTY: u32 = 2;
 /// How soon after one walk through the registry the next may follow.
 const CALM: Duration = Duration::from_secs(1);
 /// Clients that are looked at before others get a turn.
@@ -130,10 +135,29 @@ pub struct Watcher {
 struct Watched {
     version: Digest,
     due: Option<Instant>,
-    /// Looks in a row that got nothing.
-    failures: u32,
+    row: Row,
     known: KnownKeys,
+    /// Whether what was seen last is not what was approved.
+    is_drifted: bool,
+    /// What the trail says of it.
     told: Option<Look>,
+}
+
+/// Looks in a row, up to the last one, that are the same ground to act.
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    ground: Ground,
+    looks: u32,
+}
+
+impl Row {
+    fn then(self, ground: Ground) -> Self {
+        let before = if self.ground == ground { self.looks } else { 0 };
+        Self {
+            ground,
+            looks: before.saturating_add(1),
+        }
+    }
 }
 
 /// A look that is done.
@@ -148,7 +172,15 @@ struct Done {
 #[derive(Clone, Copy, Debug)]
 struct Noted {
     is_news: bool,
-    failures: u32,
+    row: Row,
+}
+
+/// What was done to a client because of drift.
+#[derive(Debug)]
+struct Acted {
+    applied: Applied,
+    to: Standing,
+    reason: String,
 }
 
 impl Watcher {
@@ -235,8 +267,9 @@ impl Watcher {
                 Watched {
                     version,
                     due: Some(now),
-                    failures: 0,
+                    row: Row::default(),
                     known: KnownKeys::default(),
+                    is_drifted: false,
                     told: None,
                 }
             });
@@ -291,7 +324,7 @@ impl Watcher {
         }))
     }
 
-    /// Tells and does what follows from a look.
+    /// Does what follows from a look, then tells of both.
     async fn finish(&mut self, done: Done) {
         let Done {
             client,
@@ -301,12 +334,25 @@ impl Watcher {
         let Some(noted) = self.note(&client, &look, known) else {
             return;
         };
-        let action = action(&client, &look, noted.failures);
-        if noted.is_news {
-            self.services.tell(&client, &look, action).await;
+        let action = action(&client, noted.row);
+        let acted = match action {
+            Some(to) => self.services.act(&client, &look, to).await,
+            None => None,
+        };
+        if noted.is_news && self.services.tell(&client, &look, action).await {
+            self.note_told(&client, look);
         }
-        if let Some(action) = action {
-            self.services.act(&client, &look, action).await;
+        if let Some(acted) = acted {
+            self.services.tell_act(&acted).await;
+        }
+    }
+
+    /// Notes that the trail says so.
+    fn note_told(&mut self, client: &Client, look: Look) {
+        let version = client.version().digest;
+        let watched = self.watched.get_mut(client.name());
+        if let Some(watched) = watched.filter(|watched| watched.version == version) {
+            watched.told = Some(look);
         }
     }
 
@@ -322,31 +368,25 @@ impl Watcher {
         watched.due = Some(next);
         self.schedule.push(Reverse((next, client.name().clone())));
         watched.known = known;
-        watched.failures = match look.is_unreachable() {
-            true => watched.failures.saturating_add(1),
-            false => 0,
-        };
+        watched.row = watched.row.then(look.ground());
+        watched.is_drifted = !look.is_approved();
         let is_news = match &watched.told {
             Some(told) => look.is_news_after(told),
             None => !look.is_approved(),
         };
-        watched.told = Some(look.clone());
-        let failures = watched.failures;
+        let row = watched.row;
         let seen = Seen {
             at: self.services.clock.now(),
             look: look.clone(),
         };
         self.looks.0.lock().insert(client.name().clone(), seen);
         self.count();
-        Some(Noted { is_news, failures })
+        Some(Noted { is_news, row })
     }
 
     fn count(&self) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let drifted = |watched: &&Watched| {
-            let told = watched.told.as_ref();
-            told.is_some_and(|look| !look.is_approved())
-        };
+        let drifted = |watched: &&Watched| watched.is_drifted;
         let metrics = &self.services.metrics;
         metrics.watched.set(gauge(self.watched.len()));
         metrics
@@ -388,22 +428,19 @@ fn within(interval: Duration) -> Duration {
 }
 
 /// What is to become of the client; `None`: what it is.
-fn action(client: &Client, look: &Look, failures: u32) -> Option<Standing> {
+fn action(client: &Client, row: Row) -> Option<Standing> {
     let policy = client.spec().metadata()?.on_drift()?;
-    let is_patient = look.is_unreachable() && failures < PATIENCE;
-    if !look.is_acted_upon() || is_patient {
-        return None;
-    }
-    match policy {
-        OnDrift::Alert => None,
-        OnDrift::Revoke if !look.is_unreachable() => Some(Standing::Revoked),
-        OnDrift::Suspend | OnDrift::Revoke => Some(Standing::Suspended),
+    match (row.ground, policy) {
+        (Ground::Nothing, _) | (_, OnDrift::Alert) => None,
+        (Ground::Unreachable, _) if row.looks < PATIENCE => None,
+        (Ground::Drift, OnDrift::Revoke) if row.looks >= CERTAINTY => Some(Standing::Revoked),
+        (_, OnDrift::Suspend | OnDrift::Revoke) => Some(Standing::Suspended),
     }
 }
 
 impl DriftServices {
-    /// Records what was seen.
-    async fn tell(&self, client: &Client, look: &Look, action: Option<Standing>) {
+    /// Records what was seen; whether that is in the trail.
+    async fn tell(&self, client: &Client, look: &Look, action: Option<Standing>) -> bool {
         let reason = sentence(look);
         let name = client.name();
         match look.is_approved() {
@@ -427,38 +464,43 @@ impl DriftServices {
             Ok(event) => self.trail.record(event).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = recorded {
+        if let Err(error) = &recorded {
             tracing::error!(%error, "a look at a client's document could not be recorded");
         }
+        recorded.is_ok()
     }
 
-    /// Suspends or revokes the client, where it is not that already.
-    async fn act(&self, client: &Client, look: &Look, to: Standing) {
+    /// Suspends or revokes the client, where it is not that already; what is to be told of that.
+    async fn act(&self, client: &Client, look: &Look, to: Standing) -> Option<Acted> {
         let snapshot = self.registry.snapshot();
-        let Some(now) = snapshot.client(client.name()) else {
-            return;
-        };
+        let now = snapshot.client(client.name())?;
         let is_same = now.version().digest == client.version().digest;
         let is_done = now.standing() == to || !now.may_become(to);
         if !is_same || is_done {
-            return;
+            return None;
         }
-        let Ok(agent) = Actor::from_str(AGENT) else {
-            return;
-        };
+        let agent = Actor::from_str(AGENT).ok()?;
         let reason = sentence(look);
         let because = Reason::from_str(&reason).unwrap_or_default();
         let change = Change::Stand(to);
         let name = client.name().clone();
-        let applied = match self.registry.change(name, change, agent, because).await {
-            Ok(applied) => applied,
+        match self.registry.change(name, change, agent, because).await {
+            Ok(applied) => Some(Acted {
+                applied,
+                to,
+                reason,
+            }),
             Err(error) => {
                 tracing::error!(client = %client.name(), %error, "a client whose document drifted stays");
-                return;
+                None
             }
-        };
-        let act = Act::Change(governance::kind_of(to));
-        let events = governance::events(act, &applied, AGENT, &reason);
+        }
+    }
+
+    /// Counts and records what was done.
+    async fn tell_act(&self, acted: &Acted) {
+        let act = Act::Change(governance::kind_of(acted.to));
+        let events = governance::events(act, &acted.applied, AGENT, &acted.reason);
         for event in &events {
             let counted = self
                 .changes
@@ -466,7 +508,7 @@ impl DriftServices {
                 .get_or_create(&event.kind().as_str().into());
             counted.inc();
         }
-        let revision = applied.new.revision();
+        let revision = acted.applied.new.revision();
         match self.trail.record_all(events).await {
             Ok(()) => self.registry.note_told(revision),
             Err(error) => {

@@ -23,8 +23,21 @@ pub struct Look {
     pub document: Option<Digest>,
     /// SHA-256 of its key set, where one could be had.
     pub keys: Option<Digest>,
-    /// Findings about keys that were not approved themselves: told and no more.
-    is_only_told: bool,
+    /// Those of the findings that the registration's policy is for: what keys are that were not
+    /// approved themselves is told and no more.
+    acting: BTreeSet<Finding>,
+}
+
+/// What a look is to the registration's policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// No ground to act.
+    #[default]
+    Nothing,
+    /// Something could not be had, and nothing else is wrong.
+    Unreachable,
+    /// Something else is served than what was approved.
+    Drift,
 }
 
 impl Look {
@@ -41,9 +54,14 @@ impl Look {
         !self.is_approved() && self.findings.iter().all(unreachable)
     }
 
-    /// Whether the registration's policy is for it.
-    pub(super) const fn is_acted_upon(&self) -> bool {
-        !self.findings.is_empty() && !self.is_only_told
+    /// What it is to the registration's policy.
+    pub(super) fn ground(&self) -> Ground {
+        let unreachable = |finding: &Finding| finding.class == Class::Unreachable;
+        match self.acting.is_empty() {
+            true => Ground::Nothing,
+            false if self.acting.iter().all(unreachable) => Ground::Unreachable,
+            false => Ground::Drift,
+        }
     }
 
     /// Whether it says something else than the one before it. Nothing to be had is nothing, in
@@ -103,9 +121,11 @@ pub(super) async fn look(
             to.extend(known.compare(metadata.jwks_digest(), bytes));
         });
     }
-    let is_told = |finding: &Finding| finding.class != Class::Unreachable;
-    look.is_only_told =
-        findings.is_empty() && metadata.jwks_digest().is_none() && about_keys.iter().any(is_told);
+    let is_pinned = metadata.jwks_digest().is_some();
+    let is_for_policy = |finding: &&Finding| is_pinned || finding.class == Class::Unreachable;
+    look.acting.clone_from(&findings);
+    look.acting
+        .extend(about_keys.iter().filter(is_for_policy).cloned());
     findings.append(&mut about_keys);
     look.findings = findings.into_iter().collect();
     (look, known)

@@ -1,5 +1,6 @@
 use super::{DriftServices, Watcher};
 use crate::{
+    audit::{Trail, TrailConfig},
     clock::SharedClock,
     fetch::testing::{Reply, TestHost, answer, json},
     registry::{ClientDraft, ClientState, Digest, MetadataDraft},
@@ -214,15 +215,43 @@ async fn each_kind_of_drift_suspends() {
 
 #[tokio::test]
 async fn the_registration_says_what_is_done() {
-    for (on_drift, state) in [
-        ("alert", ClientState::Active),
-        ("suspend", ClientState::Suspended),
-        ("revoke", ClientState::Revoked),
+    for (on_drift, at_first, then) in [
+        ("alert", ClientState::Active, ClientState::Active),
+        ("suspend", ClientState::Suspended, ClientState::Suspended),
+        ("revoke", ClientState::Suspended, ClientState::Revoked),
     ] {
         let mut stage = Stage::new(on_drift).await;
         stage.change("scope", json!("admin"));
         stage.look().await;
-        assert_eq!(stage.state(), state);
+        assert_eq!(stage.state(), at_first);
+        stage.look().await;
+        assert_eq!(stage.state(), then);
+    }
+}
+
+#[tokio::test]
+async fn one_odd_answer_revokes_nobody() {
+    for odd in ["", "{}", "<html>"] {
+        let mut stage = Stage::new("revoke").await;
+        let good = json(&stage.document.to_string());
+        // Neither what is approved nor what cannot be had is drift in a row.
+        for between in [good, answer("503 Service Unavailable", "", "")] {
+            stage.pages.lock().document = json(odd);
+            stage.look().await;
+            assert_eq!(stage.state(), ClientState::Suspended, "{odd}");
+            stage.pages.lock().document = between;
+            stage.look().await;
+            assert_eq!(stage.state(), ClientState::Suspended, "{odd}");
+        }
+        stage.pages.lock().document = json(odd);
+        stage.look().await;
+        assert_eq!(stage.state(), ClientState::Suspended, "{odd}");
+        stage.look().await;
+        assert_eq!(stage.state(), ClientState::Revoked, "{odd}");
+        let told = stage.told().await;
+        let refused = "drifted refused suspend";
+        assert_eq!(told[..2], [refused, "suspended - -"]);
+        assert_eq!(told[told.len() - 2..], [refused, "revoked - -"]);
     }
 }
 
@@ -308,6 +337,70 @@ async fn keys_that_nobody_approved_are_only_told() {
     stage.pages.lock().keys = json(r#"{"keys":[]}"#);
     assert!(stage.look().await[0].starts_with("key_removed"));
     assert_eq!(stage.state(), ClientState::Active);
+    assert_eq!(stage.told().await, ["drifted refused alert"]);
+}
+
+#[tokio::test]
+async fn keys_that_nobody_approved_do_not_make_a_failure_drift() {
+    for on_drift in ["suspend", "revoke"] {
+        let mut stage = Stage::new(on_drift).await;
+        let mut draft = stage.draft(on_drift);
+        draft.metadata.as_mut().unwrap().jwks_digest = String::new();
+        stage.scene.update("app", draft).await;
+        assert_eq!(stage.look().await, [""; 0]);
+        stage.pages.lock().keys = json(r#"{"keys":[]}"#);
+        // To one of the readers.
+        stage.pages.lock().otherwise = Some(answer("503 Service Unavailable", "", ""));
+        for state in [
+            ClientState::Active,
+            ClientState::Active,
+            ClientState::Suspended,
+            ClientState::Suspended,
+        ] {
+            let found = stage.look().await;
+            assert!(found[0].starts_with("key_removed"), "{found:?}");
+            assert_eq!(found[1..], ["unreachable (status)"]);
+            assert_eq!(stage.state(), state);
+        }
+        let told = stage.told().await;
+        assert_eq!(told, ["drifted refused alert", "suspended - -"]);
+    }
+}
+
+#[tokio::test]
+async fn suspending_does_not_wait_for_the_trail() {
+    let mut stage = Stage::new("suspend").await;
+    let folder = stage.scene.path().join("stalled");
+    let clock = Arc::clone(&stage.watcher.services.clock);
+    // Nobody runs the writer.
+    let (trail, _writer) = Trail::open(&folder, TrailConfig::default(), clock).unwrap();
+    stage.watcher.services.trail = trail.clone();
+    stage.change("client_name", json!("Other"));
+    let registry = Arc::clone(&stage.scene.registry);
+    let app = name("app");
+    tokio::select! {
+        () = Box::pin(stage.watcher.look_at(&app)) => panic!("nothing can be recorded"),
+        () = until(|| trail.waiting().any(|(_, waiting)| waiting > 0)) => {}
+    }
+    let snapshot = registry.snapshot();
+    let client = snapshot.client(&app).unwrap();
+    assert_eq!(snapshot.state_of(client), ClientState::Suspended);
+}
+
+#[tokio::test]
+async fn what_could_not_be_recorded_is_told_later() {
+    let mut stage = Stage::new("alert").await;
+    let folder = stage.scene.path().join("gone");
+    let clock = Arc::clone(&stage.watcher.services.clock);
+    let (trail, writer) = Trail::open(&folder, TrailConfig::default(), clock).unwrap();
+    drop(writer);
+    let working = std::mem::replace(&mut stage.watcher.services.trail, trail);
+    stage.change("client_name", json!("Other"));
+    stage.look().await;
+    assert_eq!(stage.watcher.services.metrics.drifted.get(), 1);
+    stage.watcher.services.trail = working;
+    stage.look().await;
+    stage.look().await;
     assert_eq!(stage.told().await, ["drifted refused alert"]);
 }
 
