@@ -136,10 +136,12 @@ impl KeyDirectory {
         Ok(())
     }
 
-    /// Removes a file; that it is not there is no error.
+    /// Removes a file, for good: after it returns no crash brings it back. That it is not there
+    /// is no error.
     pub(crate) fn remove(&self, name: &str) -> Result<(), KeyDirectoryError> {
         match fs::unlinkat(&self.handle, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) => fs::fsync(&self.handle).map_err(|errno| self.error(name, errno.into())),
+            Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(self.error(name, errno.into())),
         }
     }

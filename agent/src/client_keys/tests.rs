@@ -286,6 +286,25 @@ async fn keys_survive_a_restart_and_damage_is_no_new_key() {
 }
 
 #[tokio::test]
+async fn a_replaced_key_whose_file_could_not_be_removed_never_comes_back() {
+    let scene = with_client("a").await;
+    let stolen = signs(&scene, "a");
+    let (file, aside) = (folder(&scene).join("a.json"), scene.path().join("aside"));
+    // A folder is not removed as a file is.
+    fs::rename(&file, &aside).unwrap();
+    fs::create_dir(&file).unwrap();
+    let failed = replace(&scene, "a").await;
+    assert!(matches!(failed, Err(ClientKeyError::Directory(_))));
+    follow(&scene).await;
+    assert!(matches!(sign(&scene, "a"), Err(ClientKeyError::NoKey(_))));
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&aside, &file).unwrap();
+    follow(&scene).await;
+    assert_ne!(signs(&scene, "a"), stolen);
+    assert!(!key_ids(&scene, "a").contains(&stolen));
+}
+
+#[tokio::test]
 async fn files_that_others_can_read_are_refused() {
     let scene = with_client("a").await;
     let times = ClientKeyTimes {

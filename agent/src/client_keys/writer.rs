@@ -20,6 +20,8 @@ use std::{
 pub(super) struct Writer {
     directory: KeyDirectory,
     rings: BTreeMap<ClientName, Ring>,
+    /// Whose file has to go before anything else is done with it.
+    condemned: BTreeSet<ClientName>,
     /// Of which it was said that their file cannot be used.
     told: BTreeSet<ClientName>,
 }
@@ -29,12 +31,17 @@ impl Writer {
         Self {
             directory,
             rings: BTreeMap::new(),
+            condemned: BTreeSet::new(),
             told: BTreeSet::new(),
         }
     }
 
-    /// What there is of a client; nothing where it never had a key.
+    /// What there is of a client; nothing where it never had a key. A file that could not be
+    /// removed when it had to be is removed first, and never read.
     fn take(&mut self, client: &ClientName) -> Result<Ring, ClientKeyError> {
+        if self.condemned.contains(client) {
+            self.remove(client)?;
+        }
         match self.rings.remove(client) {
             Some(ring) => Ok(ring),
             None => Ok(Ring::read(&self.directory, client)?.unwrap_or_default()),
@@ -62,9 +69,13 @@ impl Writer {
         Ok(self.rings.entry(client.clone()).or_insert(ring))
     }
 
+    /// Removes the file. Where that fails it is tried again, and the file not read until then.
     fn remove(&mut self, client: &ClientName) -> Result<(), ClientKeyError> {
         self.rings.remove(client);
-        Ok(self.directory.remove(&name_of(client))?)
+        self.condemned.insert(client.clone());
+        self.directory.remove(&name_of(client))?;
+        self.condemned.remove(client);
+        Ok(())
     }
 
     /// Says once that a client has no key.
