@@ -124,8 +124,8 @@ impl Workloads {
 
     /// The one key of process and client, made when it is needed first.
     async fn dpop_signer(
-        &self,
-        process: &Process,
+        self: &Arc<Self>,
+        process: &Arc<Process>,
         entitlement: &Entitlement,
     ) -> Result<Arc<DpopSigner>, IssueError> {
         let now = self.services.clock.now();
@@ -138,17 +138,21 @@ impl Workloads {
             return Ok(signer);
         }
         let signer = Arc::new(DpopSigner::new(&PrivateKey::generate()?)?);
-        let mut holding = process.holding.lock();
-        holding
+        let kept = Arc::clone(&signer);
+        process
+            .holding
+            .lock()
             .proofs
-            .put_dpop(entitlement, now, Arc::clone(&signer));
+            .put_dpop(entitlement, now, kept);
+        // At once: the caller may give up before the answer is complete.
+        self.keep_watch(process);
         Ok(signer)
     }
 
     /// The WIT-SVID that proofs go with, a fresh one where it is due.
     async fn bound_wit(
-        &self,
-        process: &Process,
+        self: &Arc<Self>,
+        process: &Arc<Process>,
         entitlement: &Entitlement,
     ) -> Result<Arc<BoundWit>, IssueError> {
         let now = self.services.clock.now();
@@ -161,8 +165,13 @@ impl Workloads {
             return Ok(wit);
         }
         let wit = Arc::new(self.services.broker.bound_wit(entitlement).await?);
-        let mut holding = process.holding.lock();
-        holding.proofs.put_wit(entitlement, now, Arc::clone(&wit));
+        let kept = Arc::clone(&wit);
+        process
+            .holding
+            .lock()
+            .proofs
+            .put_wit(entitlement, now, kept);
+        self.keep_watch(process);
         Ok(wit)
     }
 }

@@ -5,7 +5,7 @@ use super::{
 use crate::{
     audit::{Event, Kind},
     clock::Clock as _,
-    issuance::X509Svid,
+    issuance::{DpopRequest, X509Svid},
     registry::ClientDraft,
     server::{Admit as _, Caller as _, Refused},
     testing::can_run,
@@ -155,6 +155,31 @@ async fn process_whose_call_was_given_up_is_forgotten_when_it_exits() {
         () = until(|| caller.process().holds("a")) => {}
     }
     assert!(caller.process().holds("a"));
+    drop(caller);
+    assert_eq!(scene.workloads.counts().0, 1);
+    actress.exit();
+    let forgotten = until(|| scene.workloads.counts().0 == 0);
+    timeout(LIMIT, forgotten).await.unwrap();
+}
+
+#[tokio::test]
+async fn process_whose_proof_was_given_up_is_forgotten_when_it_exits() {
+    let scene = Scene::silent().await;
+    scene.register("a").await;
+    let actress = Actress::enter();
+    let caller = scene.admit(actress.pid());
+    let wanted = DpopRequest {
+        method: "POST".parse().unwrap(),
+        target: "https://as.example/token".parse().unwrap(),
+        access_token_hash: None,
+        nonce: None,
+    };
+    // The key is kept; nothing can be recorded yet.
+    tokio::select! {
+        biased;
+        _ = scene.workloads.dpop_proof(&caller, &wanted, None) => panic!("nothing is recorded"),
+        () = until(|| !caller.process().holding.lock().proofs.is_empty()) => {}
+    }
     drop(caller);
     assert_eq!(scene.workloads.counts().0, 1);
     actress.exit();
