@@ -124,10 +124,13 @@ impl Workloads {
                 let fitting = decision.granted.len();
                 decision.granted.retain(|e| allows(e.client(), audiences));
                 if decision.granted.is_empty() {
-                    let presence = &decision.presence;
-                    return Err(self
-                        .deny_audience(caller.process(), presence, audiences, fitting)
-                        .await);
+                    let reason = format!(
+                        "none of the {fitting} fitting registrations lists every audience of \
+                         {audiences:?}"
+                    );
+                    self.refuse(caller, &decision.presence, "audience", &reason)
+                        .await?;
+                    return Err(Denial::Audience);
                 }
                 let issuer = &self.services.issuer;
                 let svids = decision.granted.iter().map(|e| issuer.jwt(e, audiences));
@@ -164,9 +167,8 @@ impl Workloads {
                 decision.granted.retain(|e| (choice.fits)(e.client()));
                 decision.granted.truncate(1);
                 let Some(entitlement) = decision.granted.first() else {
-                    let (process, presence) = (caller.process(), Some(&decision.presence));
-                    let reason = (choice.refusal)(fitting);
-                    self.record_denied(process, presence, "authorization-server", &reason)
+                    let (word, reason) = ("authorization-server", (choice.refusal)(fitting));
+                    self.refuse(caller, &decision.presence, word, &reason)
                         .await?;
                     return Err(Denial::AuthorizationServer);
                 };
@@ -327,8 +329,7 @@ impl Workloads {
         }
         if asked == Asked::ByCall {
             let (word, reason) = decision.why_nobody();
-            let presence = Some(&decision.presence);
-            self.record_denied(caller.process(), presence, word, reason)
+            self.refuse(caller, &decision.presence, word, reason)
                 .await?;
         }
         Err(Denial::NoIdentity)
@@ -520,25 +521,6 @@ impl Workloads {
         }
         self.withdraw(process, now.clients(), "the registration changed");
         Err(Denial::Changing)
-    }
-
-    async fn deny_audience(
-        &self,
-        process: &Process,
-        presence: &Presence,
-        audiences: &[String],
-        clients: usize,
-    ) -> Denial {
-        let reason = format!(
-            "none of the {clients} fitting registrations lists every audience of {audiences:?}"
-        );
-        match self
-            .record_denied(process, Some(presence), "audience", &reason)
-            .await
-        {
-            Ok(()) => Denial::Audience,
-            Err(not_recorded) => not_recorded,
-        }
     }
 
     /// `why` is the stable word, `reason` the sentence for people.

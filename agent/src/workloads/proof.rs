@@ -412,6 +412,25 @@ impl Workloads {
         Err(Denial::ProcessChanged)
     }
 
+    /// Records that nothing is given to what was perhaps only seen at a glance: made sure first
+    /// are that the process is the one that was attested, and the connection as it was proved.
+    pub(super) async fn refuse(
+        &self,
+        caller: &Caller,
+        presence: &Presence,
+        word: &'static str,
+        reason: &str,
+    ) -> Result<(), Denial> {
+        let proofs = self.proofs(caller);
+        self.check_unchanged(caller.process()).await?;
+        let proved = presence.attestation.evidence().proofs;
+        if !proofs.is_ok_and(|proofs| proved == Some(proofs)) {
+            return Err(Denial::Changing);
+        }
+        self.record_denied(caller.process(), Some(presence), word, reason)
+            .await
+    }
+
     async fn deny_unattested(&self, process: &Process, error: AttestError) -> Denial {
         let word = match error {
             AttestError::Gone | AttestError::Changed(_) => "changed",

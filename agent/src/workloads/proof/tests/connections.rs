@@ -172,3 +172,26 @@ async fn lost_connection_is_found_behind_any_number_of_good_ones() {
     assert_eq!(reasons(&scene), ["not-held"]);
     drop(good);
 }
+
+#[tokio::test]
+async fn loss_of_the_socket_is_seen_before_anything_else_is_refused() {
+    let audiences = ["nobody-lists-this".to_owned()];
+    for is_registered in [true, false] {
+        let scene = Scene::new().await;
+        scene.register("a").await;
+        let (caller, held) = holding(&scene, Held::CloseOnExec);
+        assert_eq!(x509(&scene, &caller).await.unwrap(), 1);
+        if !is_registered {
+            scene.suspend("a").await;
+        }
+        *held.lock() = Held::Inheritable;
+        let denied = Box::pin(scene.workloads.jwt(&caller, &audiences, None)).await;
+        let denied = denied.map(drop).unwrap_err();
+        assert!(
+            matches!(denied, Denial::Unproven(Unproven::NotHeld(_))),
+            "{denied}"
+        );
+        assert!(has_ended(&caller));
+        assert_eq!(reasons(&scene), ["not-held"]);
+    }
+}
