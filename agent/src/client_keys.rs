@@ -31,6 +31,7 @@ use crate::{
     authority::{KeyDirectory, KeyDirectoryError, schedule::Timing},
     clock::SharedClock,
     registry::{Client, ClientMetadata, ClientName, ClientState, Registry, Snapshot},
+    server::until_true,
     svid::{KeyError, SecretText, assertion::Claims, jws::JwsError},
 };
 use parking_lot::Mutex;
@@ -57,7 +58,8 @@ const RETIRED_FOR: Duration = Duration::from_secs(2 * 60);
 /// How often the wall clock is read again, where keys do not change faster than that.
 const TURN: Duration = Duration::from_secs(10);
 
-/// How soon the registry is walked again: it may have a hundred thousand clients.
+/// How soon the registry is walked again: it may have a hundred thousand clients. Not before
+/// everything has been read once, which others wait for.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a call waits for a client's first key, which takes two writes to the disk.
@@ -147,6 +149,8 @@ struct Inner {
     /// How far the registry was walked, where that was not to its end.
     walked: Mutex<Option<ClientName>>,
     published: watch::Sender<Arc<PublishedKeys>>,
+    /// Whether every client was looked at once.
+    loaded: watch::Sender<bool>,
 }
 
 /// Whether a client's keys are published.
@@ -204,6 +208,7 @@ impl ClientKeys {
             writer: Mutex::new(Writer::new(directory)),
             walked: Mutex::default(),
             published: watch::Sender::default(),
+            loaded: watch::Sender::default(),
         })))
     }
 
@@ -211,6 +216,13 @@ impl ClientKeys {
     #[must_use]
     pub fn published(&self) -> watch::Receiver<Arc<PublishedKeys>> {
         self.0.published.subscribe()
+    }
+
+    /// Waits until all clients that there were at the start have been looked at: then one without
+    /// keys has none. Does not wait for a trail that cannot be written, without which nothing is
+    /// published.
+    pub async fn loaded(&self) {
+        until_true(self.0.loaded.subscribe()).await;
     }
 
     /// The keys of a client, for listings; none where it has none.
@@ -257,6 +269,13 @@ impl ClientKeys {
             changes.mark_unchanged();
             let is_done = self.follow(&registry, &mut waiting).await;
             let is_told = tell(&trail, &mut waiting).await;
+            let was_loaded = *self.0.loaded.borrow();
+            if !was_loaded && (is_done || !is_told) {
+                self.0.loaded.send_replace(true);
+            }
+            if !was_loaded && is_told && !is_done {
+                continue;
+            }
             sleep(PAUSE).await;
             if is_told && !is_done {
                 continue;

@@ -68,6 +68,8 @@ pub(super) async fn open(
         }),
         None => None,
     };
+    // What was not read yet would be published as if there were no keys.
+    subsystems.workloads.broker().keys().loaded().await;
     let (stop, stopped) = watch::channel(false);
     let (begun, begins) = oneshot::channel();
     let (ends, ended) = oneshot::channel::<()>();

@@ -380,6 +380,34 @@ async fn many_clients_get_their_keys_and_damaged_files_keep_none_of_them_waiting
     }
 }
 
+#[tokio::test]
+async fn loaded_is_when_every_client_was_looked_at() {
+    let scene = Scene::new().await;
+    for number in 0..90 {
+        let draft = ClientDraft {
+            spiffe_id: None,
+            ..draft_with_key(&[SERVER])
+        };
+        scene.register_as(&format!("c{number:02}"), draft).await;
+    }
+    let loaded = scene.keys.loaded();
+    assert!(futures_util::FutureExt::now_or_never(loaded).is_none());
+    scene.keep_keys();
+    scene.keys.loaded().await;
+    for number in 0..90 {
+        signs(&scene, &format!("c{number:02}"));
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_keys_where_the_trail_cannot_be_written() {
+    let scene = Scene::new().await;
+    scene.register_as("a", draft_with_key(&[SERVER])).await;
+    scene.close_trail().await;
+    scene.keep_keys();
+    scene.keys.loaded().await;
+}
+
 /// Waits until so many rotations of clients' keys are on the disk.
 async fn until_told(scene: &Scene, count: usize) {
     let told = |scene: &Scene| {
