@@ -165,14 +165,18 @@ enum Wish {
 }
 
 impl Wish {
-    /// What is wished for a client; none where it has no use for keys.
+    /// What is wished for a client; none where it has no use for keys. One that is revoked has
+    /// none left, whatever its last version says.
     fn of(client: &Client, snapshot: &Snapshot) -> Option<Self> {
+        let state = snapshot.state_of(client);
+        if state == ClientState::Revoked {
+            return Some(Self::Gone);
+        }
         if !client.has_version_in_force() || !wants_keys(client) {
             return None;
         }
-        Some(match snapshot.state_of(client) {
+        Some(match state {
             ClientState::Active => Self::Published,
-            ClientState::Revoked => Self::Gone,
             state => Self::Withheld(state),
         })
     }

@@ -5,7 +5,7 @@ use super::{
     convert, status,
 };
 use crate::{
-    client_keys::{ClientKeyError, ClientKeys},
+    client_keys::{ClientKeyError, ClientKeys, wants_keys},
     registry::{Client, Reason},
 };
 use std::str::FromStr as _;
@@ -15,7 +15,8 @@ use tonic::{Request, Response, Status};
 
 /// The message with the client's keys.
 pub(super) fn shown(keys: &ClientKeys, message: admin::Client, client: &Client) -> admin::Client {
-    let Some(set) = keys.of(client.name()) else {
+    let set = keys.of(client.name()).filter(|_| wants_keys(client));
+    let Some(set) = set else {
         return message;
     };
     let key = |key: &crate::client_keys::ClientKeyInfo| ClientKey {

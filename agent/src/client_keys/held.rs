@@ -25,7 +25,7 @@ pub struct PublishedKeys(BTreeMap<ClientName, Arc<ClientKeySet>>);
 
 impl PublishedKeys {
     /// The JWKS of a client; without keys in it while the client is not active. None where it
-    /// has no use for keys.
+    /// has no use for keys and is not revoked.
     #[must_use]
     pub fn jwks(&self, client: &ClientName) -> Option<&Bytes> {
         self.0.get(client).map(|set| &set.jwks)

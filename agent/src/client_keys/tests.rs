@@ -286,6 +286,33 @@ async fn keys_survive_a_restart_and_damage_is_no_new_key() {
 }
 
 #[tokio::test]
+async fn keys_of_an_earlier_version_go_with_the_client_or_by_command() {
+    for is_revoked in [true, false] {
+        let scene = with_client("a").await;
+        let stolen = signs(&scene, "a");
+        scene.update("a", draft()).await;
+        follow(&scene).await;
+        assert!(jwks(&scene, "a").is_none());
+        assert!(folder(&scene).join("a.json").exists());
+        if is_revoked {
+            scene.revoke("a").await;
+            follow(&scene).await;
+            assert!(key_ids(&scene, "a").is_empty());
+            assert!(follow(&scene).await.is_empty());
+        } else {
+            let refused = replace(&scene, "a").await;
+            assert!(matches!(refused, Err(ClientKeyError::NoKeyWanted(_))));
+        }
+        assert!(!folder(&scene).join("a.json").exists());
+        if !is_revoked {
+            scene.update("a", draft_with_key(&[SERVER])).await;
+            follow(&scene).await;
+            assert_ne!(signs(&scene, "a"), stolen);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_replaced_key_whose_file_could_not_be_removed_never_comes_back() {
     let scene = with_client("a").await;
     let stolen = signs(&scene, "a");

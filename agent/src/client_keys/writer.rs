@@ -198,6 +198,8 @@ impl Inner {
         let client = snapshot.client(name);
         let wish = client.and_then(|client| Wish::of(client, &snapshot));
         let (Some(client), Some(Wish::Published | Wish::Withheld(_))) = (client, wish) else {
+            // What is left of an earlier version goes also.
+            writer.remove(name)?;
             return Err(ClientKeyError::NoKeyWanted(name.clone()));
         };
         let before = self.published.borrow().set(name).cloned();
