@@ -270,7 +270,9 @@ impl ClientKeys {
         let mut changes = registry.changes();
         let mut waiting = Vec::new();
         loop {
-            changes.mark_unchanged();
+            if self.begins_anew(waiting.is_empty()) {
+                changes.mark_unchanged();
+            }
             let is_done = self.follow(&registry, &mut waiting).await;
             let is_told = tell(&trail, &mut waiting).await;
             let was_loaded = *self.0.loaded.borrow();
@@ -291,6 +293,16 @@ impl ClientKeys {
                 () = sleep(turn) => {}
             }
         }
+    }
+
+    /// Whether the walk that comes begins with the first client, and so sees all that has changed
+    /// until now. What changes during a walk is looked at as soon as that is over.
+    fn begins_anew(&self, is_told: bool) -> bool {
+        let mut walked = self.0.walked.lock();
+        if !is_told {
+            *walked = None;
+        }
+        walked.is_none()
     }
 
     /// Does some of what registry and clock demand; whether that was all. What takes away is
@@ -331,6 +343,8 @@ impl ClientKeys {
         if due.is_empty() {
             return true;
         }
+        // Or all of it would be copied to be changed.
+        drop(published);
         let (inner, registry) = (Arc::clone(&self.0), Arc::clone(registry));
         let work = move || inner.work(&due, &registry);
         match tokio::task::spawn_blocking(work).await {
