@@ -149,6 +149,8 @@ struct Inner {
     /// How far the registry was walked, where that was not to its end.
     walked: Mutex<Option<ClientName>>,
     published: watch::Sender<Arc<PublishedKeys>>,
+    /// What the trail could not be told when it happened.
+    untold: Mutex<Vec<Event>>,
     /// Whether every client was looked at once.
     loaded: watch::Sender<bool>,
 }
@@ -211,6 +213,7 @@ impl ClientKeys {
             clock,
             writer: Mutex::new(Writer::new(directory)),
             walked: Mutex::default(),
+            untold: Mutex::default(),
             published: watch::Sender::default(),
             loaded: watch::Sender::default(),
         })))
@@ -248,7 +251,8 @@ impl ClientKeys {
     /// Signs an assertion of `client` with its current key.
     ///
     /// # Errors
-    /// [`ClientKeyError::NoKey`] where none is published; the cryptographic library's.
+    /// [`ClientKeyError::NoKey`] where none is published, or it has ended; the cryptographic
+    /// library's.
     pub fn sign(
         &self,
         client: &ClientName,
@@ -257,7 +261,7 @@ impl ClientKeys {
         let set = self.of(client);
         let no_key = || ClientKeyError::NoKey(client.clone());
         let set = set.ok_or_else(no_key)?;
-        let signer = set.signer()?.ok_or_else(no_key)?;
+        let signer = set.signer(self.0.clock.now())?.ok_or_else(no_key)?;
         Ok(SignedAssertion {
             token: signer.sign(claims)?,
             key_id: Arc::clone(signer.key_id()),
@@ -270,6 +274,7 @@ impl ClientKeys {
         let mut changes = registry.changes();
         let mut waiting = Vec::new();
         loop {
+            waiting.append(&mut self.0.untold.lock());
             if self.begins_anew(waiting.is_empty()) {
                 changes.mark_unchanged();
             }
@@ -382,6 +387,11 @@ impl ClientKeys {
         let (client, reason) = (client.clone(), reason.to_owned());
         let work = move || inner.replace(&registry, &client, &reason);
         tokio::task::spawn_blocking(work).await?
+    }
+
+    /// Has the trail told later what it could not be told.
+    pub fn tell_later(&self, events: Vec<Event>) {
+        self.0.untold.lock().extend(events);
     }
 }
 

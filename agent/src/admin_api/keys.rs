@@ -35,7 +35,7 @@ pub(super) fn shown(keys: &ClientKeys, message: admin::Client, client: &Client) 
 
 impl AdminApi {
     /// Drops all keys of a client, makes a new one, and records both. It is done also where the
-    /// operator does not wait, and where nothing can be recorded: it takes away.
+    /// operator does not wait, and where nothing can be recorded yet: it takes away.
     pub(super) async fn replace_key(
         &self,
         request: Request<ReplaceClientKeyRequest>,
@@ -60,9 +60,12 @@ impl AdminApi {
             let outcome = match replaced.await {
                 Ok(replaced) => {
                     let events = replaced.events.into_iter();
-                    let events = events.map(|event| operator.sign(event)).collect();
-                    let recorded = services.trail.record_all(events).await;
-                    recorded.map_err(|error| status::of_unrecorded_change(&error))
+                    let events: Vec<_> = events.map(|event| operator.sign(event)).collect();
+                    let recorded = services.trail.record_all(events.clone()).await;
+                    recorded.map_err(|error| {
+                        keys.tell_later(events);
+                        status::of_unrecorded_change(&error)
+                    })
                 }
                 Err(error) => Err(refused(&error)),
             };

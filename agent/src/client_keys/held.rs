@@ -42,8 +42,8 @@ impl PublishedKeys {
         self.0.iter()
     }
 
-    pub(super) fn put(&mut self, client: ClientName, set: ClientKeySet) {
-        self.0.insert(client, Arc::new(set));
+    pub(super) fn put(&mut self, client: ClientName, set: Arc<ClientKeySet>) {
+        self.0.insert(client, set);
     }
 
     pub(super) fn remove(&mut self, client: &ClientName) {
@@ -139,9 +139,10 @@ impl ClientKeySet {
         self.is_published
     }
 
-    /// What signs; none where nothing may.
-    pub(super) fn signer(&self) -> Result<Option<&Signer>, KeyError> {
-        let Some(key) = &self.active else {
+    /// What signs; none where nothing may, or its time is over.
+    pub(super) fn signer(&self, now: SystemTime) -> Result<Option<&Signer>, KeyError> {
+        let is_valid = |key: &ClientKeyInfo| key.slot == Slot::Active && now < key.not_after;
+        let Some(key) = (self.active.as_ref()).filter(|_| self.keys.iter().any(is_valid)) else {
             return Ok(None);
         };
         if let Some(signer) = self.signer.get() {

@@ -313,6 +313,31 @@ async fn keys_of_an_earlier_version_go_with_the_client_or_by_command() {
 }
 
 #[tokio::test]
+async fn a_key_whose_time_is_over_signs_no_more() {
+    let scene = with_client("a").await;
+    scene.clock.advance(720 * HOUR - Duration::from_secs(1));
+    signs(&scene, "a");
+    // Nobody has made the next one.
+    scene.clock.advance(Duration::from_secs(1));
+    assert!(matches!(sign(&scene, "a"), Err(ClientKeyError::NoKey(_))));
+    follow(&scene).await;
+    signs(&scene, "a");
+}
+
+#[tokio::test]
+async fn what_could_not_be_told_is_told_later() {
+    let scene = with_client("a").await;
+    let replaced = replace(&scene, "a").await.unwrap();
+    scene.keys.tell_later(replaced.events);
+    scene.keep_keys();
+    until_told(&scene, 2).await;
+    scene.close_trail().await;
+    let lines = scene.lines();
+    let is_told = |line: &Value| line["reason"] == "replaced by command: stolen";
+    assert!(lines.iter().any(is_told));
+}
+
+#[tokio::test]
 async fn a_replaced_key_whose_file_could_not_be_removed_never_comes_back() {
     let scene = with_client("a").await;
     let stolen = signs(&scene, "a");

@@ -115,7 +115,7 @@ impl Inner {
                 let next = Arc::make_mut(published);
                 match wish {
                     None => next.remove(name),
-                    Some(_) => next.put(name.clone(), withheld),
+                    Some(_) => next.put(name.clone(), Arc::new(withheld)),
                 }
             }
             !Arc::ptr_eq(&before, published)
@@ -180,7 +180,7 @@ impl Inner {
                     false => set,
                 };
                 events.extend(changes(client, before.as_deref(), &set));
-                next.put(name, set);
+                next.put(name, Arc::new(set));
             }
         });
         events
@@ -210,7 +210,7 @@ impl Inner {
         writer.remove(name)?;
         let is_published = wish == Some(Wish::Published);
         let ring = writer.advanced(self, name, false)?;
-        let set = ClientKeySet::new(ring, is_published);
+        let set = self.put_current(registry, name, ClientKeySet::new(ring, is_published));
         let why = format!("replaced by command: {reason}");
         let gone = before.iter().flat_map(|set| set.keys());
         let mut events: Vec<_> = gone
@@ -225,13 +225,33 @@ impl Inner {
         let new = set.keys().iter();
         events.extend(new.map(|key| about(client, key, set.digest(), "made by command")));
         let keys = set.keys().to_vec();
-        self.put(name, set);
         Ok(Replaced { events, keys })
+    }
+
+    /// Publishes, unless the client was stopped meanwhile; what is there now.
+    fn put_current(
+        &self,
+        registry: &Registry,
+        name: &ClientName,
+        set: ClientKeySet,
+    ) -> Arc<ClientKeySet> {
+        let mut now = Arc::new(set);
+        self.published.send_modify(|published| {
+            // The writer of withdrawals waits for this one, and sees a later snapshot.
+            let snapshot = registry.snapshot();
+            let client = snapshot.client(name);
+            let wish = client.and_then(|client| Wish::of(client, &snapshot));
+            if now.is_published() && wish != Some(Wish::Published) {
+                now = Arc::new(now.withheld());
+            }
+            Arc::make_mut(published).put(name.clone(), Arc::clone(&now));
+        });
+        now
     }
 
     fn put(&self, name: &ClientName, set: ClientKeySet) {
         self.published
-            .send_modify(|published| Arc::make_mut(published).put(name.clone(), set));
+            .send_modify(|published| Arc::make_mut(published).put(name.clone(), Arc::new(set)));
     }
 }
 
