@@ -35,6 +35,7 @@ use crate::{
     svid::{KeyError, SecretText, assertion::Claims, jws::JwsError},
 };
 use parking_lot::Mutex;
+use serde_json::error::Category;
 use std::{
     fmt::{self, Debug, Formatter},
     path::{Path, PathBuf},
@@ -99,12 +100,12 @@ pub enum ClientKeyError {
     #[error("{0}")]
     Directory(#[from] KeyDirectoryError),
     /// Operator or disk: a file that does not hold what was written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {fault}")]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: serde_json::Error,
+        fault: FileFault,
     },
     /// Operator or disk: a file with keys of somebody else, or with none that signs.
     #[error("{0} does not hold the keys of its client")]
@@ -118,6 +119,30 @@ pub enum ClientKeyError {
     /// Bug: what wrote the files panicked.
     #[error("{0}")]
     Task(#[from] JoinError),
+}
+
+/// What is wrong with a file of keys, without a word of what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at line {line}, column {column}")]
+pub struct FileFault {
+    what: &'static str,
+    line: usize,
+    column: usize,
+}
+
+impl FileFault {
+    fn of(error: &serde_json::Error) -> Self {
+        Self {
+            what: match error.classify() {
+                Category::Io => "it cannot be written",
+                Category::Syntax => "it is no JSON",
+                Category::Data => "it is not as the agent writes it",
+                Category::Eof => "it ends early",
+            },
+            line: error.line(),
+            column: error.column(),
+        }
+    }
 }
 
 /// A signed assertion.

@@ -52,6 +52,10 @@ const JWT_SPIFFE_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:
 /// RFC 7523, section 2.1.
 const JWT_BEARER_GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
+/// Sent where a grant is asked for that no server would accept.
+const NO_ISSUER: &str = "JWT-SVIDs of this agent name no issuer, which the grant jwt-bearer demands \
+     (RFC 7523, section 3); an operator can set identity.issuer";
+
 /// The service of the workload socket for OAuth clients.
 #[derive(Clone, Debug)]
 pub struct CredentialsApi {
@@ -101,6 +105,9 @@ impl Credentials for CredentialsApi {
         let request = request.into_inner();
         let (assertion_type, grant_type) = match request.r#use() {
             ClientCredentialUse::ClientAssertion => (JWT_SPIFFE_ASSERTION, ""),
+            ClientCredentialUse::Grant if !self.workloads.broker().can_grant() => {
+                return Err(Status::failed_precondition(NO_ISSUER));
+            }
             ClientCredentialUse::Grant => ("", JWT_BEARER_GRANT),
             ClientCredentialUse::Unspecified => {
                 return Err(Status::invalid_argument("use must be set"));

@@ -421,6 +421,7 @@ pub(super) fn broker_settings(config: &Config) -> BrokerSettings {
     BrokerSettings {
         assertion_ttl: settings.assertion_ttl,
         token_endpoints: settings.token_endpoint_audiences.0.clone(),
+        names_issuer: config.identity.issuer.is_some(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Keys and their times are one file, so that neither is ever without the other. It is
 //! written and read in buffers that are zeroed.
 
-use super::{ClientKeyError, RETIRED_FOR, held::Public};
+use super::{ClientKeyError, FileFault, RETIRED_FOR, held::Public};
 use crate::{
     authority::{
         KeyDirectory, Slot,
@@ -91,9 +91,9 @@ impl Ring {
             return Ok(None);
         };
         let content = serde_json::from_slice::<Content>(&json);
-        let content = content.map_err(|source| ClientKeyError::File {
+        let content = content.map_err(|error| ClientKeyError::File {
             path: directory.path_of(&name),
-            source,
+            fault: FileFault::of(&error),
         })?;
         let other = || ClientKeyError::Other(directory.path_of(&name));
         if content.version != VERSION || content.client != *client {
@@ -150,9 +150,9 @@ impl Ring {
         };
         // Room for all of it at once, so that no copy of a secret is left behind by growth.
         let mut json = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES));
-        serde_json::to_writer(&mut *json, &content).map_err(|source| ClientKeyError::File {
+        serde_json::to_writer(&mut *json, &content).map_err(|error| ClientKeyError::File {
             path: directory.path_of(&name),
-            source,
+            fault: FileFault::of(&error),
         })?;
         Ok(directory.write(&name, &json)?)
     }

@@ -487,6 +487,20 @@ fn the_clock_is_read_often_enough_for_keys_of_short_life() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_file_is_told_without_its_content() {
+    let scene = with_client("a").await;
+    let content = r#"{"version":1,"client":"a","active":1,"keys":"very-secret"}"#;
+    let file = folder(&scene).join("b.json");
+    fs::write(&file, content).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let directory = crate::authority::KeyDirectory::open(&folder(&scene)).unwrap();
+    let failed = super::file::Ring::read(&directory, &name("b")).unwrap_err();
+    let told = format!("{failed} {failed:?}");
+    assert!(!told.contains("secret"), "{told}");
+    assert!(told.contains("not as the agent writes it at line 1, column "));
+}
+
+#[tokio::test]
 async fn nothing_secret_is_printed() {
     let scene = with_client("a").await;
     let set = scene.keys.of(&name("a")).unwrap();

@@ -31,11 +31,15 @@ pub(super) fn resource(text: &str) -> Result<Option<&str>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
+    // The trail repeats it: a password has no place in it.
     let is_resource = text.len() <= RESOURCE_BYTES
-        && Uri::parse(text).is_ok_and(|uri| uri.host().is_some() && uri.fragment.is_none());
+        && Uri::parse(text).is_ok_and(|uri| {
+            uri.host().is_some() && uri.fragment.is_none() && !uri.has_user_info()
+        });
     is_resource.then_some(Some(text)).ok_or_else(|| {
         Status::invalid_argument(
-            "resource is an absolute URI of at most 1024 bytes without a fragment",
+            "resource is an absolute URI of at most 1024 bytes without a fragment or user \
+             information",
         )
     })
 }

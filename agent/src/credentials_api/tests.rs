@@ -1,5 +1,6 @@
 use super::CredentialsApi;
 use crate::{
+    issuance::BrokerSettings,
     registry::ClientDraft,
     server::SideServices,
     svid::{
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::{Value, json};
 use spiffe::TrustDomain;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use symbolon_proto::credentials::{
     ClientCredentialUse, FetchClientCredentialRequest, MintClientAssertionRequest,
     MintClientAssertionResponse, SignDpopProofRequest, SignWorkloadProofRequest,
@@ -263,6 +264,30 @@ async fn a_jwt_svid_for_a_server_has_one_audience_and_five_minutes_at_most() {
     assert_eq!(issued["credential"]["jti"], assertion.jti);
 }
 
+#[tokio::test]
+async fn a_grant_needs_an_issuer() {
+    let scene = ready("a", draft_with_key(&[SERVER])).await;
+    scene.workloads.broker().set_settings(BrokerSettings {
+        assertion_ttl: Duration::from_secs(60),
+        token_endpoints: BTreeMap::new(),
+        names_issuer: false,
+    });
+    let caller = scene.own();
+    for (used, code) in [
+        (ClientCredentialUse::Grant, Some(Code::FailedPrecondition)),
+        (ClientCredentialUse::ClientAssertion, None),
+    ] {
+        let wanted = FetchClientCredentialRequest {
+            authorization_server: SERVER.to_owned(),
+            r#use: used.into(),
+            ..FetchClientCredentialRequest::default()
+        };
+        let api = api(&scene);
+        let made = api.fetch_client_credential(request(&caller, wanted)).await;
+        assert_eq!(made.err().map(|status| status.code()), code);
+    }
+}
+
 fn dpop(target: &str, nonce: &str) -> SignDpopProofRequest {
     SignDpopProofRequest {
         method: "POST".to_owned(),
@@ -372,13 +397,17 @@ async fn what_is_no_server_or_resource_is_refused_before_anybody_is_attested() {
         let refused = mint(&scene, &caller, server).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{server}");
     }
-    let wanted = MintClientAssertionRequest {
-        authorization_server: SERVER.to_owned(),
-        resource: "https://mcp.example/#x".to_owned(),
-        ..MintClientAssertionRequest::default()
-    };
-    let refused = api.mint_client_assertion(request(&caller, wanted)).await;
-    assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+    for resource in ["https://mcp.example/#x", "https://u:secret@mcp.example/"] {
+        let wanted = MintClientAssertionRequest {
+            authorization_server: SERVER.to_owned(),
+            resource: resource.to_owned(),
+            ..MintClientAssertionRequest::default()
+        };
+        let refused = api.mint_client_assertion(request(&caller, wanted)).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{resource}");
+        assert!(!refused.message().contains("secret"), "{refused}");
+    }
     scene.close_trail().await;
     assert!(scene.lines().iter().all(|line| line["event"] != "attested"));
 }

@@ -43,6 +43,8 @@ pub struct BrokerSettings {
     pub assertion_ttl: Duration,
     /// The audience of authorization servers that want to read their token endpoint there.
     pub token_endpoints: BTreeMap<IssuerUrl, String>,
+    /// Whether JWT-SVIDs say who issued them.
+    pub names_issuer: bool,
 }
 
 /// An assertion by which a client authenticates itself.
@@ -179,6 +181,13 @@ impl Broker {
     #[must_use]
     pub const fn keys(&self) -> &ClientKeys {
         &self.keys
+    }
+
+    /// Whether a JWT-SVID can be the assertion of a grant, which has to say who issued it
+    /// (RFC 7523, section 3).
+    #[must_use]
+    pub fn can_grant(&self) -> bool {
+        self.settings.load().names_issuer
     }
 
     /// Whether a client can be asserted at all: servers know it by an ID and a key.

@@ -333,6 +333,7 @@ fn services(
             "https://other.example/token".to_owned(),
         )]
         .into(),
+        names_issuer: true,
     };
     let public = "https://id.example.org".parse().unwrap();
     Services {
