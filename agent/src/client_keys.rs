@@ -23,6 +23,7 @@ mod held;
 #[cfg(test)]
 mod tests;
 mod writer;
+mod written;
 
 pub use held::{ClientKeyInfo, ClientKeySet, PublishedKeys};
 
@@ -34,6 +35,7 @@ use crate::{
     server::until_true,
     svid::{KeyError, SecretText, assertion::Claims, jws::JwsError},
 };
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::error::Category;
 use std::{
@@ -48,6 +50,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use writer::Writer;
+use written::Written;
 
 /// The longest life of an assertion: servers that remember each `jti` remember it for as long.
 pub const MAX_ASSERTION_LIFE: Duration = Duration::from_secs(60);
@@ -63,7 +66,8 @@ const TURN: Duration = Duration::from_secs(10);
 /// everything has been read once, which others wait for.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a call waits for a client's first key, which takes two writes to the disk.
+/// How long a call waits for a client's first key, which takes two writes to the disk, and for its
+/// set to be where others read it.
 const KEY_WAIT: Duration = Duration::from_secs(3);
 
 /// Clients that are looked at before others get a turn.
@@ -178,6 +182,7 @@ struct Inner {
     untold: Mutex<Vec<Event>>,
     /// Whether every client was looked at once.
     loaded: watch::Sender<bool>,
+    written: watch::Sender<Written>,
 }
 
 /// Whether a client's keys are published.
@@ -241,7 +246,21 @@ impl ClientKeys {
             untold: Mutex::default(),
             published: watch::Sender::default(),
             loaded: watch::Sender::default(),
+            written: watch::Sender::default(),
         })))
+    }
+
+    /// Lets calls wait from now on until the key that signs is written where others read it: see
+    /// [`ClientKeys::note_written`].
+    pub fn expect_writing(&self) {
+        self.0.written.send_modify(Written::expect);
+    }
+
+    /// Takes note of the JWKS of a client as others can read it now; `None` where it is gone.
+    pub fn note_written(&self, client: &ClientName, jwks: Option<&Bytes>) {
+        self.0
+            .written
+            .send_modify(|written| written.note(client, jwks));
     }
 
     /// The published keys, now and whenever they change.
@@ -263,14 +282,29 @@ impl ClientKeys {
         self.0.published.borrow().set(client).cloned()
     }
 
-    /// Waits for a moment where a client that was registered just now has no key yet.
+    /// Waits for a moment where a client that was registered just now has no key yet, or where
+    /// its key is still to be written where others read it.
     pub async fn ready(&self, client: &ClientName) {
-        let mut published = self.published();
-        let signs = |published: &Arc<PublishedKeys>| {
-            published.set(client).is_some_and(|set| set.is_published())
+        let (mut published, mut written) = (self.published(), self.0.written.subscribe());
+        let signs = async {
+            loop {
+                let set = published.borrow_and_update().set(client).cloned();
+                let set = set.filter(|set| set.is_published());
+                let has_active = |set| written.borrow_and_update().has_active(client, set);
+                if set.as_deref().is_some_and(has_active) {
+                    return;
+                }
+                let changed = tokio::select! {
+                    changed = published.changed() => changed,
+                    changed = written.changed() => changed,
+                };
+                if changed.is_err() {
+                    return;
+                }
+            }
         };
-        // Where it does not come, signing says so.
-        drop(timeout(KEY_WAIT, published.wait_for(signs)).await);
+        // Where no key comes, signing says so. One that cannot be written signs after that.
+        drop(timeout(KEY_WAIT, signs).await);
     }
 
     /// Signs an assertion of `client` with its current key.

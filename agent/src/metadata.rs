@@ -4,7 +4,7 @@
 //! Owns the form of the documents and where they are to be found, and nothing
 //! else: `identity` serves and publishes them, `client_keys` has the keys that
 //! they point to, `credentials_api` makes assertions in the client's name. What a
-//! document says is what was approved ([`ClientMetadata`]), and what is the
+//! document says is what was approved ([`ClientMetadata`](crate::registry::ClientMetadata)), and what is the
 //! agent's to say: `client_id`, `jwks_uri`, `spiffe_id` and `software_version`.
 //!
 //! Invariants: `client_id` is the URL at which the document is, character by
@@ -20,7 +20,7 @@ pub use public_url::{PublicUrl, PublicUrlError};
 
 use crate::{
     canonical,
-    registry::{Client, ClientMetadata, ClientName, ClientSpec, PRIVATE_KEY_JWT, limits},
+    registry::{Client, ClientName, ClientSpec, PRIVATE_KEY_JWT, limits},
 };
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -107,12 +107,6 @@ impl Ours {
             put("jwks_uri", self.jwks_uri);
         }
     }
-}
-
-/// Whether the agent has keys for the client: it hosts the document, which names them.
-#[must_use]
-pub fn has_keys(metadata: &ClientMetadata) -> bool {
-    !metadata.is_external() && metadata.uses_private_key_jwt()
 }
 
 #[cfg(test)]

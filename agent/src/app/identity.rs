@@ -144,6 +144,9 @@ fn documents(config: &Config, subsystems: &Subsystems) -> Result<Arc<Documents>,
     let registry = Arc::clone(&subsystems.registry);
     let bundle = subsystems.authority.bundle();
     let keys = Arc::new(subsystems.workloads.broker().keys().clone());
+    if config.identity.publish_dir.is_some() {
+        keys.expect_writing();
+    }
     Ok(Arc::new(Documents::new(registry, bundle, keys, settings)?))
 }
 

@@ -10,6 +10,7 @@ use crate::{
     },
     workloads::testing::{HOUR, Scene, draft, draft_with_key, name},
 };
+use futures_util::FutureExt as _;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -249,6 +250,47 @@ async fn replaced_keys_are_gone_at_once() {
     scene.register("plain").await;
     let refused = replace(&scene, "plain");
     assert!(matches!(refused.await, Err(ClientKeyError::NoKeyWanted(_))));
+}
+
+#[tokio::test]
+async fn a_key_is_ready_when_others_can_read_it_where_they_do() {
+    let scene = with_client("a").await;
+    let client = name("a");
+    let is_ready = || scene.keys.ready(&client).now_or_never().is_some();
+    let set = || scene.keys.of(&client).unwrap();
+    let write = || scene.keys.note_written(&client, Some(set().jwks()));
+    write();
+    assert!(is_ready(), "nobody is waited for");
+    scene.keys.expect_writing();
+    let mut first = Box::pin(scene.keys.ready(&client));
+    assert!(first.as_mut().now_or_never().is_none());
+    write();
+    first.await;
+
+    // One that is prepared keeps the one that signs from nothing.
+    scene.clock.advance(360 * HOUR);
+    follow(&scene).await;
+    assert_eq!(slots(&scene, "a"), [Slot::Active, Slot::Prepared]);
+    assert!(is_ready());
+    replace(&scene, "a").await.unwrap();
+    assert!(!is_ready(), "a replaced key");
+    write();
+    assert!(is_ready());
+    scene.suspend("a").await;
+    follow(&scene).await;
+    write();
+    scene.resume("a").await;
+    follow(&scene).await;
+    assert!(!is_ready(), "a resumed key");
+    write();
+    assert!(is_ready());
+    scene.keys.note_written(&client, None);
+    // Not for ever.
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    scene.keys.ready(&client).await;
+    assert_eq!(begun.elapsed().as_secs(), super::KEY_WAIT.as_secs());
+    signs(&scene, "a");
 }
 
 #[tokio::test]

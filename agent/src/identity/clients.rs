@@ -13,6 +13,10 @@ pub trait ClientKeySets: Debug + Send + Sync {
 
     /// Yields after the keys of any client have changed.
     fn changes(&self) -> BoxStream<'static, ()>;
+
+    /// Takes note of the JWK Set of a client that others can read now in the directory; `None`
+    /// where it is gone.
+    fn note_written(&self, client: &ClientName, jwks: Option<&Bytes>);
 }
 
 impl ClientKeySets for ClientKeys {
@@ -24,5 +28,9 @@ impl ClientKeySets for ClientKeys {
         WatchStream::from_changes(self.published())
             .map(drop)
             .boxed()
+    }
+
+    fn note_written(&self, client: &ClientName, jwks: Option<&Bytes>) {
+        Self::note_written(self, client, jwks);
     }
 }

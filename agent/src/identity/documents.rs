@@ -4,6 +4,7 @@ use super::ClientKeySets;
 use crate::{
     authority::TrustBundle,
     canonical,
+    client_keys::wants_keys,
     metadata::{self, PublicUrl},
     registry::{Client, ClientName, ClientState, Registry, Snapshot},
 };
@@ -32,7 +33,7 @@ const CLIENT_KEYS: &str = "/jwks.json";
 
 /// A JWK Set of a client that may sign nothing now. Not an error: whoever gets
 /// one goes on with the keys that he has.
-const NO_KEYS: &[u8] = b"{\"keys\":[]}";
+pub(super) const NO_KEYS: &[u8] = b"{\"keys\":[]}";
 
 /// One document's place. In the order in which they are written: keys before what names them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +79,15 @@ impl Page {
             Self::ClientKeys(_) => "client-jwks",
             Self::Discovery => "discovery",
             Self::Client(_) => "client",
+        }
+    }
+
+    /// Whether it is a set of keys.
+    #[must_use]
+    pub const fn has_keys(&self) -> bool {
+        match self {
+            Self::Keys | Self::Bundle | Self::ClientKeys(_) => true,
+            Self::Discovery | Self::Client(_) => false,
         }
     }
 
@@ -222,7 +232,8 @@ impl Documents {
     }
 
     /// What is public of a client in this state: all while it is active, and after that
-    /// that it has no keys.
+    /// that it has no keys. A document that names a key set waits until there is a key in it,
+    /// and an empty set is not to be kept: the next one may be there in a moment.
     pub(super) fn of_client(
         &self,
         page: &Page,
@@ -234,25 +245,36 @@ impl Documents {
         }
         let public_url = self.public_url.as_ref()?;
         let is_active = state == ClientState::Active;
-        let body = match page {
-            Page::Client(_) if is_active => metadata::document(client, public_url)?,
-            Page::ClientKeys(name) => {
-                client
-                    .spec()
-                    .metadata()
-                    .filter(|it| metadata::has_keys(it))?;
-                let keys = is_active.then(|| self.keys.jwks(name)).flatten();
-                keys.unwrap_or(Bytes::from_static(NO_KEYS))
+        let wants_keys = wants_keys(client);
+        let keys = || is_active.then(|| self.keys.jwks(client.name())).flatten();
+        let keys = || keys().filter(|keys| keys != NO_KEYS);
+        let (body, max_age) = match page {
+            Page::Client(_) if is_active && (!wants_keys || keys().is_some()) => {
+                (metadata::document(client, public_url)?, self.cache_max_age)
             }
-            Page::Client(_) | Page::Keys | Page::Bundle | Page::Discovery => return None,
+            Page::ClientKeys(_) if wants_keys => match keys() {
+                Some(keys) => (keys, self.cache_max_age),
+                None => (Bytes::from_static(NO_KEYS), Duration::ZERO),
+            },
+            Page::Client(_) | Page::ClientKeys(_) | Page::Keys | Page::Bundle | Page::Discovery => {
+                return None;
+            }
         };
-        Some(document(body, self.cache_max_age))
+        Some(document(body, max_age))
     }
 
-    /// Whether the client has pages at all.
+    /// Whether the client has pages at all: a document that is hosted here, or keys.
     pub(super) fn has_pages(&self, client: &Client) -> bool {
         let metadata = client.spec().metadata();
-        client.has_version_in_force() && metadata.is_some_and(|it| !it.is_external())
+        let is_hosted = metadata.is_some_and(|it| !it.is_external());
+        client.has_version_in_force() && (is_hosted || wants_keys(client))
+    }
+
+    /// Whether this active client's keys are still to be made or read.
+    pub(super) fn lacks_keys(&self, client: &Client) -> bool {
+        client.has_version_in_force()
+            && wants_keys(client)
+            && self.keys.jwks(client.name()).is_none()
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {

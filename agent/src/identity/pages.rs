@@ -78,7 +78,10 @@ fn of(document: Document, asked: &HeaderMap) -> Response<Full<Bytes>> {
     if !is_known {
         headers.insert(CONTENT_TYPE, JSON);
     }
-    let kept = format!("public, max-age={}", document.max_age.as_secs());
+    let kept = match document.max_age.as_secs() {
+        0 => "no-cache, max-age=0".to_owned(),
+        seconds => format!("public, max-age={seconds}"),
+    };
     let tag = format!("\"{}\"", document.digest);
     for (name, value) in [(CACHE_CONTROL, kept), (ETAG, tag)] {
         // Digits and hexadecimal digits are always a value.

@@ -97,7 +97,7 @@ pub struct Port {
 impl Port {
     /// Serves on `listener` until `stop`, and then until the last connection has taken leave.
     pub async fn serve(self, listener: TcpListener, stop: watch::Receiver<bool>) {
-        let places = Places::new(self.limits.places.per_address);
+        let places = Places::new(self.limits.places);
         let mut connections = FuturesUnordered::new();
         let mut stopped = pin!(until_true(stop.clone()));
         loop {

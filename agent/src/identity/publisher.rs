@@ -3,8 +3,9 @@
 //! At each change of the registry, the trust bundle or the clients' keys, the documents that
 //! may have changed are made anew and compared by digest. What is new is recorded
 //! and then written, in the order of [`Page`]: key sets before the documents that name them; at the first
-//! failure the rest waits. What is taken down is removed first, whether or not that
-//! can be recorded at once. Both are tried again until they are done, which a note on
+//! failure the rest waits. What is taken down is removed first, and a key set that lost a key
+//! is written first, whether or not that can be recorded at once, and whatever else
+//! fails. Both are tried again until they are done, which a note on
 //! readiness and a metric say.
 //!
 //! The first look, [`Publisher::begin`], is recorded as one event with the digest of
@@ -12,15 +13,17 @@
 //! a token whose key the directory lacks. From then on it is the schedule of keys that gives
 //! time: they are public for long before they sign.
 
-use super::{Document, Documents, Folder, FolderError, Page};
+use super::{Document, Documents, Folder, FolderError, Page, documents::NO_KEYS};
 use crate::{
     audit::{AuditError, Event, Kind, Trail},
     canonical,
     registry::{Client, ClientName, ClientState},
     telemetry::{IdentityMetrics, Note, Readiness},
 };
+use bytes::Bytes;
 use futures_util::stream::StreamExt as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write as _,
@@ -29,7 +32,7 @@ use std::{
 };
 use tokio::{
     task::{spawn_blocking, yield_now},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 /// How soon after one look the next may follow.
@@ -37,6 +40,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// After how long what failed is tried again, where nothing has changed.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// How long the beginning waits for the clients' keys to be read: what is there from before would
+/// be emptied otherwise, and written again a moment later.
+const KEYS_WAIT: Duration = Duration::from_secs(10);
 
 /// Clients that are looked at, or documents that are written, before others get a turn.
 const AT_ONCE: usize = 256;
@@ -94,6 +101,17 @@ struct Published {
     recorded: Option<String>,
     /// The digest that the directory has.
     written: Option<String>,
+    /// The keys that the directory has, where it is a page of keys.
+    keys: Option<Bytes>,
+}
+
+/// What happens to the rest after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// It waits.
+    Waits,
+    /// It is carried out all the same.
+    IsDone,
 }
 
 /// What is to be done about a page.
@@ -119,6 +137,7 @@ impl Publisher {
             clients: HashMap::new(),
             failing: None,
         };
+        drop(timeout(KEYS_WAIT, publisher.await_keys()).await);
         let changes = publisher.look(true).await;
         let event = Event::new(Kind::Published)
             .reason("all documents, at start")
@@ -128,8 +147,24 @@ impl Publisher {
             publisher.note(change, |published| &mut published.recorded);
         }
         publisher.sweep(&changes).await?;
-        publisher.write(&changes).await?;
+        publisher.write(&changes, Rest::Waits).await?;
         Ok(publisher)
+    }
+
+    /// Waits until the keys of active clients are known.
+    async fn await_keys(&self) {
+        let mut changes = self.documents.keys().changes();
+        let snapshot = self.documents.snapshot();
+        let active = snapshot
+            .iter()
+            .filter(|client| snapshot.state_of(client) == ClientState::Active);
+        let mut waiting: Vec<_> = active.collect();
+        loop {
+            waiting.retain(|client| self.documents.lacks_keys(client));
+            if waiting.is_empty() || changes.next().await.is_none() {
+                return;
+            }
+        }
     }
 
     /// Publishes what changes, for ever.
@@ -175,15 +210,18 @@ impl Publisher {
 
     async fn turn(&mut self, keys_changed: bool) -> Result<(), PublishError> {
         let changes = self.look(keys_changed).await;
-        let (down, up): (Vec<_>, Vec<_>) = changes
+        let (mut down, up): (Vec<_>, Vec<_>) = changes
             .into_iter()
-            .partition(|change| change.document.is_none());
-        let removed = self.write(&down).await;
-        self.record(&down).await?;
-        removed?;
+            .partition(|change| self.withdraws(change));
+        // Documents before the sets that they name.
+        down.sort_by_key(|change| change.document.is_some());
+        let withdrawn = self.write(&down, Rest::IsDone).await;
+        let recorded = self.record(&down).await;
+        withdrawn?;
+        recorded?;
         for some in up.chunks(AT_ONCE) {
             self.record(some).await?;
-            self.write(some).await?;
+            self.write(some, Rest::Waits).await?;
         }
         Ok(())
     }
@@ -208,7 +246,8 @@ impl Publisher {
             if (is_same && !all) || !(had_pages || has_pages) {
                 continue;
             }
-            for page in [Page::ClientKeys, Page::Client] {
+            // Keys that come in between are in the set then.
+            for page in [Page::Client, Page::ClientKeys] {
                 let page = page(client.name().clone());
                 let document = self.documents.of_client(&page, client, state);
                 wanted.insert(page, document);
@@ -219,6 +258,22 @@ impl Publisher {
         let changes = wanted.into_iter();
         let changes = changes.map(|(page, document)| Change { page, document });
         changes.filter(|change| !self.is_done(change)).collect()
+    }
+
+    /// Whether it takes away what others can read now: a document, or keys.
+    fn withdraws(&self, change: &Change) -> bool {
+        let Some(document) = &change.document else {
+            return true;
+        };
+        let Some(published) = self.published.get(&change.page) else {
+            return false;
+        };
+        let is_emptied = change.page.has_keys() && document.body == NO_KEYS;
+        is_emptied
+            || published
+                .keys
+                .as_ref()
+                .is_some_and(|before| lacks_any(&document.body, before))
     }
 
     fn is_done(&self, change: &Change) -> bool {
@@ -277,11 +332,13 @@ impl Publisher {
         }
     }
 
-    /// Writes what the directory does not have yet, up to the first failure.
-    async fn write(&mut self, changes: &[Change]) -> Result<(), PublishError> {
+    /// Writes what the directory does not have yet, up to the first failure or beyond it; the
+    /// first is returned.
+    async fn write(&mut self, changes: &[Change], rest: Rest) -> Result<(), PublishError> {
         let Some(folder) = self.folder.clone() else {
             return Ok(());
         };
+        let mut all_done = Ok(());
         for some in changes.chunks(AT_ONCE) {
             let work: Vec<_> = some
                 .iter()
@@ -293,13 +350,31 @@ impl Publisher {
                 })
                 .collect();
             let folder = Arc::clone(&folder);
-            let (done, failed) = spawn_blocking(move || carry_out(&folder, &work)).await?;
-            for change in some.iter().take(done) {
-                self.note(change, |published| &mut published.written);
+            let (done, failed) = spawn_blocking(move || carry_out(&folder, &work, rest)).await?;
+            for (change, is_done) in some.iter().zip(done) {
+                if is_done {
+                    self.note_written(change);
+                }
             }
-            failed?;
+            all_done = all_done.and(failed);
+            if all_done.is_err() && rest == Rest::Waits {
+                break;
+            }
         }
-        Ok(())
+        Ok(all_done?)
+    }
+
+    /// Notes that the directory has it, and tells whoever waits for that to sign.
+    fn note_written(&mut self, change: &Change) {
+        let body = change.document.as_ref().map(|document| &document.body);
+        if change.page.has_keys() {
+            let published = self.published.entry(change.page.clone()).or_default();
+            published.keys = body.cloned();
+        }
+        self.note(change, |published| &mut published.written);
+        if let Page::ClientKeys(name) = &change.page {
+            self.documents.keys().note_written(name, body);
+        }
     }
 
     /// Notes how far a change was carried out.
@@ -331,21 +406,40 @@ impl Change {
     }
 }
 
-/// How many were carried out, and why no more.
+/// Which were carried out, from the first one on, and the first failure.
 fn carry_out(
     folder: &Folder,
-    work: &[(String, Option<bytes::Bytes>)],
-) -> (usize, Result<(), FolderError>) {
-    for (done, (path, body)) in work.iter().enumerate() {
+    work: &[(String, Option<Bytes>)],
+    rest: Rest,
+) -> (Vec<bool>, Result<(), FolderError>) {
+    let (mut done, mut all_done) = (Vec::new(), Ok(()));
+    for (path, body) in work {
         let carried_out = match body {
             Some(body) => folder.put(path, body).map(drop),
             None => folder.remove(path),
         };
-        if let Err(error) = carried_out {
-            return (done, Err(error));
+        done.push(carried_out.is_ok());
+        all_done = all_done.and(carried_out);
+        if all_done.is_err() && rest == Rest::Waits {
+            break;
         }
     }
-    (work.len(), Ok(()))
+    (done, all_done)
+}
+
+/// A JWK Set or a SPIFFE bundle, as far as its keys.
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<Value>,
+}
+
+/// Whether a set of keys lacks any of another one. What cannot be read, as never happens, does.
+fn lacks_any(now: &[u8], before: &[u8]) -> bool {
+    let read = |set| serde_json::from_slice::<KeySet>(set).map(|set| set.keys);
+    match (read(now), read(before)) {
+        (Ok(now), Ok(before)) => before.iter().any(|key| !now.contains(key)),
+        _ => true,
+    }
 }
 
 /// Removes the documents of clients, and of the agent, that are not among `current`.

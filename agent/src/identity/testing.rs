@@ -20,6 +20,7 @@ pub(super) const MAX_AGE: Duration = Duration::from_secs(200);
 #[derive(Debug)]
 pub(super) struct StageKeys {
     sets: Mutex<HashMap<ClientName, Bytes>>,
+    written: Mutex<HashMap<ClientName, Bytes>>,
     changes: watch::Sender<()>,
 }
 
@@ -27,6 +28,7 @@ impl StageKeys {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             sets: Mutex::default(),
+            written: Mutex::default(),
             changes: watch::Sender::new(()),
         })
     }
@@ -35,6 +37,11 @@ impl StageKeys {
         let jwks = Bytes::from_static(jwks.as_bytes());
         self.sets.lock().insert(client.parse().unwrap(), jwks);
         self.changes.send_replace(());
+    }
+
+    /// The set that was said to be in the directory.
+    pub(super) fn written(&self, client: &str) -> Option<Bytes> {
+        self.written.lock().get(&client.parse().unwrap()).cloned()
     }
 }
 
@@ -45,6 +52,14 @@ impl ClientKeySets for StageKeys {
 
     fn changes(&self) -> BoxStream<'static, ()> {
         WatchStream::from_changes(self.changes.subscribe()).boxed()
+    }
+
+    fn note_written(&self, client: &ClientName, jwks: Option<&Bytes>) {
+        let mut written = self.written.lock();
+        match jwks {
+            Some(jwks) => drop(written.insert(client.clone(), jwks.clone())),
+            None => drop(written.remove(client)),
+        }
     }
 }
 
@@ -65,6 +80,20 @@ pub(super) fn documents(scene: &Scene, keys: &Arc<StageKeys>, settings: Settings
     let keys = Arc::<StageKeys>::clone(keys);
     let registry = Arc::clone(&scene.registry);
     Documents::new(registry, scene.authority.bundle(), keys, settings).unwrap()
+}
+
+/// A registration whose document others host, and whose keys are here.
+pub(super) fn external() -> ClientDraft {
+    ClientDraft {
+        metadata: Some(MetadataDraft {
+            hosting: "external".to_owned(),
+            client_id: "https://docs.example.com/client.json".to_owned(),
+            token_endpoint_auth_method: "private_key_jwt".to_owned(),
+            document_digest: "a".repeat(64),
+            ..MetadataDraft::default()
+        }),
+        ..draft()
+    }
 }
 
 /// A registration with a document and keys.

@@ -1,7 +1,9 @@
 use super::{Document, Documents, Page, Settings};
 use crate::{
     canonical,
-    identity::testing::{MAX_AGE, StageKeys, documents, governed, register, settings, url},
+    identity::testing::{
+        MAX_AGE, StageKeys, documents, external, governed, register, settings, url,
+    },
     registry::{ClientDraft, MetadataDraft},
     workloads::testing::{Scene, draft, name},
 };
@@ -150,6 +152,20 @@ async fn a_client_has_pages_while_it_is_active_and_no_keys_afterwards() {
     assert_eq!(found(&documents, KEYS), None);
 
     register(&scene, "files").await;
+    // A document without keys behind it would be learnt, and its empty set.
+    let published = || found(&documents, KEYS).map(|it| it.body);
+    let max_age = || found(&documents, KEYS).map(|it| it.max_age);
+    for empty in [None, Some(r#"{"keys":[]}"#)] {
+        if let Some(empty) = empty {
+            keys.set("files", empty);
+        }
+        assert_eq!(found(&documents, DOCUMENT), None);
+        assert_eq!(published().unwrap(), r#"{"keys":[]}"#);
+        assert_eq!(max_age(), Some(Duration::ZERO));
+    }
+    keys.set("files", SOME_KEYS);
+    assert_eq!(published().unwrap(), SOME_KEYS);
+    assert_eq!(max_age(), Some(MAX_AGE));
     let document = json(&found(&documents, DOCUMENT).unwrap());
     assert_eq!(
         document["client_id"],
@@ -159,15 +175,12 @@ async fn a_client_has_pages_while_it_is_active_and_no_keys_afterwards() {
         document["jwks_uri"],
         format!("https://id.example.org{KEYS}")
     );
-    let published = || found(&documents, KEYS).map(|it| it.body);
-    assert_eq!(published().unwrap(), r#"{"keys":[]}"#);
-    keys.set("files", SOME_KEYS);
-    assert_eq!(published().unwrap(), SOME_KEYS);
 
     // Whoever holds the keys need not have noticed yet.
     scene.suspend("files").await;
     assert_eq!(found(&documents, DOCUMENT), None);
     assert_eq!(published().unwrap(), r#"{"keys":[]}"#);
+    assert_eq!(max_age(), Some(Duration::ZERO));
     scene.resume("files").await;
     assert!(found(&documents, DOCUMENT).is_some());
     assert_eq!(published().unwrap(), SOME_KEYS);
@@ -235,6 +248,12 @@ async fn clients_without_a_document_of_ours_have_no_pages() {
     assert!(found(&documents, "/clients/public/client.json").is_some());
     // It has no keys to be known by.
     assert_eq!(found(&documents, "/clients/public/jwks.json"), None);
+    // The document that others host may point to the keys here.
+    let client = scene.register_as("external", external()).await;
+    assert!(documents.has_pages(&client));
+    assert_eq!(found(&documents, "/clients/external/client.json"), None);
+    let keys_of_external = found(&documents, "/clients/external/jwks.json").unwrap();
+    assert_eq!(keys_of_external.body, SOME_KEYS);
 
     let settings = Settings {
         public_url: None,

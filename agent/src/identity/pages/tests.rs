@@ -13,7 +13,10 @@ use std::sync::Arc;
 async fn pages() -> Pages {
     let scene = Scene::new().await;
     register(&scene, "files").await;
-    let documents = documents(&scene, &StageKeys::new(), settings());
+    register(&scene, "keyless").await;
+    let keys = StageKeys::new();
+    keys.set("files", r#"{"keys":[{"kid":"a"}]}"#);
+    let documents = documents(&scene, &keys, settings());
     Pages::new(Arc::new(documents), IdentityMetrics::default())
 }
 
@@ -62,6 +65,14 @@ async fn a_document_has_a_strong_tag_and_a_bounded_age() {
 }
 
 #[tokio::test]
+async fn a_set_without_keys_is_not_kept() {
+    let answer = get(&pages().await, "/clients/keyless/jwks.json", None);
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["cache-control"], "no-cache, max-age=0");
+    assert_eq!(body(answer).await, r#"{"keys":[]}"#);
+}
+
+#[tokio::test]
 async fn who_has_a_document_is_told_that_it_is_still_the_same() {
     let pages = pages().await;
     let known = get(&pages, "/bundle", None);
@@ -93,6 +104,7 @@ async fn everything_else_is_not_found_and_not_kept() {
         "/bundle?",
         "/bundle?a=b",
         "/clients/files/client.json?x",
+        "/clients/keyless/client.json",
         "/clients/nobody/client.json",
         "/clients/nobody/jwks.json",
         "/metrics",

@@ -42,7 +42,9 @@ struct Stage {
 async fn stage(connections: usize, per_address: usize) -> Stage {
     let scene = Scene::new().await;
     register(&scene, "files").await;
-    let documents = documents(&scene, &StageKeys::new(), settings());
+    let keys = StageKeys::new();
+    keys.set("files", r#"{"keys":[{"kid":"a"}]}"#);
+    let documents = documents(&scene, &keys, settings());
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
     let root = params.self_signed(&key).unwrap().der().clone();
@@ -297,7 +299,11 @@ async fn bear(write: &[u8], handshake: bool) -> Duration {
     let mut stage = stage(1, 1).await;
     let port = stage.port.take().unwrap();
     let (client, server) = tokio::io::duplex(1 << 16);
-    let place = Places::new(1).take("192.0.2.1".parse().unwrap()).unwrap();
+    let place = Places::new(PlaceLimits {
+        connections: 1,
+        per_address: 1,
+    });
+    let place = place.take("192.0.2.1".parse().unwrap()).unwrap();
     let (_stop, stopped) = watch::channel(false);
     let begun = Instant::now();
     let peer = async {

@@ -1,7 +1,7 @@
 use super::{Folder, Publisher, PublisherServices};
 use crate::{
     canonical,
-    identity::testing::{StageKeys, documents, governed, register, settings},
+    identity::testing::{StageKeys, documents, external, governed, register, settings},
     registry::ClientDraft,
     telemetry::{IdentityMetrics, Readiness},
     workloads::testing::{Scene, draft},
@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 const ONE: &str = r#"{"keys":[{"kid":"one"}]}"#;
 const TWO: &str = r#"{"keys":[{"kid":"two"}]}"#;
+const NONE: &str = r#"{"keys":[]}"#;
 
 struct Stage {
     scene: Scene,
@@ -100,6 +101,7 @@ fn told(event: &Value) -> String {
 async fn the_beginning_is_told_by_the_digest_of_what_sha256sum_writes() {
     let stage = Stage::new().await;
     register(&stage.scene, "files").await;
+    stage.keys.set("files", ONE);
     stage.scene.register_as("plain", draft()).await;
     stage.begin().await;
     let files = stage.files();
@@ -207,6 +209,7 @@ async fn no_document_is_written_before_the_keys_that_it_names() {
     let in_the_way = stage.folder().join("clients/files/jwks.json");
     fs::create_dir_all(&in_the_way).unwrap();
     register(&stage.scene, "files").await;
+    stage.keys.set("files", ONE);
     let error = publisher.turn(true).await.unwrap_err();
     assert!(publisher.tell(Some(&error)));
     assert_eq!(stage.readiness.notes(), [super::FAILING]);
@@ -232,6 +235,7 @@ async fn no_document_is_written_before_the_keys_that_it_names() {
 async fn what_lies_there_from_before_is_removed() {
     let stage = Stage::new().await;
     register(&stage.scene, "files").await;
+    stage.keys.set("files", ONE);
     stage.begin().await;
     let old = stage.folder().join("clients/gone");
     fs::create_dir(&old).unwrap();
@@ -252,14 +256,96 @@ async fn what_lies_there_from_before_is_removed() {
 #[tokio::test]
 async fn what_cannot_be_recorded_is_not_written_but_what_is_taken_down_is() {
     let stage = Stage::new().await;
-    register(&stage.scene, "files").await;
+    for client in ["files", "replaced", "grows"] {
+        register(&stage.scene, client).await;
+        stage.keys.set(client, ONE);
+    }
     let mut publisher = stage.begin().await;
     stage.scene.close_trail().await;
     stage.scene.suspend("files").await;
+    stage.keys.set("replaced", TWO);
+    stage
+        .keys
+        .set("grows", r#"{"keys":[{"kid":"one"},{"kid":"two"}]}"#);
     register(&stage.scene, "later").await;
+    stage.keys.set("later", ONE);
     publisher.turn(true).await.unwrap_err();
     assert!(!stage.files().contains("/clients/files/client.json"));
+    assert_eq!(stage.text("clients/files/jwks.json"), NONE);
+    // The key that is gone may be somebody else's.
+    assert_eq!(stage.text("clients/replaced/jwks.json"), TWO);
+    assert_eq!(stage.text("clients/grows/jwks.json"), ONE);
     assert!(!stage.files().iter().any(|path| path.contains("later")));
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_down_keeps_nothing_else_from_it() {
+    let stage = Stage::new().await;
+    for client in ["a", "b"] {
+        register(&stage.scene, client).await;
+        stage.keys.set(client, ONE);
+    }
+    let mut publisher = stage.begin().await;
+    // Directories in the places of the files of the first.
+    for page in ["client.json", "jwks.json"] {
+        let in_the_way = stage.folder().join("clients/a").join(page);
+        fs::remove_file(&in_the_way).unwrap();
+        fs::create_dir_all(in_the_way.join("full")).unwrap();
+    }
+    for client in ["a", "b"] {
+        stage.scene.suspend(client).await;
+    }
+    publisher.turn(true).await.unwrap_err();
+    assert!(!stage.folder().join("clients/b/client.json").exists());
+    assert_eq!(stage.text("clients/b/jwks.json"), NONE);
+    assert_eq!(stage.keys.written("b").unwrap(), NONE);
+    // It is told all the same that they are not public any more.
+    let events = stage.events().await;
+    assert_eq!(events.len(), 5);
+}
+
+#[tokio::test]
+async fn whoever_holds_the_keys_is_told_what_is_written() {
+    let stage = Stage::new().await;
+    register(&stage.scene, "files").await;
+    stage.keys.set("files", ONE);
+    let mut publisher = stage.begin().await;
+    assert_eq!(stage.keys.written("files").unwrap(), ONE);
+    let file = stage.folder().join("clients/files/jwks.json");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    stage.keys.set("files", TWO);
+    publisher.turn(true).await.unwrap_err();
+    assert_eq!(stage.keys.written("files").unwrap(), ONE);
+    fs::remove_dir(&file).unwrap();
+    publisher.turn(true).await.unwrap();
+    assert_eq!(stage.keys.written("files").unwrap(), TWO);
+    stage.scene.update("files", draft()).await;
+    publisher.turn(true).await.unwrap();
+    assert_eq!(stage.keys.written("files"), None);
+}
+
+#[tokio::test]
+async fn keys_behind_documents_that_others_host_are_published() {
+    let stage = Stage::new().await;
+    let mut publisher = stage.begin().await;
+    stage.scene.register_as("files", external()).await;
+    stage.keys.set("files", ONE);
+    publisher.turn(true).await.unwrap();
+    assert_eq!(stage.text("clients/files/jwks.json"), ONE);
+    assert!(!stage.files().contains("/clients/files/client.json"));
+}
+
+#[tokio::test]
+async fn the_beginning_waits_for_keys_that_are_still_to_be_read() {
+    let stage = Stage::new().await;
+    register(&stage.scene, "files").await;
+    let mut beginning = Box::pin(stage.begin());
+    assert!(beginning.as_mut().now_or_never().is_none());
+    assert!(stage.files().is_empty());
+    stage.keys.set("files", ONE);
+    beginning.await;
+    assert_eq!(stage.text("clients/files/jwks.json"), ONE);
 }
 
 #[tokio::test]
@@ -267,6 +353,7 @@ async fn without_a_directory_publications_are_recorded() {
     let stage = Stage::new().await;
     let mut publisher = Publisher::begin(stage.services(false)).await.unwrap();
     register(&stage.scene, "files").await;
+    stage.keys.set("files", ONE);
     publisher.turn(false).await.unwrap();
     publisher.turn(true).await.unwrap();
     let plain = ClientDraft {
@@ -287,6 +374,7 @@ async fn changes_are_followed() {
     let mut running = Box::pin(publisher.run());
     assert!(running.as_mut().now_or_never().is_none());
     register(&stage.scene, "files").await;
+    stage.keys.set("files", ONE);
     let published = stage.metrics.publications.clone();
     let written = crate::workloads::testing::until(|| published.get() == 2);
     tokio::select! {
