@@ -64,6 +64,8 @@ pub struct Keeper {
 struct Domain {
     version: Arc<RelationshipVersion>,
     status: Status,
+    /// Whether the bundle that is served is in the file, for this version.
+    is_kept: bool,
     next: Instant,
     is_running: bool,
     /// How often it was asked: spreads the endpoints over time.
@@ -283,7 +285,8 @@ impl Keeper {
     }
 
     /// Makes a bundle durable, then the one that is served. Where it cannot be written it is served
-    /// all the same, since a key may have been withdrawn by it; the log says so.
+    /// all the same, since a key may have been withdrawn by it; the log says so, and it is tried
+    /// again with the next answer of the endpoint.
     async fn keep(&mut self, name: &TrustDomain, document: String, fresh: Arc<ForeignBundle>) {
         let Some(domain) = self.domains.get_mut(name) else {
             return;
@@ -296,6 +299,7 @@ impl Keeper {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_panicked) => Some("writing failed".to_owned()),
         };
+        domain.is_kept = error.is_none();
         if let Some(error) = error {
             tracing::error!(trust_domain = %name, error,
                 "a foreign bundle is served, but could not be kept: after a restart an older one is");
@@ -339,6 +343,9 @@ impl Domain {
         // A bundle that an operator gave with a later version counts more than an older one that
         // was fetched (`SPIFFE_Federation.md`, section 4.2).
         let kept = kept.filter(|kept| kept.relationship == version.digest || registered.is_none());
+        let is_kept = kept
+            .as_ref()
+            .is_some_and(|kept| kept.relationship == version.digest);
         let status = match kept {
             Some(kept) => Status {
                 bundle: Some(kept.bundle),
@@ -353,6 +360,7 @@ impl Domain {
         Self {
             version,
             status,
+            is_kept,
             next: Instant::now(),
             is_running: false,
             count: 0,
@@ -365,14 +373,16 @@ impl Domain {
             self.status.bundle = Some(Arc::clone(bundle));
         }
         self.version = version;
+        self.is_kept = false;
         self.next = Instant::now();
         self.count = 0;
     }
 
-    /// Whether the file has to be written: it has another bundle, or may be of another version.
+    /// Whether the file has to be written: it has another bundle, is of another version, or could
+    /// not be written before.
     fn is_to_be_kept(&self, fresh: &ForeignBundle) -> bool {
         let known = self.status.bundle.as_ref();
-        known.is_none_or(|known| known.digest() != fresh.digest()) || self.count == 0
+        !self.is_kept || known.is_none_or(|known| known.digest() != fresh.digest())
     }
 
     /// Notes that the endpoint delivered; what the trail says of it, where it is news.

@@ -273,6 +273,24 @@ async fn a_lost_endpoint_costs_nothing_but_news() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_could_not_be_kept_is_kept_with_the_next_answer() {
+    let mut scene = Scene::new().await;
+    let other = Stranger::new("other.example", &scene.clock);
+    scene.serve(Some(other.document(Some(3))));
+    let name = crate::canonical::sha256_hex(b"other.example") + ".json";
+    let path = scene.folder.path().join("federation").join(name);
+    std::fs::create_dir(&path).unwrap();
+    scene.add(None).await;
+    scene.polls(1).await;
+    assert_eq!(scene.known(), (Some(3), None));
+    std::fs::remove_dir(&path).unwrap();
+    scene.polls(1).await;
+    scene.serve(None);
+    scene.restart();
+    assert_eq!(scene.known().0, Some(3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_removed_is_forgotten_at_once_and_begins_anew() {
     let mut scene = Scene::new().await;
     let other = Stranger::new("other.example", &scene.clock);
