@@ -10,7 +10,8 @@
 //! relationship, never by anything that it says itself (section 4.2); our own trust domain has
 //! no relationship, so nothing of this can speak for it. A bundle never goes back: one with a
 //! smaller sequence, or with other keys under the same sequence, or without a sequence after
-//! one with, is refused and told. An endpoint that fails, or serves nonsense, costs nothing but
+//! one with, is refused and told, also where an operator gave it with another version of the
+//! relationship. An endpoint that fails, or serves nonsense, costs nothing but
 //! news: the last bundle stays. What is removed is forgotten at once.
 //!
 //! Trusts what operators approved, and the endpoint as far as its profile proves it:

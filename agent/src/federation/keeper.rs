@@ -338,44 +338,52 @@ fn judged(
 
 impl Domain {
     fn new(version: Arc<RelationshipVersion>, kept: Option<Kept>) -> Self {
-        let registered = version.endpoint.bundle.as_ref();
-        let registered = registered.map(|(_, bundle)| Arc::clone(bundle));
-        // A bundle that an operator gave with a later version counts more than an older one that
-        // was fetched (`SPIFFE_Federation.md`, section 4.2).
-        let kept = kept.filter(|kept| kept.relationship == version.digest || registered.is_none());
         let is_kept = kept
             .as_ref()
             .is_some_and(|kept| kept.relationship == version.digest);
-        let status = match kept {
-            Some(kept) => Status {
-                bundle: Some(kept.bundle),
-                fetched_at: Some(kept.fetched_at),
-                ..Status::default()
-            },
-            None => Status {
-                bundle: registered,
-                ..Status::default()
-            },
-        };
-        Self {
+        let status = kept.map_or_else(Status::default, |kept| Status {
+            bundle: Some(kept.bundle),
+            fetched_at: Some(kept.fetched_at),
+            ..Status::default()
+        });
+        let mut domain = Self {
             version,
             status,
             is_kept,
             next: Instant::now(),
             is_running: false,
             count: 0,
+        };
+        // What was fetched for this version came after the bundle that it was registered with.
+        if !is_kept {
+            domain.take_registered();
         }
+        domain
     }
 
     /// Another endpoint, or another bundle, of the same trust domain.
     fn replace(&mut self, version: Arc<RelationshipVersion>) {
-        if let Some((_, bundle)) = &version.endpoint.bundle {
-            self.status.bundle = Some(Arc::clone(bundle));
-        }
         self.version = version;
         self.is_kept = false;
         self.next = Instant::now();
         self.count = 0;
+        self.take_registered();
+    }
+
+    /// Takes the bundle that an operator gave with this version, where it is no step back: it
+    /// counts more than what was fetched for another version (`SPIFFE_Federation.md`, section 4.2).
+    fn take_registered(&mut self) {
+        let Some((_, registered)) = &self.version.endpoint.bundle else {
+            return;
+        };
+        match judge::may_follow(self.status.bundle.as_deref(), registered) {
+            Ok(()) => self.status.bundle = Some(Arc::clone(registered)),
+            Err(refusal) => {
+                tracing::warn!(trust_domain = %registered.trust_domain(), error = %refusal,
+                    "a registered bundle is not taken, and the one that is known stays; \
+                     to begin anew, the federation has to be removed and added");
+            }
+        }
     }
 
     /// Whether the file has to be written: it has another bundle, is of another version, or could

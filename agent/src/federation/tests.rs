@@ -328,13 +328,35 @@ async fn a_bundle_that_an_operator_gives_counts_until_the_next_is_fetched() {
     scene.serve(Some(lost.document(Some(90))));
     scene.add(None).await;
     scene.polls(1).await;
-    // The other side began anew, with smaller numbers: it takes an operator to say so.
+    // The other side has other keys, and its numbers are smaller.
     scene.serve(Some(found.document(Some(2))));
     scene.polls(1).await;
     assert!(matches!(scene.known(), (Some(90), Some(_))));
-    scene.add(Some(found.document(Some(1)))).await;
+    scene.add(Some(found.document(Some(91)))).await;
+    scene.serve(Some(found.document(Some(92))));
     scene.polls(1).await;
-    assert_eq!(scene.known(), (Some(2), None));
+    assert_eq!(scene.known(), (Some(92), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bundle_that_an_operator_gives_is_no_step_back() {
+    let mut scene = Scene::new().await;
+    let (first, second) = (
+        Stranger::new("other.example", &scene.clock),
+        Stranger::new("other.example", &scene.clock),
+    );
+    scene.serve(Some(first.document(Some(90))));
+    scene.add(None).await;
+    scene.polls(1).await;
+    scene.serve(None);
+    for sequence in [Some(1), Some(90), None] {
+        scene.add(Some(second.document(sequence))).await;
+        scene.polls(1).await;
+        assert_eq!(scene.known().0, Some(90), "{sequence:?}");
+        scene.restart();
+        assert_eq!(scene.known().0, Some(90), "{sequence:?}");
+        scene.polls(1).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
