@@ -12,7 +12,8 @@
 //! smaller sequence, or with other keys under the same sequence, or without a sequence after
 //! one with, is refused and told, also where an operator gave it with another version of the
 //! relationship. An endpoint that fails, or serves nonsense, costs nothing but
-//! news: the last bundle stays. What is removed is forgotten at once.
+//! news: the last bundle stays. What is removed is forgotten at once,
+//! also where it is added again before anybody looks.
 //!
 //! Trusts what operators approved, and the endpoint as far as its profile proves it:
 //! `https_web` by the Web PKI, `https_spiffe` by an X.509-SVID with exactly the registered ID,

@@ -1,14 +1,15 @@
 //! The last bundle of each foreign trust domain, kept beyond the agent's life.
 //!
 //! One file for each, written whole or not at all. It names the trust domain and the version of
-//! the relationship that it was fetched for: what is found under another name, or cannot be
-//! believed, is not used, and the registered bundle is the beginning again.
+//! the relationship that it was fetched for: what is found under another name, is of a version
+//! before a removal, or cannot be believed, is not used, and the registered bundle is the
+//! beginning again.
 
 use crate::{
     authority::{ForeignBundle, KeyDirectory, KeyDirectoryError, MAX_BUNDLE_BYTES},
     canonical,
     clock::unix_seconds,
-    registry::{Digest, limits::LATEST_SECONDS},
+    registry::{Digest, RelationshipVersion, limits::LATEST_SECONDS},
 };
 use serde::{Deserialize, Serialize};
 use spiffe::TrustDomain;
@@ -31,6 +32,8 @@ const SUFFIX: &str = ".json";
 pub(super) struct Kept {
     /// The version of the relationship that it was fetched for.
     pub(super) relationship: Digest,
+    /// The number of that version.
+    pub(super) number: u64,
     pub(super) bundle: Arc<ForeignBundle>,
     pub(super) fetched_at: SystemTime,
 }
@@ -41,6 +44,7 @@ struct Content {
     document: String,
     fetched_at: u64,
     format: u32,
+    number: u64,
     relationship: Digest,
     trust_domain: String,
 }
@@ -74,14 +78,15 @@ impl Files {
     pub(super) fn write(
         &self,
         domain: &TrustDomain,
-        (relationship, document): (Digest, &str),
+        (version, document): (&RelationshipVersion, &str),
         fetched_at: SystemTime,
     ) -> Result<(), KeyDirectoryError> {
         let content = Content {
             document: document.to_owned(),
             fetched_at: unix_seconds(fetched_at),
             format: FORMAT,
-            relationship,
+            number: version.number,
+            relationship: version.digest,
             trust_domain: domain.to_string(),
         };
         let content = serde_json::to_vec(&content).unwrap_or_default();
@@ -119,6 +124,7 @@ fn parse(domain: &TrustDomain, content: &[u8]) -> Option<Kept> {
     let bundle = ForeignBundle::parse(domain, content.document.as_bytes()).ok()?;
     Some(Kept {
         relationship: content.relationship,
+        number: content.number,
         bundle: Arc::new(bundle),
         fetched_at: UNIX_EPOCH.checked_add(Duration::from_secs(content.fetched_at))?,
     })

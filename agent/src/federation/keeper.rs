@@ -132,22 +132,29 @@ impl Keeper {
             .relationships()
             .filter_map(|relationship| {
                 let version = Arc::clone(relationship.in_force()?);
-                Some((relationship.trust_domain(), version))
+                let removal = relationship.last_removal();
+                Some((relationship.trust_domain(), (version, removal)))
             })
             .collect();
         let before = self.domains.len();
         self.domains
             .retain(|domain, _| in_force.contains_key(domain));
         let mut is_changed = self.domains.len() != before;
-        for (name, version) in in_force {
+        for (name, (version, removal)) in in_force {
             match self.domains.get_mut(name) {
                 Some(domain) if domain.version.digest == version.digest => {}
+                // Removed and added since it was looked at last.
+                Some(domain) if domain.version.number < removal => {
+                    domain.begin_anew(version);
+                    is_changed = true;
+                }
                 Some(domain) => {
                     domain.replace(version);
                     is_changed = true;
                 }
                 None => {
-                    let domain = Domain::new(version, kept(name));
+                    let kept = kept(name).filter(|kept| kept.number > removal);
+                    let domain = Domain::new(version, kept);
                     self.domains.insert(name.clone(), domain);
                     is_changed = true;
                 }
@@ -291,9 +298,9 @@ impl Keeper {
         let Some(domain) = self.domains.get_mut(name) else {
             return;
         };
-        let (files, digest) = (self.files.clone(), domain.version.digest);
+        let (files, version) = (self.files.clone(), Arc::clone(&domain.version));
         let (of, at) = (name.clone(), self.services.clock.now());
-        let written = task::spawn_blocking(move || files.write(&of, (digest, &document), at));
+        let written = task::spawn_blocking(move || files.write(&of, (&version, &document), at));
         let error = match written.await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
@@ -368,6 +375,15 @@ impl Domain {
         self.next = Instant::now();
         self.count = 0;
         self.take_registered();
+    }
+
+    /// Nothing of what was known before its removal counts.
+    fn begin_anew(&mut self, version: Arc<RelationshipVersion>) {
+        let is_running = self.is_running;
+        *self = Self {
+            is_running,
+            ..Self::new(version, None)
+        };
     }
 
     /// Takes the bundle that an operator gave with this version, where it is no step back: it

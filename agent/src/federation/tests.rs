@@ -360,6 +360,33 @@ async fn a_bundle_that_an_operator_gives_is_no_step_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_removed_and_added_before_anybody_looks_begins_anew() {
+    let mut scene = Scene::new().await;
+    let (first, second) = (
+        Stranger::new("other.example", &scene.clock),
+        Stranger::new("other.example", &scene.clock),
+    );
+    scene.serve(Some(first.document(Some(90))));
+    scene.add(None).await;
+    scene.polls(1).await;
+    // In one commit of the registry.
+    scene.serve(Some(second.document(Some(2))));
+    let removal = scene.relate("other.example", RelationshipChange::Remove);
+    tokio::join!(removal, scene.add(Some(second.document(Some(1)))));
+    scene.polls(1).await;
+    assert_eq!(scene.known(), (Some(2), None));
+    // While no agent runs: what it kept is of a version before the removal.
+    scene.keeper.abort();
+    scene.serve(None);
+    scene
+        .relate("other.example", RelationshipChange::Remove)
+        .await;
+    scene.add(Some(first.document(Some(1)))).await;
+    scene.restart();
+    assert_eq!(scene.known().0, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endpoint_is_proved_by_the_latest_bundle_of_its_own_trust_domain() {
     let scene = Scene::new().await;
     let (first, second) = (

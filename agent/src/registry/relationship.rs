@@ -118,6 +118,7 @@ pub struct Relationship {
     pending: Option<Pending<RelationshipVersion>>,
     declined: Option<Declined<RelationshipVersion>>,
     removed: Option<Removal>,
+    last_removal: u64,
 }
 
 impl Relationship {
@@ -155,6 +156,13 @@ impl Relationship {
     #[must_use]
     pub const fn removed(&self) -> Option<&Removal> {
         self.removed.as_ref()
+    }
+
+    /// The number of the record that last removed it, also where it was added again; 0 without
+    /// one. What was known of a version before that is forgotten.
+    #[must_use]
+    pub const fn last_removal(&self) -> u64 {
+        self.last_removal
     }
 
     /// The revision of its last record.
@@ -236,6 +244,7 @@ pub(super) fn version(
         }
         new.in_force = None;
         new.approvals.clear();
+        new.last_removal = document.number;
         new.removed = Some(Removal {
             author,
             at: document.at,
@@ -324,6 +333,7 @@ fn follow(
         pending: None,
         declined: None,
         removed: None,
+        last_removal: 0,
     });
     Ok(Relationship {
         revisions,
