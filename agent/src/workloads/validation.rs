@@ -12,15 +12,45 @@ use super::{Caller, Denial, Federated, Process, Workloads, audit_process, proof:
 use crate::{
     audit::{Credential, Event, Kind, Outcome},
     issuance::Presence,
-    registry::ClientState,
+    registry::{ClientState, limits},
     svid::jwt::{self, JwtError, JwtSvid},
 };
 use serde_json::Value;
 use spiffe::TrustDomain;
 use std::sync::Arc;
 
-/// Characters of an issuer that the trail repeats: RFC 9207 has no bound, and a URL is shorter.
-const MAX_ISSUER: usize = 1_024;
+/// Characters of a stranger's `jti` that the trail repeats: identifiers are shorter.
+const MAX_JTI: usize = 256;
+/// Characters of a stranger's issuer or audience that the trail repeats: URLs are shorter.
+const MAX_URL: usize = 1_024;
+/// A stranger's audiences that the trail repeats: as many as a token of ours may have.
+const MAX_AUDIENCES: usize = limits::AUDIENCES_PER_TOKEN as usize;
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+/// Names the token of a foreign trust domain in an event, and why it was accepted. What strangers
+/// chose has bounds in it.
+fn describe_foreign(event: Event, token: &JwtSvid, audience: &str) -> Event {
+    let issuer = token.claims.get("iss").and_then(Value::as_str);
+    let audiences = token.audiences.iter().take(MAX_AUDIENCES);
+    let credential = Credential::foreign_jwt_svid(
+        token.jti.as_deref().map(|jti| cut(jti, MAX_JTI)),
+        issuer.map(|issuer| cut(issuer, MAX_URL)),
+        audiences.map(|audience| cut(audience, MAX_URL)).collect(),
+        token.expires_at,
+    );
+    let reason = format!("audience {:?}", cut(audience, MAX_URL));
+    let reason = match token.audiences.len().saturating_sub(MAX_AUDIENCES) {
+        0 => reason,
+        more => format!("{reason}; {more} more audiences are not listed"),
+    };
+    event
+        .spiffe_id(token.spiffe_id.to_string())
+        .credential(credential)
+        .reason(reason)
+}
 
 /// Names the token in an event: its identity, and its `jti` where it has one.
 fn describe(event: Event, token: &JwtSvid) -> Event {
@@ -71,14 +101,13 @@ impl Workloads {
                 .filter(|domain| domain != self.bundle().trust_domain());
             let Some(domain) = foreign else {
                 let verdict = self.judge(audience, token);
-                self.record_validation(process, &presence, audience, &verdict);
+                self.record_validation(process, &presence, (audience, None), &verdict);
                 return Ok(verdict);
             };
             let federated = self.federated_of(process, &presence)?;
             let verdict = self.judge_foreign(audience, token, &domain, &federated);
-            let about = (audience, &domain);
-            self.record_foreign(process, &presence, about, &verdict)
-                .await?;
+            let about = (audience, Some(&domain));
+            self.record_validation(process, &presence, about, &verdict);
             Ok(verdict)
         };
         let verdict = self.announce(recorded, answer).await?;
@@ -123,74 +152,40 @@ impl Workloads {
         )?)
     }
 
-    /// What was accepted of strangers stands in the trail, each with issuer, audiences and trust
-    /// domain, before the caller learns of it.
-    async fn record_foreign(
-        &self,
-        process: &Process,
-        presence: &Presence,
-        (audience, domain): (&str, &TrustDomain),
-        verdict: &Result<JwtSvid, ValidationError>,
-    ) -> Result<(), Denial> {
-        let event = Event::new(Kind::Validated)
-            .process(audit_process(process))
-            .attestation(presence.attestation.id())
-            .trust_domain(domain.to_string());
-        let metrics = &self.services.metrics.issuance;
-        match verdict {
-            Ok(token) => {
-                let issuer = token.claims.get("iss").and_then(Value::as_str);
-                let issuer = issuer.map(|issuer| issuer.chars().take(MAX_ISSUER).collect());
-                let audiences = token.audiences.clone();
-                let credential = Credential::foreign_jwt_svid(
-                    token.jti.clone(),
-                    issuer,
-                    audiences,
-                    token.expires_at,
-                );
-                let event = event
-                    .spiffe_id(token.spiffe_id.to_string())
-                    .credential(credential)
-                    .outcome(Outcome::Accepted)
-                    .reason(format!("audience {audience:?}"));
-                metrics.validations.get_or_create(&"accepted".into()).inc();
-                self.services.trail.record(event).await?;
-            }
-            Err(error) => {
-                let event = event.outcome(Outcome::Refused).reason(error.to_string());
-                metrics.validations.get_or_create(&"refused".into()).inc();
-                let cause = process.cause(Kind::Validated, "refused");
-                drop(self.services.trail.of_caller(cause, || event));
-            }
-        }
-        Ok(())
-    }
-
-    /// Nothing is issued, so the caller does not wait for the disk.
+    /// Nothing is issued, so the caller does not wait for the disk. The trust domain is that of a
+    /// foreign token.
     fn record_validation(
         &self,
         process: &Process,
         presence: &Presence,
-        audience: &str,
+        (audience, foreign): (&str, Option<&TrustDomain>),
         verdict: &Result<JwtSvid, ValidationError>,
     ) {
         let event = Event::new(Kind::Validated)
             .process(audit_process(process))
             .attestation(presence.attestation.id());
-        let event = match verdict {
-            Ok(token) => describe(event, token)
-                .outcome(Outcome::Accepted)
-                .reason(format!("audience {audience:?}")),
-            Err(error) => event.outcome(Outcome::Refused).reason(error.to_string()),
+        let event = match foreign {
+            Some(domain) => event.trust_domain(domain.to_string()),
+            None => event,
         };
-        let outcome = if verdict.is_ok() {
-            "accepted"
-        } else {
-            "refused"
+        let (event, outcome) = match (verdict, foreign) {
+            (Ok(token), Some(_)) => (describe_foreign(event, token, audience), "accepted"),
+            (Ok(token), None) => {
+                let event = describe(event, token).reason(format!("audience {audience:?}"));
+                (event, "accepted")
+            }
+            (Err(error), _) => (event.reason(error.to_string()), "refused"),
         };
+        let event = event.outcome(match verdict {
+            Ok(_) => Outcome::Accepted,
+            Err(_) => Outcome::Refused,
+        });
         let metrics = &self.services.metrics.issuance;
         metrics.validations.get_or_create(&outcome.into()).inc();
         let cause = process.cause(Kind::Validated, outcome);
         drop(self.services.trail.of_caller(cause, || event));
     }
 }
+
+#[cfg(test)]
+mod tests;
