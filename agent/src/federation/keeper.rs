@@ -183,10 +183,8 @@ impl Keeper {
         self.services.metrics.show(&status);
         *self.federation.status.lock() = status;
         self.federation.bundles.send_if_modified(|known| {
-            let is_news = !known.is_same(&bundles);
-            if is_news {
-                *known = Arc::new(bundles);
-            }
+            let is_news = !known.has_keys_of(&bundles);
+            *known = Arc::new(bundles);
             is_news
         });
     }
@@ -419,16 +417,16 @@ impl Domain {
         self.status.fetched_at = Some(now);
         let was_failing = self.status.failure.take().is_some();
         let known = self.status.bundle.as_ref();
-        let is_other = known.is_none_or(|known| known.digest() != fresh.digest());
+        let is_other = known.is_none_or(|known| !known.has_keys_of(fresh));
         if was_failing {
             tracing::info!(trust_domain = %name, "the bundle endpoint delivers again");
         }
         if is_other {
             tracing::info!(trust_domain = %name, sequence = fresh.sequence(),
-                "the bundle of a foreign trust domain is another");
+                "the bundle of a foreign trust domain has other keys");
         }
         let reason = match (is_other, was_failing) {
-            (true, _) => "the bundle is another",
+            (true, _) => "the bundle has other keys",
             (false, true) => "the endpoint delivers again",
             (false, false) => return None,
         };

@@ -218,6 +218,32 @@ async fn a_bundle_is_polled_at_its_refresh_hint_and_follows_its_sequence() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bundle_with_the_same_keys_is_no_news_but_its_sequence_counts() {
+    let mut scene = Scene::new().await;
+    let other = Stranger::new("other.example", &scene.clock);
+    scene.serve(Some(other.document(Some(4))));
+    scene.add(None).await;
+    scene.polls(1).await;
+    let bundles = scene.federation.bundles();
+    scene.serve(Some(format!(" {}", other.document(Some(4)))));
+    scene.polls(1).await;
+    scene.serve(Some(other.document(Some(5))));
+    scene.polls(1).await;
+    assert!(!bundles.has_changed().unwrap());
+    assert_eq!(scene.known(), (Some(5), None));
+    scene.serve(Some(other.document(Some(4))));
+    scene.restart();
+    scene.polls(1).await;
+    assert!(matches!(scene.known(), (Some(5), Some(_))));
+    scene.serve(Some(other.document(Some(6))));
+    scene.polls(1).await;
+    assert_eq!(
+        foreign_bundle_outcomes(&scene).await,
+        ["accepted", "refused", "accepted"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bundle_never_goes_back() {
     let mut scene = Scene::new().await;
     let (first, second) = (
@@ -472,6 +498,14 @@ async fn what_came_of_an_endpoint_stands_in_the_trail_once() {
     scene.polls(2).await;
     scene.serve(Some(other.document(Some(3))));
     scene.polls(2).await;
+    assert_eq!(
+        foreign_bundle_outcomes(&scene).await,
+        ["accepted", "failed", "refused", "accepted"]
+    );
+}
+
+/// What the trail says of the endpoint, once it is closed.
+async fn foreign_bundle_outcomes(scene: &Scene) -> Vec<String> {
     let mut health = scene.trail.health();
     scene.trail.close().await;
     while health.changed().await.is_ok() {}
@@ -485,7 +519,7 @@ async fn what_came_of_an_endpoint_stands_in_the_trail_once() {
             told.push(line["outcome"].as_str().unwrap().to_owned());
         }
     }
-    assert_eq!(told, ["accepted", "failed", "refused", "accepted"]);
+    told
 }
 
 #[tokio::test(start_paused = true)]
