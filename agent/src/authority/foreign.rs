@@ -23,7 +23,7 @@ use spiffe::TrustDomain;
 use std::{fmt, time::Duration};
 
 /// Bytes of a bundle: some dozens of authorities. All of a client's go into one answer of 4 MiB.
-pub const MAX_BUNDLE_BYTES: usize = 96 * 1024;
+pub const MAX_BUNDLE_BYTES: usize = 48 * 1024;
 /// Keys in a bundle, known or not: rotation needs two or three of each kind.
 const MAX_KEYS: usize = 64;
 

@@ -9,13 +9,17 @@ use std::{
     sync::Arc,
 };
 
+/// Bytes of the foreign bundles in one answer: clients take messages of 4 MiB, with all else that
+/// is in them. Those that one client lists fit; a process may have several.
+const MAX_ANSWER_BYTES: usize = 3 * 1024 * 1024;
+
 /// Foreign bundles, by name: never merged, and none of our own trust domain.
 #[derive(Clone, Debug, Default)]
 pub struct Federated(Vec<Arc<ForeignBundle>>);
 
 impl Federated {
     /// Some document of each, by the SPIFFE ID of its trust domain; empty ones are left out, because
-    /// client libraries refuse them.
+    /// client libraries refuse them. Where they are too long together, the longest are left out.
     #[must_use]
     pub fn keyed(&self, document: fn(&ForeignBundle) -> &Bytes) -> BTreeMap<String, Bytes> {
         let some = self.0.iter().filter_map(|bundle| {
@@ -23,7 +27,7 @@ impl Federated {
             let name = bundle.trust_domain().id_string();
             (!document.is_empty()).then_some((name, document))
         });
-        some.collect()
+        fitting(some.collect(), MAX_ANSWER_BYTES)
     }
 
     /// The bundle of a trust domain.
@@ -33,6 +37,34 @@ impl Federated {
         let found = all.find(|bundle| bundle.trust_domain() == domain);
         found.map(|bundle| &**bundle)
     }
+}
+
+/// The shortest of these documents, so many as come to at most `room` bytes with their names.
+fn fitting(mut documents: BTreeMap<String, Bytes>, mut room: usize) -> BTreeMap<String, Bytes> {
+    let length = |(name, document): (&String, &Bytes)| name.len() + document.len();
+    if documents.iter().map(length).sum::<usize>() <= room {
+        return documents;
+    }
+    let lengths = documents
+        .iter()
+        .map(|entry| (length(entry), entry.0.clone()));
+    let mut lengths: Vec<_> = lengths.collect();
+    lengths.sort_unstable();
+    for (length, name) in lengths {
+        if let Some(left) = room.checked_sub(length) {
+            room = left;
+        } else {
+            // All that are longer do not fit either.
+            room = 0;
+            tracing::warn!(
+                trust_domain = name,
+                length,
+                "a foreign bundle is left out of an answer, which would be too long with it"
+            );
+            documents.remove(&name);
+        }
+    }
+    documents
 }
 
 impl Workloads {

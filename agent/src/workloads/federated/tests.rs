@@ -10,8 +10,9 @@ use crate::{
         testing::{Scene, draft},
     },
 };
+use bytes::Bytes;
 use futures_util::StreamExt as _;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use symbolon_proto::workload::{
     JwtBundlesRequest, X509BundlesRequest, X509svidRequest,
     spiffe_workload_api_server::SpiffeWorkloadApi as _,
@@ -37,6 +38,22 @@ fn publish(scene: &Scene, strangers: &[&Stranger]) {
     let bundles = strangers.iter().map(|stranger| stranger.bundle());
     let bundles = ForeignBundles::of(bundles);
     scene.federation.send_replace(Arc::new(bundles));
+}
+
+#[test]
+fn what_is_too_long_for_an_answer_is_left_out_longest_first() {
+    let document = |length: usize| Bytes::from(vec![b'a'; length]);
+    let all: BTreeMap<_, _> = [("a", 50), ("b", 10), ("c", 30), ("d", 40)]
+        .map(|(name, length)| (name.to_owned(), document(length)))
+        .into();
+    let names = |room: usize| {
+        let fitting = super::fitting(all.clone(), room);
+        fitting.into_keys().collect::<Vec<_>>().concat()
+    };
+    assert_eq!(names(134), "abcd");
+    assert_eq!(names(133), "bcd");
+    assert_eq!(names(82), "bc");
+    assert_eq!(names(10), "");
 }
 
 fn request<T>(caller: &Caller, message: T) -> Request<T> {
