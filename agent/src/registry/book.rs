@@ -105,9 +105,11 @@ impl Book {
         self.relationships.values()
     }
 
-    /// Whether no further trust domain can have a relationship.
+    /// Whether as many trust domains as may be have a relationship that is in force or proposed.
     pub(super) fn is_full_of_relationships(&self) -> bool {
-        self.relationships.len() >= limits::RELATIONSHIPS
+        let all = self.relationships.values();
+        let alive = all.filter(|relationship| relationship.is_removable());
+        alive.count() >= limits::RELATIONSHIPS
     }
 
     /// Applies the record that follows; says what it is about was before, and what it is now.

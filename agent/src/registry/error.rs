@@ -91,8 +91,8 @@ pub enum RegistryError {
     /// The relationship with a foreign trust domain does not allow it.
     #[error("the federation with {0}: {1}")]
     Relationship(TrustDomain, RelationshipFault),
-    /// There was a relationship with as many trust domains as there may be.
-    #[error("there was a federation with as many trust domains as there may be")]
+    /// Relationships with as many trust domains as there may be are in force or proposed.
+    #[error("federations with as many trust domains as there may be are in force or proposed")]
     FullOfRelationships,
     /// Suspensions and revocations have a reason.
     #[error("a reason is needed")]

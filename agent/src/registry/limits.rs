@@ -53,7 +53,7 @@ pub const METADATA_BYTES: usize = 5 * 1_024;
 pub const METADATA_DEPTH: usize = 6;
 /// Accepted weaknesses of a client: more than there are kinds of.
 pub const ACCEPTED_WEAKNESSES: usize = 64;
-/// Foreign trust domains that there ever was a federation with: each is polled, and its bundle kept.
+/// Foreign trust domains with a federation in force or proposed: each is polled, and its bundle kept.
 pub const RELATIONSHIPS: usize = 256;
 /// Bytes of one stored record: what all of the above may come to together.
 pub const RECORD_BYTES: usize = 256 * 1_024;

@@ -215,6 +215,20 @@ async fn there_are_so_many_and_no_more() {
     }
     let more = relate(&running, ("more.example", "alice"), add(URL, false), "x").await;
     assert!(matches!(more, Err(RegistryError::FullOfRelationships)));
+    // What is removed makes room, and has none any more itself.
+    let removal = relate(
+        &running,
+        ("d0.example", "alice"),
+        RelationshipChange::Remove,
+        "over",
+    );
+    removal.await.unwrap();
+    let more = relate(&running, ("more.example", "alice"), add(URL, false), "x").await;
+    more.unwrap();
+    let again = relate(&running, ("d0.example", "alice"), add(URL, false), "x").await;
+    assert!(matches!(again, Err(RegistryError::FullOfRelationships)));
+    let replaced = relate(&running, ("d1.example", "alice"), add(URL, true), "x").await;
+    replaced.unwrap();
 }
 
 #[tokio::test]

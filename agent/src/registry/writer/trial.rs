@@ -127,7 +127,8 @@ fn related(
     let old = book.relationship(domain).map(|old| &**old);
     let (endpoint, approvals_required) = match &command.change {
         RelationshipChange::Add { endpoint, replaces } => {
-            if old.is_none() && book.is_full_of_relationships() {
+            let is_counted = old.is_some_and(Relationship::is_removable);
+            if !is_counted && book.is_full_of_relationships() {
                 return Err(RegistryError::FullOfRelationships);
             }
             if let Some(fault) = old.and_then(|old| old.objection_to_version(*replaces)) {
