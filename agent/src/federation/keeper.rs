@@ -193,8 +193,11 @@ impl Keeper {
         let now = Instant::now();
         let due = self.domains.iter();
         let due = due.filter(|(_, domain)| !domain.is_running && domain.next <= now);
-        let due: Vec<_> = due.map(|(name, _)| name.clone()).collect();
-        for name in due.into_iter().take(AT_ONCE.saturating_sub(running.len())) {
+        let due = due.map(|(name, domain)| (domain.next, name.clone()));
+        let mut due: Vec<_> = due.collect();
+        // Who has waited longest is first: no name has to wait for ever.
+        due.sort_by_key(|(next, _)| *next);
+        for (_, name) in due.into_iter().take(AT_ONCE.saturating_sub(running.len())) {
             let asked = self.ask(&name);
             if let (Some(asked), Some(domain)) = (asked, self.domains.get_mut(&name)) {
                 domain.is_running = true;
@@ -266,23 +269,22 @@ impl Keeper {
         };
         let fetches = &self.services.metrics.fetches;
         fetches.get_or_create(&outcome.into()).inc();
-        match judged {
+        let event = match judged {
             Ok((fresh, document)) => {
                 let event = domain.accept(&name, &fresh, now);
                 if domain.is_to_be_kept(&fresh) {
                     self.keep(&name, document, fresh).await;
                 }
-                self.record(event).await;
+                event
             }
-            Err(unfit) => {
-                let event = domain.fail(&name, &unfit, now);
-                self.record(event).await;
-            }
-        }
+            Err(unfit) => domain.fail(&name, &unfit, now),
+        };
         if let Some(domain) = self.domains.get_mut(&name) {
             domain.schedule(&name, pace, now);
         }
+        // Before it is recorded: a key that was withdrawn must not wait for the trail.
         self.publish();
+        self.record(event).await;
         #[cfg(test)]
         self.federation
             .turns
