@@ -175,12 +175,12 @@ impl AdminApi {
 
     async fn carry_out(&self, asked: Asked) -> Result<Arc<Relationship>, Status> {
         let services = &self.services;
-        let made = services.registry.relate(asked.command.clone()).await;
-        let recorded = services
-            .trail
-            .record_all(self.events_of(&asked, &made))
-            .await;
-        let applied = made.map_err(|error| status::of_registry(&error))?;
+        let applied = match services.registry.relate(asked.command.clone()).await {
+            Ok(applied) => applied,
+            Err(error) => return Err(self.record_refused(&asked, &error).await),
+        };
+        let events = self.events_of(&asked, &applied);
+        let recorded = services.trail.record_all(events).await;
         let revision = applied.new.revision();
         match recorded {
             Ok(()) => {
@@ -194,31 +194,27 @@ impl AdminApi {
         }
     }
 
-    fn events_of(
-        &self,
-        asked: &Asked,
-        made: &Result<AppliedRelationship, RegistryError>,
-    ) -> Vec<Event> {
+    /// Records why a change was not made, at a pace; what to answer.
+    async fn record_refused(&self, asked: &Asked, error: &RegistryError) -> Status {
+        let event = Event::new(Kind::Refused)
+            .operation(governance::word_of(asked.deed))
+            .trust_domain(asked.command.trust_domain.to_string());
+        let refused = vec![(event, error.to_string())];
+        let recorded = asked.operator.refuse(refused, &self.services.trail);
+        if let Err(error) = recorded.await {
+            tracing::error!(%error, "a refusal could not be recorded");
+        }
+        status::of_registry(error)
+    }
+
+    fn events_of(&self, asked: &Asked, applied: &AppliedRelationship) -> Vec<Event> {
         let label = asked.operator.label();
-        let domain = &asked.command.trust_domain;
-        let events = match made {
-            Ok(applied) => {
-                let reason = asked.command.reason.as_str();
-                let events = governance::relationship_events(asked.deed, applied, &label, reason);
-                let changes = &self.services.metrics.changes;
-                for event in &events {
-                    changes.get_or_create(&event.kind().as_str().into()).inc();
-                }
-                events
-            }
-            Err(error) => vec![
-                Event::new(Kind::Refused)
-                    .operation(governance::word_of(asked.deed))
-                    .operator(&*label)
-                    .trust_domain(domain.to_string())
-                    .reason(error.to_string()),
-            ],
-        };
+        let reason = asked.command.reason.as_str();
+        let events = governance::relationship_events(asked.deed, applied, &label, reason);
+        let changes = &self.services.metrics.changes;
+        for event in &events {
+            changes.get_or_create(&event.kind().as_str().into()).inc();
+        }
         // What was approved is its author's, who did it from another process.
         let sign = |event: Event| match event.is_by(&label) {
             true => asked.operator.sign(event),
