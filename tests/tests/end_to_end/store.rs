@@ -177,7 +177,7 @@ const DAMAGES: [Damage; 6] = [
         |path, older| fs::write(path, older).unwrap(),
         "lacks revision 5",
     ),
-    (|path, _| replace(path, b"schema2", b"schema9"), NEWER),
+    (|path, _| replace(path, b"schema3", b"schema9"), NEWER),
 ];
 
 #[tokio::test]
