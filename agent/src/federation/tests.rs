@@ -359,6 +359,9 @@ async fn a_bundle_that_an_operator_gives_counts_until_the_next_is_fetched() {
     scene.polls(1).await;
     assert!(matches!(scene.known(), (Some(90), Some(_))));
     scene.add(Some(found.document(Some(91)))).await;
+    // Its endpoint is asked at once, and is behind.
+    scene.polls(1).await;
+    assert!(matches!(scene.known(), (Some(91), Some(_))));
     scene.serve(Some(found.document(Some(92))));
     scene.polls(1).await;
     assert_eq!(scene.known(), (Some(92), None));
