@@ -29,8 +29,16 @@ fuzz_target!(|input: (&str, Vec<String>, bool)| {
         selector_sets: vec![vec!["unix:uid:1".to_owned()]],
         metadata: Some(MetadataDraft {
             hosting: if is_external { "external" } else { "" }.to_owned(),
-            client_id: if is_external { id.clone() } else { String::new() },
-            document_digest: if is_external { "ab".repeat(32) } else { String::new() },
+            client_id: if is_external {
+                id.clone()
+            } else {
+                String::new()
+            },
+            document_digest: if is_external {
+                "ab".repeat(32)
+            } else {
+                String::new()
+            },
             other: text.to_owned(),
             allowed_redirect_origins: uris.clone(),
             redirect_uris: uris.clone(),

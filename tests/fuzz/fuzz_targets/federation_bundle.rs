@@ -28,11 +28,19 @@ fuzz_target!(|input: (&[u8], &str)| {
             let jwks: Value = serde_json::from_slice(keys).unwrap();
             let keys = jwks["keys"].as_array().unwrap();
             assert!(keys.len() == count);
-            assert!(keys.iter().all(|key| key.get("d").is_none() && key.get("use").is_none()));
+            assert!(
+                keys.iter()
+                    .all(|key| key.get("d").is_none() && key.get("use").is_none())
+            );
         }
     }
     let at = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    drop(x509::validate(bundle.x509_der(), bundle.x509_der(), &domain, at));
+    drop(x509::validate(
+        bundle.x509_der(),
+        bundle.x509_der(),
+        &domain,
+        at,
+    ));
     if let Ok(svid) = jwt::validate(token, bundle.jwt_keys(), &domain, "a", at) {
         assert!(svid.spiffe_id.is_member_of(&domain));
     }
