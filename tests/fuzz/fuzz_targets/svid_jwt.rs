@@ -40,7 +40,7 @@ fuzz_target!(|input: (u8, &str, &str)| {
 fn check(token: &str) {
     let trust_domain = TrustDomain::new("example.org").unwrap();
     let now = UNIX_EPOCH + NOW;
-    let jwt = jwt::validate(token, &KEYS, &trust_domain, AUDIENCE, now);
+    let jwt = jwt::validate(token, &*KEYS, &trust_domain, AUDIENCE, now);
     let wit = wit::validate(token, &KEYS, &trust_domain, now);
     assert!(jwt.is_err() || wit.is_err());
     if let Ok(svid) = jwt {
