@@ -51,7 +51,7 @@ mod writer;
 pub use chain::{Chain, Digest, Head, Link, Position};
 
 pub use checkpoint::{
-    CHECKPOINTS_FILE, Checkpoint, CheckpointConfig, CheckpointKey, CheckpointKeyError, Jwk,
+    CHECKPOINTS_FILE, Checkpoint, CheckpointConfig, CheckpointKey, CheckpointKeyError,
     OLDER_CHECKPOINTS_FILE, PUBLIC_KEY_FILE, ReadHead,
 };
 pub use error::AuditError;

@@ -25,7 +25,7 @@ mod tests;
 mod writer;
 mod written;
 
-pub use held::{ClientKeyInfo, ClientKeySet, PublishedKeys};
+pub use held::{ClientKeyInfo, ClientKeySet, NO_KEYS, PublishedKeys};
 
 use crate::{
     audit::{Event, Trail},

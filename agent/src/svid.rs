@@ -23,6 +23,7 @@ pub mod assertion;
 mod claims;
 pub mod foreign;
 pub(crate) mod json;
+mod jwk;
 pub mod jws;
 pub mod jwt;
 mod key;
@@ -31,5 +32,7 @@ pub mod wit;
 pub mod x509;
 
 pub use claims::ClaimError;
+pub use jwk::Jwk;
+pub(crate) use jwk::JwkSet;
 pub(crate) use key::fresh_id;
 pub use key::{KeyError, PrivateKey, PublicKey, SecretText};

@@ -8,7 +8,7 @@
 mod key;
 mod mirror;
 
-pub use key::{CheckpointKey, CheckpointKeyError, Jwk};
+pub use key::{CheckpointKey, CheckpointKeyError};
 pub(super) use key::{KeyStore, Keys};
 pub(super) use mirror::{Mirror, older};
 

@@ -11,7 +11,11 @@ use super::{
     ledger::Ledger,
     writer::{Durable, Message, Pace},
 };
-use crate::{clock::SharedClock, svid::PublicKey, telemetry::AuditMetrics};
+use crate::{
+    clock::SharedClock,
+    svid::{Jwk, PublicKey},
+    telemetry::AuditMetrics,
+};
 use serde::Serialize;
 use std::{
     fmt,
@@ -356,7 +360,7 @@ fn announce(queue: &mpsc::Sender<Message>, events: Vec<Event>) -> bool {
 
 #[derive(Serialize)]
 struct KeyEvidence {
-    public_key: checkpoint::Jwk,
+    public_key: Jwk,
 }
 
 /// Tells of a key for checkpoints, with its public half.

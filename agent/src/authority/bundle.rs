@@ -9,6 +9,7 @@ use super::pem;
 use crate::{
     canonical,
     svid::{
+        Jwk, JwkSet,
         jws::{KeySet, VerifyingKey},
         jwt::{self, JwtError, JwtSvid},
         x509::{X509Error, certificates},
@@ -222,45 +223,14 @@ impl TrustBundle {
     }
 }
 
-#[derive(Serialize)]
-struct JwkSet {
-    keys: Vec<TokenJwk>,
-}
-
 fn jwks(keys: &KeySet, usage: Option<&'static str>) -> Result<Bytes, serde_json::Error> {
-    let keys = keys
-        .iter()
-        .map(|key| TokenJwk::of(key, Some("ES256"), usage))
-        .collect();
-    Ok(serde_json::to_vec(&JwkSet { keys })?.into())
+    let keys = keys.iter().map(|key| token_jwk(key).es256().used_as(usage));
+    Ok(JwkSet::document(keys)?.into())
 }
 
-/// An authority for tokens (RFC 7517, section 4; RFC 7518, section 6.2.1).
-#[derive(Serialize)]
-struct TokenJwk {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    alg: Option<&'static str>,
-    crv: &'static str,
-    kid: String,
-    kty: &'static str,
-    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
-    usage: Option<&'static str>,
-    x: String,
-    y: String,
-}
-
-impl TokenJwk {
-    fn of(key: &VerifyingKey, alg: Option<&'static str>, usage: Option<&'static str>) -> Self {
-        Self {
-            alg,
-            crv: "P-256",
-            kid: key.key_id().to_string(),
-            kty: "EC",
-            usage,
-            x: key.public_key().x(),
-            y: key.public_key().y(),
-        }
-    }
+/// An authority for tokens.
+fn token_jwk(key: &VerifyingKey) -> Jwk {
+    Jwk::of(key.public_key()).named(key.key_id().to_string())
 }
 
 /// The SPIFFE bundle. It has no parameters but those that the standards define (section 4.2).
@@ -275,7 +245,7 @@ struct SpiffeDocument<'a> {
 #[serde(untagged)]
 enum SpiffeJwk<'a> {
     X509(X509Jwk<'a>),
-    Token(TokenJwk),
+    Token(Jwk),
 }
 
 /// One CA certificate, without `kid` (X509-SVID.md, section 6.1).
@@ -301,7 +271,7 @@ impl<'a> SpiffeDocument<'a> {
         let tokens = [(&contents.jwt, "jwt-svid"), (&contents.wit, "wit-svid")]
             .into_iter()
             .flat_map(|(keys, usage)| keys.iter().map(move |key| (key, usage)))
-            .map(|(key, usage)| SpiffeJwk::Token(TokenJwk::of(key, None, Some(usage))));
+            .map(|(key, usage)| SpiffeJwk::Token(token_jwk(key).used_as(Some(usage))));
         Self {
             keys: x509.chain(tokens).collect(),
             spiffe_refresh_hint: contents.refresh_hint.as_secs(),

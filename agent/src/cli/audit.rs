@@ -17,7 +17,10 @@ use super::{
     output::{Format, Look, View, printable, visible_json},
     socket::AdminArgs,
 };
-use crate::audit::{CheckpointKey, Filter, Judge, Jwk, PUBLIC_KEY_FILE};
+use crate::{
+    audit::{CheckpointKey, Filter, Judge, PUBLIC_KEY_FILE},
+    svid::Jwk,
+};
 use clap::{Args, Subcommand};
 use filter::FilterArgs;
 use serde::Serialize;

@@ -9,7 +9,7 @@ use crate::{
     canonical,
     clock::unix_seconds,
     registry::ClientName,
-    svid::{KeyError, PrivateKey, PublicKey, assertion::Signer},
+    svid::{Jwk, JwkSet, KeyError, PrivateKey, PublicKey, assertion::Signer, jws::JwsError},
 };
 use bytes::Bytes;
 use std::{
@@ -18,6 +18,10 @@ use std::{
     sync::{Arc, OnceLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+/// A JWK Set of a client that may sign nothing now. Not an error: whoever gets
+/// one goes on with the keys that he has.
+pub const NO_KEYS: &[u8] = b"{\"keys\":[]}";
 
 /// The JWKS of every client that has keys.
 #[derive(Clone, Debug, Default)]
@@ -81,16 +85,16 @@ pub struct ClientKeySet {
 
 impl ClientKeySet {
     /// The keys of `ring`, published or not.
-    pub(super) fn new(ring: &Ring, is_published: bool) -> Self {
+    pub(super) fn new(ring: &Ring, is_published: bool) -> Result<Self, JwsError> {
         let publics: Vec<_> = ring.publics().collect();
-        let jwks = jwks(if is_published { &publics } else { &[] });
+        let jwks = jwks(if is_published { &publics } else { &[] })?;
         let info = |(slot, entry, public): &Public<'_>| ClientKeyInfo {
             key_id: public.thumbprint(),
             slot: *slot,
             published_at: moment(entry.published_at),
             not_after: moment(entry.not_after),
         };
-        Self {
+        Ok(Self {
             digest: canonical::sha256_hex(&jwks),
             keys: publics.iter().map(info).collect(),
             ring: ring.schedule.clone(),
@@ -98,12 +102,12 @@ impl ClientKeySet {
             is_published,
             signer: OnceLock::new(),
             jwks,
-        }
+        })
     }
 
     /// The same keys, which are not published any more.
     pub(super) fn withheld(&self) -> Self {
-        let jwks = jwks(&[]);
+        let jwks = Bytes::from_static(NO_KEYS);
         Self {
             digest: canonical::sha256_hex(&jwks),
             keys: self.keys.clone(),
@@ -176,15 +180,12 @@ impl Debug for ClientKeySet {
     }
 }
 
-fn jwks(keys: &[Public<'_>]) -> Bytes {
-    let jwk = |(_, _, public): &Public<'_>| {
-        let (kid, x, y) = (public.thumbprint(), public.x(), public.y());
-        format!(
-            r#"{{"alg":"ES256","crv":"P-256","kid":"{kid}","kty":"EC","use":"sig","x":"{x}","y":"{y}"}}"#
-        )
-    };
-    let keys: Vec<_> = keys.iter().map(jwk).collect();
-    format!(r#"{{"keys":[{}]}}"#, keys.join(",")).into()
+fn jwks(keys: &[Public<'_>]) -> Result<Bytes, JwsError> {
+    let keys = keys.iter().map(|(_, _, public)| {
+        let jwk = Jwk::of(public).es256().named(public.thumbprint());
+        jwk.used_as(Some("sig"))
+    });
+    Ok(JwkSet::document(keys)?.into())
 }
 
 fn moment(seconds: u64) -> SystemTime {

@@ -139,16 +139,16 @@ impl Inner {
             let made = match Wish::of(client, &snapshot) {
                 Some(Wish::Published) => writer
                     .advanced(self, name, was_withheld)
-                    .map(|ring| ClientKeySet::new(ring, true)),
+                    .and_then(|ring| Ok(ClientKeySet::new(ring, true)?)),
                 // Read to be shown; nothing is made while nobody can see it.
-                Some(Wish::Withheld(_)) => writer.take(name).map(|ring| {
-                    let set = ClientKeySet::new(&ring, false);
+                Some(Wish::Withheld(_)) => writer.take(name).and_then(|ring| {
+                    let set = ClientKeySet::new(&ring, false)?;
                     writer.rings.insert(name.clone(), ring);
-                    set
+                    Ok(set)
                 }),
                 Some(Wish::Gone) => writer
                     .remove(name)
-                    .map(|()| ClientKeySet::new(&Ring::default(), false)),
+                    .and_then(|()| Ok(ClientKeySet::new(&Ring::default(), false)?)),
                 None => continue,
             };
             match made {
@@ -210,7 +210,8 @@ impl Inner {
         writer.remove(name)?;
         let is_published = wish == Some(Wish::Published);
         let ring = writer.advanced(self, name, false)?;
-        let set = self.put_current(registry, name, ClientKeySet::new(ring, is_published));
+        let set = ClientKeySet::new(ring, is_published)?;
+        let set = self.put_current(registry, name, set);
         let why = format!("replaced by command: {reason}");
         let gone = before.iter().flat_map(|set| set.keys());
         let mut events: Vec<_> = gone

@@ -4,7 +4,7 @@ use super::ClientKeySets;
 use crate::{
     authority::TrustBundle,
     canonical,
-    client_keys::wants_keys,
+    client_keys::{NO_KEYS, wants_keys},
     metadata::{self, PublicUrl},
     registry::{Client, ClientName, ClientState, Registry, Snapshot},
 };
@@ -30,10 +30,6 @@ const CLIENTS: &str = "/clients/";
 const CLIENT: &str = "/client.json";
 
 const CLIENT_KEYS: &str = "/jwks.json";
-
-/// A JWK Set of a client that may sign nothing now. Not an error: whoever gets
-/// one goes on with the keys that he has.
-pub(super) const NO_KEYS: &[u8] = b"{\"keys\":[]}";
 
 /// One document's place. In the order in which they are written: keys before what names them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,10 +13,11 @@
 //! a token whose key the directory lacks. From then on it is the schedule of keys that gives
 //! time: they are public for long before they sign.
 
-use super::{Document, Documents, Folder, FolderError, Page, documents::NO_KEYS};
+use super::{Document, Documents, Folder, FolderError, Page};
 use crate::{
     audit::{AuditError, Event, Kind, Trail},
     canonical,
+    client_keys::NO_KEYS,
     registry::{Client, ClientName, ClientState},
     telemetry::{IdentityMetrics, Note, Readiness},
 };

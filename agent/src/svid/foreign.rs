@@ -4,7 +4,10 @@
 //! nine algorithms (JWT-SVID.md, section 2.1). The key decides which of them it
 //! verifies: the curve names one, an RSA key its six unless the key names one.
 
-use super::jws::{JwsError, Keys, is_allowed_algorithm};
+use super::{
+    JwkSet,
+    jws::{JwsError, Keys, is_allowed_algorithm},
+};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey,
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
@@ -241,12 +244,7 @@ impl ForeignKeys {
 
     /// The JWK Set, without `use`.
     pub(crate) fn jwks(&self) -> Result<Vec<u8>, serde_json::Error> {
-        #[derive(Serialize)]
-        struct JwkSet<'a> {
-            keys: Vec<&'a PublicJwk>,
-        }
-        let keys = self.0.iter().map(|key| &key.jwk).collect();
-        serde_json::to_vec(&JwkSet { keys })
+        JwkSet::document(self.0.iter().map(|key| &key.jwk))
     }
 }
 

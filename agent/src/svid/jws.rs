@@ -83,23 +83,22 @@ impl SigningKey {
     pub(super) fn new(key: &PrivateKey, typ: &str) -> Result<Self, KeyError> {
         let key_id = key.public_key().thumbprint();
         let header = format!(r#"{{"alg":"ES256","kid":"{key_id}","typ":"{typ}"}}"#);
-        Self::with_header(key, &header)
+        Self::with_header(key, key_id, &header)
     }
 
     /// The same, with the key itself in the header and no `kid` (RFC 7515, section 4.1.3).
     pub(super) fn showing_key(key: &PrivateKey, typ: &str) -> Result<Self, KeyError> {
         let public = key.public_key();
-        let (x, y) = (public.x(), public.y());
-        let jwk = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        let jwk = public.required_members();
         let header = format!(r#"{{"alg":"ES256","jwk":{jwk},"typ":"{typ}"}}"#);
-        Self::with_header(key, &header)
+        Self::with_header(key, public.thumbprint(), &header)
     }
 
-    fn with_header(key: &PrivateKey, header: &str) -> Result<Self, KeyError> {
+    fn with_header(key: &PrivateKey, key_id: String, header: &str) -> Result<Self, KeyError> {
         Ok(Self {
             pair: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.expose_pkcs8())
                 .map_err(KeyError::Private)?,
-            key_id: key.public_key().thumbprint().into(),
+            key_id: key_id.into(),
             header: URL_SAFE_NO_PAD.encode(header) + ".",
         })
     }

@@ -226,13 +226,14 @@ impl PublicKey {
     /// The JWK thumbprint (RFC 7638): SHA-256 in unpadded base64url. It is also the key's `kid`.
     #[must_use]
     pub fn thumbprint(&self) -> String {
-        // Required members alone, sorted, without white space (RFC 7638, section 3).
-        let input = format!(
-            r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
-            self.x(),
-            self.y()
-        );
+        let input = self.required_members();
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, input.as_bytes()))
+    }
+
+    /// The JWK with the required members alone, sorted, without white space (RFC 7638, section 3).
+    pub(super) fn required_members(&self) -> String {
+        let (x, y) = (self.x(), self.y());
+        format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#)
     }
 }
 

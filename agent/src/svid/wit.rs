@@ -13,7 +13,7 @@
 //! understood. Confirmation keys are P-256; others are refused.
 
 use super::{
-    KeyError, PrivateKey, PublicKey, SecretText,
+    Jwk, KeyError, PrivateKey, PublicKey, SecretText,
     claims::{self, ClaimError},
     jws::{Compact, JwsError, KeySet, SigningKey, VerifyingKey, is_allowed_algorithm},
 };
@@ -212,25 +212,10 @@ struct Confirmation {
     jwk: Jwk,
 }
 
-#[derive(Serialize)]
-struct Jwk {
-    alg: &'static str,
-    crv: &'static str,
-    kty: &'static str,
-    x: String,
-    y: String,
-}
-
 impl Confirmation {
     fn of(key: &PublicKey) -> Self {
         Self {
-            jwk: Jwk {
-                alg: "ES256",
-                crv: "P-256",
-                kty: "EC",
-                x: key.x(),
-                y: key.y(),
-            },
+            jwk: Jwk::of(key).es256(),
         }
     }
 }

@@ -9,14 +9,13 @@ use crate::{
     authority::{KeyDirectory, KeyDirectoryError},
     canonical::CanonicalError,
     clock::unix_seconds,
-    svid::{KeyError, PrivateKey, PublicKey},
+    svid::{Jwk, KeyError, PrivateKey, PublicKey},
 };
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Serialize;
 use std::{
     fmt::{self, Debug, Formatter},
     path::Path,
@@ -74,17 +73,6 @@ impl Debug for CheckpointKey {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str("CheckpointKey")
     }
-}
-
-/// A public key as a JWK (RFC 7517).
-#[derive(Debug, Serialize)]
-pub struct Jwk {
-    alg: &'static str,
-    crv: &'static str,
-    kid: String,
-    kty: &'static str,
-    x: String,
-    y: String,
 }
 
 impl CheckpointKey {
@@ -163,14 +151,7 @@ impl CheckpointKey {
     /// A public key as a JWK.
     #[must_use]
     pub fn jwk(public: &PublicKey) -> Jwk {
-        Jwk {
-            alg: "ES256",
-            crv: "P-256",
-            kid: public.thumbprint(),
-            kty: "EC",
-            x: public.x(),
-            y: public.y(),
-        }
+        Jwk::of(public).es256().named(public.thumbprint())
     }
 }
 
