@@ -156,23 +156,10 @@ impl<'a> Authority<'a> {
         if user_info.is_some_and(|user| user.contains('@') || has_brackets(user)) {
             return Err(UriError);
         }
-        let (host, port) = match rest.strip_prefix('[') {
-            Some(inner) => {
-                let (inside, behind) = inner.split_once(']').ok_or(UriError)?;
-                inside.parse::<Ipv6Addr>().map_err(|_none| UriError)?;
-                let host = rest.get(..inside.len() + 2).ok_or(UriError)?;
-                let port = match behind.strip_prefix(':') {
-                    Some(port) => Some(port),
-                    None if behind.is_empty() => None,
-                    None => return Err(UriError),
-                };
-                (host, port)
-            }
-            None => match rest.split_once(':') {
-                None => (rest, None),
-                Some((host, port)) => (host, Some(port)),
-            },
-        };
+        let (host, port) = host_and_port(rest)?;
+        if host.starts_with('[') && address(host).is_none() {
+            return Err(UriError);
+        }
         if user_info.is_none() && host.is_empty() && port.is_some() {
             return Err(UriError);
         }
@@ -201,6 +188,20 @@ impl Display for Origin {
     }
 }
 
+/// A host, an IPv6 address with its brackets, and what stands behind its colon.
+pub(crate) fn host_and_port(text: &str) -> Result<(&str, Option<&str>), UriError> {
+    let Some(inner) = text.strip_prefix('[') else {
+        return Ok(cut(text, ':'));
+    };
+    let (inside, behind) = inner.split_once(']').ok_or(UriError)?;
+    let host = text.get(..inside.len() + 2).ok_or(UriError)?;
+    match behind.strip_prefix(':') {
+        Some(port) => Ok((host, Some(port))),
+        None if behind.is_empty() => Ok((host, None)),
+        None => Err(UriError),
+    }
+}
+
 /// The address that a host is written as; `None` for a name.
 #[must_use]
 pub fn address(host: &str) -> Option<IpAddr> {
@@ -224,7 +225,7 @@ fn is_scheme(text: &str) -> bool {
 }
 
 /// Whether all of it is of RFC 3986's characters, and every `%` begins an escape.
-fn is_written_well(text: &str) -> bool {
+pub(crate) fn is_written_well(text: &str) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         let ok = match byte {
@@ -241,7 +242,7 @@ fn is_written_well(text: &str) -> bool {
     true
 }
 
-fn has_brackets(text: &str) -> bool {
+pub(crate) fn has_brackets(text: &str) -> bool {
     text.contains(['[', ']'])
 }
 

@@ -1,10 +1,7 @@
 //! URLs that are fetched.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    str::FromStr,
-};
+use crate::uri;
+use std::{fmt, net::IpAddr, str::FromStr};
 
 /// Long enough for every URL that people register; short enough for logs.
 const MAX_BYTES: usize = 2_048;
@@ -160,7 +157,7 @@ impl FetchUrl {
         if !path_is_valid(path) {
             return Err(UrlError::Character);
         }
-        let (host, port) = split_port(authority)?;
+        let (host, port) = uri::host_and_port(authority).map_err(|_malformed| UrlError::Host)?;
         let default = if is_plain { 80 } else { 443 };
         let start = text.len().saturating_sub(rest.len());
         Ok(Self {
@@ -208,37 +205,13 @@ impl FromStr for Host {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        if let Some(inner) = text.strip_prefix('[') {
-            let inner = inner.strip_suffix(']').ok_or(UrlError::Host)?;
-            let address: Ipv6Addr = inner.parse().map_err(|_error| UrlError::Host)?;
-            return Ok(Self::Address(address.into()));
-        }
-        if let Ok(address) = text.parse::<Ipv4Addr>() {
-            return Ok(Self::Address(address.into()));
+        if let Some(address) = uri::address(text) {
+            return Ok(Self::Address(address));
         }
         name_is_valid(text)
             .then(|| Self::Name(text.to_ascii_lowercase()))
             .ok_or(UrlError::Host)
     }
-}
-
-/// Host and port; an IPv6 address has colons of its own.
-fn split_port(authority: &str) -> Result<(&str, Option<&str>), UrlError> {
-    if authority.starts_with('[') {
-        let end = authority.find(']').ok_or(UrlError::Host)?;
-        let (host, rest) = authority
-            .split_at_checked(end.saturating_add(1))
-            .ok_or(UrlError::Host)?;
-        return match (rest.is_empty(), rest.strip_prefix(':')) {
-            (true, _) => Ok((host, None)),
-            (false, Some(port)) => Ok((host, Some(port))),
-            (false, None) => Err(UrlError::Host),
-        };
-    }
-    Ok(match authority.split_once(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (authority, None),
-    })
 }
 
 fn read_port(text: &str) -> Result<u16, UrlError> {
@@ -262,20 +235,7 @@ fn name_is_valid(name: &str) -> bool {
 
 /// RFC 3986, sections 3.3 and 3.4.
 fn path_is_valid(path: &str) -> bool {
-    let mut bytes = path.bytes();
-    while let Some(byte) = bytes.next() {
-        let is_valid = match byte {
-            b'%' => {
-                let mut digit = || bytes.next().is_some_and(|byte| byte.is_ascii_hexdigit());
-                digit() && digit()
-            }
-            byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte),
-        };
-        if !is_valid {
-            return false;
-        }
-    }
-    true
+    uri::is_written_well(path) && !uri::has_brackets(path)
 }
 
 #[cfg(test)]
