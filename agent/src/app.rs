@@ -9,6 +9,7 @@
 //! What fails at start is told on standard error in a sentence with the next
 //! step, and nothing is left behind: sockets that were bound are removed.
 
+mod authority;
 mod deadlines;
 mod demo;
 mod endpoints;
@@ -24,6 +25,7 @@ mod registrations;
 mod restoration;
 mod subsystems;
 mod told;
+mod trail;
 
 pub use demo::run_demo;
 

@@ -2,37 +2,30 @@
 //! running thing.
 
 use super::{
-    RunError, deadlines, federation, fetching, gauges, measured_store::MeasuredStore, operators,
-    restoration, told,
+    RunError, authority, deadlines, federation, fetching, gauges, measured_store::MeasuredStore,
+    operators, restoration, told, trail,
 };
 use crate::{
-    audit::{
-        Authority as AuditedAuthority, CallersLimits, CheckpointConfig, Event, Kind, Limits, Trail,
-        TrailConfig, TrailWriter,
-    },
-    authority::{
-        Authority, AuthorityConfig, AuthorityEvent, AuthorityInfo, EmbeddedCa, OperatorCa,
-    },
+    audit::Trail,
+    authority::{Authority, EmbeddedCa},
     client_keys::{ClientKeyTimes, ClientKeys},
-    clock::{SharedClock, SystemClock, unix_seconds},
+    clock::{SharedClock, SystemClock},
     config::{self, Config},
     drift::Looks,
     federation::Federation,
     issuance::{Broker, BrokerSettings, Issuer, Lifetimes},
     lint::{Linter, document::Policy},
     operators::Roster,
-    registry::{
-        ClientState, RedbStore, Registry, RegistryConfig, SpecRules, Store, limits::CLIENTS,
-    },
+    registry::{RedbStore, Registry, RegistryConfig, SpecRules, Store, limits::CLIENTS},
     supervisor::Supervisor,
     telemetry::{
-        KeySlot, Metrics,
+        Metrics,
         log::{self, LevelHandle},
     },
     usage::UsageFile,
     workloads::{HeldRequirement, Requirements, Services, WorkloadSettings, Workloads},
 };
-use std::{io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{io, path::Path, sync::Arc, thread::JoinHandle};
 use symbolon_attestors::{Attestor, AttestorConfig};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -76,9 +69,9 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     let clock: SharedClock = Arc::new(SystemClock);
     let supervisor = Supervisor::new(Handle::current());
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let (trail, writer) = audit(config, &metrics, &clock)?;
-    let audit_thread = write_trail(writer, &supervisor)?;
-    let authority = authority(config, &clock, &supervisor, &trail)?;
+    let (trail, writer) = trail::open(config, &metrics, &clock)?;
+    let audit_thread = trail::write(writer, &supervisor)?;
+    let authority = authority::open(config, &clock, &supervisor, &trail)?;
     let store = open_store(&config.data_dir).await?;
     let registry = registry(config, &store, (&clock, &supervisor), &metrics).await?;
     tell_what_is_untold(config, (&store, &registry), &trail, &supervisor).await?;
@@ -106,7 +99,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     };
     let looks = fetching::watch(config, &fetching::fetcher(config)?, &services);
     let workloads = serve_workloads(services, workload_settings(config, require));
-    supervisor.spawn(publish(
+    supervisor.spawn(gauges::publish(
         metrics.clone(),
         Arc::clone(&registry),
         Arc::clone(&authority),
@@ -250,148 +243,6 @@ pub(super) const fn level(level: config::LogLevel) -> Level {
     }
 }
 
-fn audit(
-    config: &Config,
-    metrics: &Metrics,
-    clock: &SharedClock,
-) -> Result<(Trail, TrailWriter), RunError> {
-    let wanted = &config.audit;
-    let trail = Limits {
-        segment_bytes: wanted.segment_bytes,
-        segment_age: wanted.segment_age,
-        retention: wanted.retention,
-        max_bytes: wanted.max_bytes,
-    };
-    let settings = TrailConfig {
-        durability: match wanted.durability {
-            config::Durability::Sync => crate::audit::Durability::Sync,
-            config::Durability::Write => crate::audit::Durability::Write,
-        },
-        metrics: metrics.audit.clone(),
-        trail,
-        callers: CallersLimits::of(trail, wanted.callers_retention, wanted.callers_max_bytes),
-        min_free_bytes: wanted.min_free_bytes,
-        checkpoints: Some(CheckpointConfig {
-            keys: config.data_dir.join("keys"),
-            file: wanted.checkpoint_file.clone(),
-            records: wanted.checkpoint_records.into(),
-            interval: wanted.checkpoint_interval,
-            key_ttl: wanted.checkpoint_key_ttl,
-        }),
-    };
-    let directory = config.data_dir.join("audit");
-    Ok(Trail::open(&directory, settings, Arc::clone(clock))?)
-}
-
-/// The trail has a thread of its own: it blocks on the disk.
-fn write_trail(writer: TrailWriter, supervisor: &Supervisor) -> io::Result<JoinHandle<()>> {
-    let (ended, wait) = tokio::sync::oneshot::channel::<()>();
-    let thread = std::thread::Builder::new()
-        .name("audit".to_owned())
-        .spawn(move || {
-            let _ended = ended;
-            if let Err(error) = writer.run() {
-                tracing::error!(%error, "the audit trail ended");
-            }
-        })?;
-    supervisor.critical("audit", async move {
-        // The sender is dropped when the thread ends, however it ends.
-        wait.await.unwrap_or_default();
-    });
-    Ok(thread)
-}
-
-fn authority(
-    config: &Config,
-    clock: &SharedClock,
-    supervisor: &Supervisor,
-    trail: &Trail,
-) -> Result<Arc<EmbeddedCa>, RunError> {
-    let settings = &config.authority;
-    let operator = settings.operator_ca.as_ref().map(|files| OperatorCa {
-        certificate_file: files.certificate_file.clone(),
-        key_file: files.key_file.clone(),
-    });
-    let authority = EmbeddedCa::open(
-        &config.data_dir.join("keys"),
-        AuthorityConfig {
-            trust_domain: config.trust_domain.clone(),
-            x509_ca_ttl: settings.x509_ca_ttl,
-            jwt_key_ttl: settings.jwt_key_ttl,
-            wit_key_ttl: settings.wit_key_ttl,
-            refresh_hint: settings.refresh_hint,
-            jwks_cache: settings.jwks_cache,
-            max_x509_ttl: config.limits.max_x509_ttl,
-            max_jwt_ttl: config.limits.max_jwt_ttl,
-            issuer: config.identity.issuer.as_ref().map(ToString::to_string),
-            operator,
-        },
-        Arc::clone(clock),
-    )?;
-    let authority = Arc::new(authority);
-    let rotation = Arc::clone(&authority);
-    let (trail, recorder) = (trail.clone(), supervisor.clone());
-    supervisor.critical("authority", async move {
-        rotation
-            .run(|event| note_rotation(&event, &trail, &recorder))
-            .await;
-    });
-    Ok(authority)
-}
-
-/// Tells log and audit trail what the rotation did.
-fn note_rotation(event: &AuthorityEvent, trail: &Trail, supervisor: &Supervisor) {
-    let (authority, what) = match event {
-        AuthorityEvent::Prepared(authority) => (authority, "prepared"),
-        AuthorityEvent::Activated {
-            authority,
-            early: false,
-        } => (authority, "activated"),
-        AuthorityEvent::Activated {
-            authority,
-            early: true,
-        } => (authority, "activated before it was published long enough"),
-        AuthorityEvent::Retired(authority) => (authority, "retired"),
-        AuthorityEvent::Removed(authority) => (authority, "removed"),
-        AuthorityEvent::NearExpiry(authority) => {
-            tracing::warn!(
-                kind = authority.kind.as_str(),
-                key_id = &*authority.key_id,
-                "the operator's authority nears its end; supply a new one"
-            );
-            return;
-        }
-        AuthorityEvent::Failed(error) => {
-            tracing::error!(%error, "an authority could not be rotated; it is tried again");
-            return;
-        }
-    };
-    tracing::info!(
-        kind = authority.kind.as_str(),
-        key_id = &*authority.key_id,
-        what,
-        "authority"
-    );
-    let event = Event::new(Kind::Rotated)
-        .authority(audited(authority))
-        .reason(what);
-    let trail = trail.clone();
-    supervisor.spawn(async move {
-        if let Err(error) = trail.record(event).await {
-            tracing::error!(%error, "a rotation could not be recorded");
-        }
-    });
-}
-
-fn audited(info: &AuthorityInfo) -> AuditedAuthority {
-    AuditedAuthority {
-        key_id: info.key_id.to_string(),
-        kind: info.kind.as_str(),
-        not_after: info.not_after,
-        slot: info.slot.as_str(),
-    }
-}
-
 /// What clients show to OAuth servers, and the keys behind it.
 fn broker(
     config: &Config,
@@ -530,66 +381,5 @@ pub(super) fn workload_settings(config: &Config, require: Requirements) -> Workl
         require,
         answer_timeout: config.attestation.answer_timeout,
         operators: Arc::new(operators::gates(config)),
-    }
-}
-
-/// How often the gauges of registry and authority are made anew at most: each
-/// time every client is looked at.
-const GAUGE_PAUSE: Duration = Duration::from_secs(1);
-
-/// Clients that are counted before others get a turn: a suspension must not wait
-/// until a hundred thousand are.
-const COUNTED_AT_ONCE: usize = 1_000;
-
-/// Keeps the gauges that show what registry and authority hold.
-async fn publish(metrics: Metrics, registry: Arc<Registry>, authority: Arc<EmbeddedCa>) {
-    const STATES: [ClientState; 5] = [
-        ClientState::New,
-        ClientState::Active,
-        ClientState::Suspended,
-        ClientState::Revoked,
-        ClientState::Expired,
-    ];
-    let (mut clients, mut bundle) = (registry.changes(), authority.bundle());
-    loop {
-        let snapshot = registry.snapshot();
-        let mut counts = STATES.map(|state| (state, 0));
-        for (looked_at, client) in snapshot.iter().enumerate() {
-            let state = snapshot.state_of(client);
-            counts
-                .iter_mut()
-                .filter(|(counted, _)| *counted == state)
-                .for_each(|(_, count)| *count += 1);
-            if looked_at % COUNTED_AT_ONCE == 0 {
-                tokio::task::yield_now().await;
-            }
-        }
-        for (state, count) in counts {
-            let gauge = metrics
-                .registry
-                .clients
-                .get_or_create(&state.as_str().into());
-            gauge.set(count);
-        }
-        let sequence = bundle.borrow_and_update().sequence();
-        let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
-        metrics.authority.bundle_sequence.set(sequence);
-        metrics.authority.not_after.clear();
-        for key in authority.authorities() {
-            let slot = KeySlot {
-                kind: key.kind.as_str(),
-                slot: key.slot.as_str(),
-            };
-            let ends = i64::try_from(unix_seconds(key.not_after)).unwrap_or(i64::MAX);
-            metrics.authority.not_after.get_or_create(&slot).set(ends);
-        }
-        tokio::time::sleep(GAUGE_PAUSE).await;
-        let ended = tokio::select! {
-            changed = clients.changed() => changed.is_err(),
-            changed = bundle.changed() => changed.is_err(),
-        };
-        if ended {
-            return;
-        }
     }
 }
