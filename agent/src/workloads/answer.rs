@@ -1,24 +1,19 @@
 //! What a connection's process may have now: match, entitle, and hand out.
 
 use super::{
-    Caller, Denial, Federated, Process, Unproven, Workloads, audit_process,
-    process::{Recorded, Shelved, same_version},
+    Caller, Denial, Federated, Process, Workloads, audit_process,
+    decision::Decision,
+    process::{Recorded, Shelved},
     proof::Sure,
-    shelf::Found,
 };
 use crate::{
     audit::{AuditError, Event, Kind},
-    issuance::{
-        Candidates, Entitlement, IssueError, JwtSvid, Objection, Presence, WitSvid, X509Svid,
-        describe,
-    },
-    registry::{Client, Snapshot},
-    server::until_true,
+    issuance::{Entitlement, IssueError, JwtSvid, Presence, WitSvid, X509Svid},
+    registry::Client,
 };
 use futures_util::future::try_join_all;
 use spiffe::SpiffeId;
 use std::{future::Future, sync::Arc};
-use tokio::time::{Instant, sleep_until};
 
 /// How often an answer is begun anew because the registry changed meanwhile,
 /// before the caller is asked to come again.
@@ -32,16 +27,6 @@ pub enum Asked {
     ByCall,
     /// A push on an open stream.
     ByStream,
-}
-
-/// Who a process may be on a connection, by one snapshot of the registry.
-struct Decision {
-    snapshot: Arc<Snapshot>,
-    presence: Presence,
-    candidates: Candidates,
-    granted: Vec<Entitlement>,
-    /// The recording of the attestation beside what is issued, once somebody is granted.
-    vouched: Option<Recorded>,
 }
 
 /// Which of the clients that a process may be is meant.
@@ -244,21 +229,6 @@ impl Workloads {
         Err(Denial::Changing)
     }
 
-    /// Whether no client fits what is known of the process. Nothing is handed
-    /// out then, so it need not be looked at again: a suspension may have to
-    /// end thousands of its streams. Unless it may fit by what is read each time,
-    /// or was found since this connection was looked at.
-    fn has_lost_all(&self, caller: &Caller) -> bool {
-        let presence = caller.binding().presence();
-        presence.is_some_and(|presence| {
-            if self.wants_code(&presence.attestation) {
-                return false;
-            }
-            let decision = self.decide(caller.process(), &presence, None);
-            decision.is_ok_and(|decision| decision.granted.is_empty())
-        })
-    }
-
     /// The presence that an answer is made for which [`Self::conclude`] confirms: at first the one
     /// that was proved last on this connection, where a glance at the process does not tell
     /// otherwise. What is made for another then is thrown away.
@@ -307,222 +277,6 @@ impl Workloads {
         answer
     }
 
-    /// Who the process may be: active clients whose selectors fit, and whom the
-    /// connection's proofs satisfy.
-    async fn entitled(
-        self: &Arc<Self>,
-        caller: &Caller,
-        presence: Presence,
-        only: Option<&SpiffeId>,
-        asked: Asked,
-    ) -> Result<Decision, Denial> {
-        let mut decision = self.decide(caller.process(), &presence, only)?;
-        if decision.granted.is_empty() && asked == Asked::ByCall {
-            decision = self.wait_for_registration(caller, presence, only).await?;
-        }
-        if !decision.granted.is_empty() {
-            let vouched = self
-                .vouch(caller.process(), &decision.presence.attestation)
-                .await?;
-            decision.vouched = Some(vouched);
-            return Ok(decision);
-        }
-        if asked == Asked::ByCall {
-            let (word, reason) = decision.why_nobody();
-            self.refuse(caller, &decision.presence, word, reason)
-                .await?;
-        }
-        Err(Denial::NoIdentity)
-    }
-
-    fn decide(
-        &self,
-        process: &Process,
-        presence: &Presence,
-        only: Option<&SpiffeId>,
-    ) -> Result<Decision, Denial> {
-        let snapshot = self.services.registry.snapshot();
-        let candidates = self.settle(process, &presence.attestation, &snapshot);
-        let candidates = candidates.ok_or(Denial::Changing)?;
-        let mut granted = Entitlement::decide(presence, &candidates);
-        if let Some(id) = only {
-            granted.retain(|e| e.client().spec().spiffe_id() == id);
-        }
-        Ok(Decision {
-            snapshot,
-            presence: presence.clone(),
-            candidates,
-            granted,
-            vouched: None,
-        })
-    }
-
-    async fn wait_for_registration(
-        self: &Arc<Self>,
-        caller: &Caller,
-        mut presence: Presence,
-        only: Option<&SpiffeId>,
-    ) -> Result<Decision, Denial> {
-        let process = caller.process();
-        let deadline = Instant::now() + self.settings.load().wait_for_registration;
-        let mut changes = self.services.registry.changes();
-        let mut has_waited = false;
-        loop {
-            if self.is_behind(process, &presence.attestation)
-                || (has_waited && self.wants_code(&presence.attestation))
-            {
-                let (anew, recorded) = self.presence(caller, Sure::Now).await?;
-                recorded.await?;
-                presence = anew;
-            }
-            let decision = self.decide(process, &presence, only)?;
-            if !decision.granted.is_empty() {
-                return Ok(decision);
-            }
-            tokio::select! {
-                biased;
-                () = until_true(self.closed.subscribe()) => return Err(Denial::Stopping),
-                () = process.ended() => self.check_unchanged(process).await?,
-                Ok(()) = changes.changed() => has_waited = true,
-                () = sleep_until(deadline) => return Ok(decision),
-            }
-        }
-    }
-
-    /// The kept SVID, or a fresh one where it is due. A failed renewal leaves
-    /// the one that is still valid.
-    async fn kept<T: Shelved>(
-        self: &Arc<Self>,
-        process: &Arc<Process>,
-        entitlement: &Entitlement,
-    ) -> Result<Arc<T>, Denial> {
-        let client = entitlement.client();
-        let look = || {
-            let now = self.services.clock.now();
-            T::shelf(process, |shelf| shelf.find(client, now))
-        };
-        let attestation = entitlement.presence().attestation.id();
-        if let Found::Fresh(svid) = look()
-            && T::shelf(process, |shelf| shelf.was_given(&svid, client, attestation))
-        {
-            return Ok(svid);
-        }
-        let _turn = process.turn.lock().await;
-        let (kind, still_valid) = match look() {
-            Found::Fresh(svid) => return self.given(process, entitlement, svid).await,
-            Found::Due(svid) => (Kind::Renewed, Some(svid)),
-            Found::Nothing => (Kind::Issued, None),
-        };
-        match (
-            T::issue(&self.services.issuer, entitlement, kind).await,
-            still_valid,
-        ) {
-            (Ok(svid), _) => {
-                let svid = Arc::new(svid);
-                T::shelf(process, |shelf| {
-                    shelf.put(client, Arc::clone(&svid), attestation);
-                });
-                // At once: the caller may give up before the answer is complete.
-                self.keep_watch(process);
-                process.rescheduled.notify_one();
-                Ok(svid)
-            }
-            (Err(error), Some(old)) => {
-                self.note_failed_renewal::<T>(process, entitlement, &error);
-                let now = self.services.clock.now();
-                T::shelf(process, |shelf| shelf.postpone(client, now));
-                process.rescheduled.notify_one();
-                self.given(process, entitlement, old).await
-            }
-            (Err(error), None) => Err(error.into()),
-        }
-    }
-
-    fn note_failed_renewal<T: Shelved>(
-        &self,
-        process: &Process,
-        entitlement: &Entitlement,
-        error: &IssueError,
-    ) {
-        let failed = &self.services.metrics.live.failed;
-        failed.get_or_create(&T::KIND.into()).inc();
-        let client = entitlement.client();
-        tracing::warn!(
-            pid = process.peer().credentials().pid,
-            client = client.name().as_str(),
-            spiffe_id = %client.spec().spiffe_id(),
-            attestation_id = entitlement.presence().attestation.id(),
-            kind = T::KIND,
-            %error,
-            "renewal failed; the SVID stays"
-        );
-    }
-
-    /// The kept SVID, once the trail has that it is given on this attestation: it may
-    /// have been issued on a connection with other proofs, or when less was known of
-    /// the process. To be called in the process's turn.
-    async fn given<T: Shelved>(
-        &self,
-        process: &Process,
-        entitlement: &Entitlement,
-        svid: Arc<T>,
-    ) -> Result<Arc<T>, Denial> {
-        let client = entitlement.client();
-        let attestation = entitlement.presence().attestation.id();
-        if !T::shelf(process, |shelf| shelf.was_given(&svid, client, attestation)) {
-            let event = describe(Event::new(Kind::Delivered), entitlement);
-            let event = event.credential(svid.credential());
-            self.services.trail.record(event).await?;
-            T::shelf(process, |shelf| {
-                shelf.note_given(&svid, client, attestation);
-            });
-        }
-        Ok(svid)
-    }
-
-    /// After the last step: the process is still the one that was attested, the
-    /// connection as it was proved, and the clients still granted in the same version.
-    async fn confirm(&self, caller: &Caller, decision: &Decision) -> Result<(), Denial> {
-        let process = caller.process();
-        let proofs = self.proofs(caller);
-        if let Err(denial) = self.check_unchanged(process).await {
-            // Also what was kept since it ended.
-            self.withdraw(process, &[], "the process changed");
-            return Err(denial);
-        }
-        let proofs = match proofs {
-            Ok(proofs) => proofs,
-            Err(why) => {
-                let why = self.settled(caller, why).await;
-                if why != Unproven::Closed {
-                    self.record_unproven(caller, &decision.presence, &why)
-                        .await?;
-                }
-                return Err(Denial::Unproven(why));
-            }
-        };
-        if decision.presence.attestation.evidence().proofs != Some(proofs) {
-            return Err(Denial::Changing);
-        }
-        let snapshot = self.services.registry.snapshot();
-        if Arc::ptr_eq(&snapshot, &decision.snapshot) {
-            return Ok(());
-        }
-        let attestation = &decision.presence.attestation;
-        let now = self.settle(process, attestation, &snapshot);
-        let now = now.ok_or(Denial::Changing)?;
-        let granted = Entitlement::decide(&decision.presence, &now);
-        let is_granted = |client: &Client| {
-            let same = |n: &Entitlement| same_version(n.client(), client);
-            granted.iter().any(same)
-        };
-        if decision.granted.iter().all(|e| is_granted(e.client())) {
-            return Ok(());
-        }
-        self.withdraw(process, now.clients(), "the registration changed");
-        Err(Denial::Changing)
-    }
-
     /// `why` is the stable word, `reason` the sentence for people.
     pub(super) async fn record_denied(
         &self,
@@ -561,23 +315,6 @@ impl Workloads {
         match presence {
             Some(presence) => event.attestation(presence.attestation.id()),
             None => event,
-        }
-    }
-}
-
-impl Decision {
-    /// Why nobody is granted: the stable word, and a sentence.
-    fn why_nobody(&self) -> (&'static str, &'static str) {
-        match self.candidates.objections(&self.presence).next() {
-            Some(Objection::Inheritable) => (
-                "inheritable-refused",
-                "the fitting registration refuses a socket that may be inherited",
-            ),
-            Some(Objection::Forgeable) => (
-                "forgeable",
-                "the fitting registration does not allow foreign user namespaces",
-            ),
-            Some(Objection::Unproven) | None => ("no-match", "no active registration fits"),
         }
     }
 }
