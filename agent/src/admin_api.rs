@@ -27,6 +27,7 @@ mod inspect;
 mod keys;
 mod lint;
 mod passage;
+mod readings;
 mod roles;
 mod search;
 mod status;

@@ -5,7 +5,11 @@
 //! time and only when the caller has taken those before; one who takes none for a while
 //! is given up, since there are few places.
 
-use super::{AdminApi, AdminServices, Operator, passage, status};
+use super::{
+    AdminApi, AdminServices, Operator, passage,
+    readings::{self, Reading},
+    status,
+};
 use crate::{
     audit::{Event, Kind},
     backup::{self, FORMAT, Header, Writer},
@@ -37,7 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Evidence {
     clients: usize,
     digest: Option<String>,
+    reading: u64,
     revision: u64,
+    roles: Vec<String>,
 }
 
 /// Where a backup stands.
@@ -56,18 +62,25 @@ impl AdminApi {
         &self,
         operator: &Operator,
     ) -> Result<Response<passage::Parts<BackupResponse>>, Status> {
-        let place = self.backups.take(operator.uid)?;
-        let progress = begin(&self.services, operator).await?;
+        let take = || self.backups.take(operator.uid);
+        let place = self.readings.admit(operator, take).await?;
+        let reading = self.readings.numbered(operator, "Backup");
+        let progress = begin(&self.services, operator, &reading).await?;
+        let reading = reading.begun();
         let pieces = stream::try_unfold(progress, next);
         let at_stop = passage::AtStop::Fail(BROKEN_OFF);
         let terms = self.terms(place, PATIENCE, at_stop);
         let answer = passage::open(pieces, terms, &self.services.supervisor);
-        Ok(Response::new(answer))
+        Ok(reading.count(Response::new(answer)))
     }
 }
 
 /// Records it, and begins it.
-async fn begin(services: &Arc<AdminServices>, operator: &Operator) -> Result<Progress, Status> {
+async fn begin(
+    services: &Arc<AdminServices>,
+    operator: &Operator,
+    reading: &Reading,
+) -> Result<Progress, Status> {
     let snapshot = services.registry.snapshot();
     let until = snapshot.revision();
     let digest = match until.checked_sub(1) {
@@ -77,7 +90,9 @@ async fn begin(services: &Arc<AdminServices>, operator: &Operator) -> Result<Pro
     let evidence = Evidence {
         clients: snapshot.len(),
         digest: digest.map(|digest| digest.to_string()),
+        reading: reading.number(),
         revision: until,
+        roles: readings::roles(operator),
     };
     let event = Event::new(Kind::BackedUp).evidence(&evidence);
     let event = event.map_err(|error| status::of_backup(&error))?;

@@ -9,6 +9,7 @@ use super::{
     changes::Requested,
     convert, govern, inspect, keys, lint,
     passage::{self, AtStop},
+    readings::{Asked, Readings},
     roles, search, status, views,
 };
 use crate::{
@@ -55,6 +56,7 @@ pub struct AdminApi {
     pub(super) batches: Arc<Places>,
     pub(super) searches: Arc<Places>,
     pub(super) backups: Arc<Places>,
+    pub(super) readings: Readings,
     histories: Arc<Places>,
     tails: Arc<Places>,
 }
@@ -71,6 +73,11 @@ impl AdminApi {
             backups: places(backup::TERMS),
             histories: places(govern::HISTORIES),
             tails: places(TAILS),
+            readings: Readings::new(
+                services.trail.clone(),
+                Arc::clone(&services.clock),
+                services.supervisor.clone(),
+            ),
             services,
         }
     }
@@ -390,20 +397,25 @@ impl admin::admin_server::Admin for AdminApi {
         &self,
         request: Request<TailAuditRequest>,
     ) -> Result<Response<Self::TailAuditStream>, Status> {
-        let place = self.tails.take(operator(&request)?.uid)?;
-        let request = request.into_inner();
-        let last = usize::try_from(request.last).unwrap_or(usize::MAX);
-        let lines = self
-            .services
-            .trail
-            .tail(last.min(MAX_TAIL_LINES), request.follow);
+        let operator = operator(&request)?;
+        let TailAuditRequest { last, follow } = request.into_inner();
+        let wanted = usize::try_from(last).unwrap_or(usize::MAX);
+        let wanted = wanted.min(MAX_TAIL_LINES);
+        // It ends where the trail does before the reading is recorded: only who follows sees that.
+        let take = || {
+            let place = self.tails.take(operator.uid)?;
+            Ok((place, self.services.trail.tail(wanted, follow)))
+        };
+        let (place, lines) = self.readings.admit(&operator, take).await?;
+        let asked = Asked::end(last, follow);
+        let reading = self.readings.begin(&operator, "TailAudit", asked).await?;
         let lines = lines.map(|line| match line {
             Ok(line) => Ok(TailAuditResponse { line }),
             Err(error) => Err(status::of_tail(&error)),
         });
         let terms = self.terms(place, TAIL_PATIENCE, AtStop::End);
         let answer = passage::open(lines, terms, &self.services.supervisor);
-        Ok(Response::new(answer))
+        Ok(reading.count(Response::new(answer)))
     }
 
     async fn list_owners(
@@ -436,7 +448,7 @@ impl admin::admin_server::Admin for AdminApi {
         &self,
         request: Request<QueryAuditRequest>,
     ) -> Result<Response<Self::QueryAuditStream>, Status> {
-        self.query_trail(request)
+        self.query_trail(request).await
     }
 
     type ExportAuditStream = passage::Parts<ExportAuditResponse>;
@@ -445,7 +457,7 @@ impl admin::admin_server::Admin for AdminApi {
         &self,
         request: Request<ExportAuditRequest>,
     ) -> Result<Response<Self::ExportAuditStream>, Status> {
-        self.export_trail(request)
+        self.export_trail(request).await
     }
 
     type TraceAuditStream = passage::Parts<TraceAuditResponse>;
@@ -454,7 +466,7 @@ impl admin::admin_server::Admin for AdminApi {
         &self,
         request: Request<TraceAuditRequest>,
     ) -> Result<Response<Self::TraceAuditStream>, Status> {
-        self.trace_trail(request)
+        self.trace_trail(request).await
     }
 
     async fn get_audit_key(

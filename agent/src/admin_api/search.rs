@@ -4,19 +4,22 @@
 //! reads what was durable when it began, on a thread of its own with less priority than the
 //! trail's writers, which never wait for it; there are few at a time, and each ends after a
 //! while, or when its answer is not read any more (`stream`). What it keeps in memory is
-//! bounded: an answer that would need more says that it is cut.
+//! bounded: an answer that would need more says that it is cut. That somebody searches stands in the trail
+//! (`readings`).
 
 mod stream;
 
 pub(super) use stream::TERMS;
 
 use super::{
+    Operator,
     calls::{AdminApi, operator},
     passage::Parts,
+    readings::{Asked, Reading},
     status,
 };
 use crate::audit::{
-    CheckpointKey, Filter, Found, Keep, Reader, Search, Subject, Told, Trail, query, tell, to_ocsf,
+    CheckpointKey, Filter, Found, Keep, Reader, Search, Subject, Told, query, tell, to_ocsf,
 };
 use futures_util::StreamExt as _;
 use serde_json::Value;
@@ -50,18 +53,25 @@ enum Form {
 }
 
 impl AdminApi {
-    pub(super) fn query_trail(
+    pub(super) async fn query_trail(
         &self,
         request: Request<QueryAuditRequest>,
     ) -> Result<Response<Parts<QueryAuditResponse>>, Status> {
-        let uid = operator(&request)?.uid;
+        let operator = operator(&request)?;
         let request = request.into_inner();
         let filter = filter(request.filter)?;
         let keep = keep(request.limit)?;
-        let parts = self.search(uid, move |reader, out| {
-            lines(&reader, (&filter, keep), Form::Jsonl, out)
-        })?;
-        Ok(answer(parts, |part| {
+        let asked = Asked::lines(&filter);
+        let asked = match request.limit {
+            0 => asked,
+            limit => asked.with("limit", limit),
+        };
+        let (reading, parts) = self
+            .search((&operator, "QueryAudit", asked), move |reader, out| {
+                lines(&reader, (&filter, keep), Form::Jsonl, out)
+            })
+            .await?;
+        Ok(reading.count(answer(parts, |part| {
             let mut response = QueryAuditResponse::default();
             match part {
                 Part::Lines(lines) => response.lines = lines,
@@ -69,14 +79,14 @@ impl AdminApi {
                 Part::Pulse | Part::Story(_) => {}
             }
             response
-        }))
+        })))
     }
 
-    pub(super) fn export_trail(
+    pub(super) async fn export_trail(
         &self,
         request: Request<ExportAuditRequest>,
     ) -> Result<Response<Parts<ExportAuditResponse>>, Status> {
-        let uid = operator(&request)?.uid;
+        let operator = operator(&request)?;
         let request = request.into_inner();
         let filter = filter(request.filter)?;
         let form = match request.format.as_str() {
@@ -84,25 +94,33 @@ impl AdminApi {
             "ocsf" => Form::Ocsf,
             _ => return Err(Status::invalid_argument("format is one of: jsonl, ocsf")),
         };
-        let parts = self.search(uid, move |reader, out| {
-            lines(&reader, (&filter, None), form, out)
-        })?;
-        Ok(answer(parts, |part| ExportAuditResponse {
+        let asked = Asked::lines(&filter).with("format", request.format);
+        let (reading, parts) = self
+            .search((&operator, "ExportAudit", asked), move |reader, out| {
+                lines(&reader, (&filter, None), form, out)
+            })
+            .await?;
+        Ok(reading.count(answer(parts, |part| ExportAuditResponse {
             lines: match part {
                 Part::Lines(lines) => lines,
                 Part::Pulse | Part::Story(_) | Part::End { .. } => Vec::new(),
             },
-        }))
+        })))
     }
 
-    pub(super) fn trace_trail(
+    pub(super) async fn trace_trail(
         &self,
         request: Request<TraceAuditRequest>,
     ) -> Result<Response<Parts<TraceAuditResponse>>, Status> {
-        let uid = operator(&request)?.uid;
+        let operator = operator(&request)?;
         let subject = subject(request.into_inner())?;
-        let parts = self.search(uid, move |reader, out| story(&reader, subject, out))?;
-        Ok(answer(parts, |part| {
+        let asked = Asked::story(&subject);
+        let (reading, parts) = self
+            .search((&operator, "TraceAudit", asked), move |reader, out| {
+                story(&reader, subject, out)
+            })
+            .await?;
+        Ok(reading.count(answer(parts, |part| {
             let mut response = TraceAuditResponse::default();
             match part {
                 Part::Story(story) => response.story = story,
@@ -111,7 +129,7 @@ impl AdminApi {
                 Part::Pulse => {}
             }
             response
-        }))
+        })))
     }
 
     pub(super) fn audit_key(&self) -> Result<Response<GetAuditKeyResponse>, Status> {
@@ -121,22 +139,26 @@ impl AdminApi {
         Ok(Response::new(GetAuditKeyResponse { pem }))
     }
 
-    /// Runs a search of this user on what is durable now.
-    fn search(
+    /// Records that this operator searches for what is asked for, and runs the search on what was
+    /// durable before.
+    async fn search(
         &self,
-        uid: u32,
+        (operator, operation, asked): (&Operator, &'static str, Asked),
         work: impl FnOnce(Reader, &mut Outbox) -> Result<Found, Status> + Send + 'static,
-    ) -> Result<Answer, Status> {
-        let place = self.searches.take(uid)?;
+    ) -> Result<(Reading, Answer), Status> {
         let services = &self.services;
         let trail = services.trail.clone();
-        let work = move |out: &mut Outbox| work(reader(&trail)?, out);
-        stream::run(place, &services.supervisor, services.stopped.clone(), work)
+        let take = || Ok((self.searches.take(operator.uid)?, trail.ends()));
+        let (place, ends) = self.readings.admit(operator, take).await?;
+        let reading = self.readings.begin(operator, operation, asked).await?;
+        let work = move |out: &mut Outbox| {
+            let reader = trail.reader_to(ends);
+            work(reader.map_err(|error| status::of_tail(&error))?, out)
+        };
+        let stopped = services.stopped.clone();
+        let parts = stream::run(place, &services.supervisor, stopped, work)?;
+        Ok((reading, parts))
     }
-}
-
-fn reader(trail: &Trail) -> Result<Reader, Status> {
-    trail.reader().map_err(|error| status::of_tail(&error))
 }
 
 fn answer<T: 'static>(
@@ -258,6 +280,12 @@ fn text(value: String) -> Result<Option<String>, Status> {
         return Err(Status::invalid_argument(format!(
             "a condition has more than {MAX_TEXT} bytes"
         )));
+    }
+    // No line has them, and the trail repeats what was asked for.
+    if value.chars().any(char::is_control) {
+        return Err(Status::invalid_argument(
+            "a condition has control characters",
+        ));
     }
     Ok((!value.is_empty()).then_some(value))
 }

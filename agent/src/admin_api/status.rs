@@ -75,6 +75,16 @@ pub(super) fn of_unrecorded(error: &AuditError) -> Status {
     Status::unavailable(text + &remedy(error))
 }
 
+/// Nothing was given, because it could not be recorded that somebody reads.
+pub(super) fn of_unrecorded_reading(error: &AuditError) -> Status {
+    tracing::error!(%error, "a reading of the audit trail cannot be recorded");
+    let text = format!(
+        "nothing can be recorded, so nothing is given: {error}. As root or the agent's user, read \
+         its files: `symbolon audit query --data-dir`"
+    );
+    Status::unavailable(text + &remedy(error))
+}
+
 /// What to do about a trail that cannot be written, as the next sentence.
 fn remedy(error: &AuditError) -> String {
     match error {

@@ -78,6 +78,8 @@ pub enum Kind {
     Repaired,
     /// Old segments of the trail were removed.
     Expunged,
+    /// An operator reads the trail, or has read it.
+    Read,
     /// The registry left the agent in a backup.
     BackedUp,
     /// The registry was restored from a backup, before the agent started.
@@ -258,6 +260,7 @@ impl Kind {
             Self::Refused => "refused",
             Self::Repaired => "repaired",
             Self::Expunged => "expunged",
+            Self::Read => "read",
             Self::BackedUp => "backed_up",
             Self::Restored => "restored",
             Self::Federation => "federation",

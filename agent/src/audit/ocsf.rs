@@ -26,6 +26,7 @@ fn class_of(event: &str) -> (u32, u32, &str) {
         "revoked" => (ENTITY_MANAGEMENT, 4, "Delete"),
         "suspended" | "resumed" | "proposed" | "approved" | "rejected" | "withdrawn_version"
         | "superseded" => (ENTITY_MANAGEMENT, 99, event),
+        "read" => (API_ACTIVITY, 2, "Read"),
         _ => (API_ACTIVITY, 99, event),
     }
 }

@@ -1,7 +1,8 @@
 //! The handle by which everybody else records and reads.
 
 use super::{
-    AuditError, Cause, Chain, CheckpointConfig, Event, Reader, TrailWriter, begin, checkpoint,
+    AuditError, Cause, Chain, CheckpointConfig, Event, Position, Reader, TrailWriter, begin,
+    checkpoint,
     keeper::Checkpoints,
     ledger::Ledger,
     tail::{self, Source},
@@ -334,7 +335,7 @@ impl Trail {
 
     /// Where the trail itself ends now.
     #[must_use]
-    pub fn end(&self) -> super::Position {
+    pub fn end(&self) -> Position {
         let [trail, _] = &self.sources;
         trail.durable.borrow().end
     }
@@ -357,9 +358,23 @@ impl Trail {
     /// # Errors
     /// Where the folder cannot be listed.
     pub fn reader(&self) -> Result<Reader, AuditError> {
-        let [trail, callers] = &self.sources;
         // Looked at before the folder is, so that every segment up to there is found.
-        let ends = [trail, callers].map(|source| (source.chain, source.durable.borrow().end));
+        self.reader_to(self.ends())
+    }
+
+    /// Where both chains end now.
+    #[must_use]
+    pub fn ends(&self) -> [(Chain, Position); 2] {
+        let end = |source: &Source| (source.chain, source.durable.borrow().end);
+        self.sources.each_ref().map(end)
+    }
+
+    /// As [`Self::reader`], what was durable when the chains ended there.
+    ///
+    /// # Errors
+    /// As [`Self::reader`].
+    pub fn reader_to(&self, ends: [(Chain, Position); 2]) -> Result<Reader, AuditError> {
+        let [trail, _] = &self.sources;
         let reader = Reader::open(&trail.dir)?;
         Ok(ends
             .into_iter()

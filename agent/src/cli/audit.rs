@@ -193,7 +193,7 @@ fn print(line: &str, console: &mut Console) -> Result<(), Failure> {
 }
 
 /// What a table shows of an event beside time and kind, where the event has it.
-const SUMMARY: [(&str, &str); 16] = [
+const SUMMARY: [(&str, &str); 17] = [
     ("", "/client"),
     ("by ", "/operator"),
     ("", "/operation"),
@@ -205,6 +205,7 @@ const SUMMARY: [(&str, &str); 16] = [
     ("", "/authority/kind"),
     ("", "/authority/slot"),
     ("", "/outcome"),
+    ("lines ", "/evidence/lines"),
     ("", "/summary/count"),
     ("", "/summary/event"),
     ("", "/summary/reason"),
@@ -231,6 +232,13 @@ impl View for Event {
         ];
         for (label, pointer) in SUMMARY {
             words.extend(text(pointer).map(|value| format!("{label}{value}")));
+        }
+        // What a reader of the trail asked for.
+        if let Some(Value::Object(asked)) = self.0.pointer("/evidence/asked") {
+            words.extend(asked.iter().map(|(name, value)| match value {
+                Value::String(text) => format!("{name}={text}"),
+                other => format!("{name}={other}"),
+            }));
         }
         printable(&words.join("  ")) + "\n"
     }

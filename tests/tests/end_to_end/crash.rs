@@ -2,7 +2,7 @@
 
 mod storm;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -200,14 +200,27 @@ async fn a_full_disk_denies_and_room_on_it_serves_again() {
     assert_eq!(suspended.code, Some(1), "{suspended:?}");
     assert!(suspended.stderr.contains("is in force"), "{suspended:?}");
 
+    // Who looks why sees it, and stands in the trail as soon as that is possible.
+    let looked = ["audit", "query", "--client", "other", "-o", "json"];
+    let found = agent.run(looked).await.success();
+    assert!(found.contains("\"registered\""), "{found}");
     let mut trail = agent.follow_audit();
     std::fs::remove_file(&filler).unwrap();
     trail.next_of_kind("repaired").await;
-    let told = trail.next_of_kind("suspended").await;
+    let mut told = HashMap::new();
+    while told.len() < 2 {
+        let line = trail.line().await.expect("a line");
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let is_reading = line["evidence"]["asked"]["client"] == "other";
+        if line["event"] == "suspended" || is_reading {
+            told.insert(is_reading, line);
+        }
+    }
     assert_eq!(
-        (&told["client"], &told["reason"]),
+        (&told[&false]["client"], &told[&false]["reason"]),
         (&"other".into(), &"stolen".into())
     );
+    assert!(told[&true]["evidence"]["at"].is_string(), "{told:?}");
     within("a token", api.fetch_jwtsvid(request)).await.unwrap();
     Box::pin(register(admin, "lucky".to_owned())).await.unwrap();
     let shown = agent.run(["client", "show", "unlucky"]).await;

@@ -108,10 +108,59 @@ async fn the_agent_and_its_files_tell_the_same_after_restart_and_revocation() {
         let asked = asked.success();
         let read = offline(&data, arguments).await.success();
         assert!(!asked.is_empty());
-        assert_eq!(asked, read, "{arguments:?}");
+        // The files have one thing more: that the agent was asked.
+        let own = read.strip_prefix(&asked).expect("the same lines");
+        let own = events(own);
+        assert!(own.len() == 2 || own.is_empty(), "{arguments:?}: {own:?}");
+        for line in own {
+            let kind = line.get("event").unwrap_or(&line["message"]);
+            assert_eq!(kind, "read", "{arguments:?}");
+        }
     }
     let nothing = agent.run(["audit", "trace", "--jti", "none"]).await;
     assert_eq!(nothing.code, Some(4), "{nothing:?}");
+}
+
+/// The attack: somebody looks, often, and nobody sees it.
+#[tokio::test]
+async fn whoever_reads_the_trail_stands_in_it() {
+    let agent = setup().start().await;
+    agent.register_self("client").await;
+    let mut follower = agent.follow_audit();
+    let own = follower.next_of_kind("read").await;
+    assert_eq!(own["evidence"]["asked"]["follow"], true, "{own}");
+    for _ in 0..3 {
+        let asked = ["audit", "query", "--client", "client", "-o", "json"];
+        let found = agent.run(asked).await.success();
+        assert_eq!(events(&found).len(), 1, "{found}");
+        let begun = follower.next_of_kind("read").await;
+        assert_eq!(begun["operation"], "QueryAudit");
+        assert_eq!(begun["evidence"]["asked"]["client"], "client", "{begun}");
+        assert_eq!(begun["evidence"]["roles"][0], "reader", "{begun}");
+        let ended = follower.next_of_kind("read").await;
+        assert_eq!(ended["outcome"], "accepted", "{ended}");
+        assert_eq!(ended["evidence"]["reading"], begun["evidence"]["reading"]);
+        assert_eq!(ended["evidence"]["lines"], 1, "{ended}");
+        assert_eq!(
+            ended["evidence"]["bytes"],
+            found.trim_end().len(),
+            "{ended}"
+        );
+    }
+    // Nothing of that shows itself: what comes next is what is done next.
+    agent.suspend("client").await;
+    follower.event("suspended").await;
+    let table = agent
+        .run(["audit", "query", "--event", "read"])
+        .await
+        .success();
+    let first = table.lines().next().expect("a line");
+    assert!(
+        first.contains("TailAudit") && first.contains("follow=true"),
+        "{first}"
+    );
+    let readings = agent.run(["audit", "query", "--event", "read", "--outcome", "accepted"]);
+    assert_eq!(readings.await.success().lines().count(), 4);
 }
 
 /// A trail of some twenty lines whose agent has stopped.

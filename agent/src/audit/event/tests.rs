@@ -14,7 +14,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const KINDS: [Kind; 30] = [
+const KINDS: [Kind; 31] = [
     Kind::Started,
     Kind::Stopped,
     Kind::Attested,
@@ -38,6 +38,7 @@ const KINDS: [Kind; 30] = [
     Kind::Refused,
     Kind::Repaired,
     Kind::Expunged,
+    Kind::Read,
     Kind::BackedUp,
     Kind::Restored,
     Kind::Published,

@@ -78,7 +78,7 @@ pub enum Class {
     Change,
     /// What was issued, delivered and withdrawn, and what else the agent did.
     Credential,
-    /// What was refused, and counts.
+    /// What was refused, what was read, and counts.
     Refusal,
     /// What a local process had validated.
     Validation,
@@ -89,7 +89,7 @@ impl Class {
         match line.event.as_ref() {
             "attested" => Self::Attestation,
             "validated" => Self::Validation,
-            "denied" | "refused" | "summarized" => Self::Refusal,
+            "denied" | "read" | "refused" | "summarized" => Self::Refusal,
             _ if !line.operator.is_empty() => Self::Change,
             _ => Self::Credential,
         }

@@ -150,10 +150,23 @@ fn of_registry(kind: Kind) -> Event {
     match kind {
         Kind::Published => published(kind),
         Kind::Drifted => drifted(),
+        Kind::Read => Event::new(kind)
+            .operator("carol")
+            .login(Some(1001))
+            .process(process())
+            .operation("QueryAudit")
+            .evidence(
+                &json!({"asked": {"client": "billing-tools", "limit": 100}, "reading": 4,
+                "roles": ["auditor"]}),
+            )
+            .unwrap(),
         Kind::BackedUp => Event::new(kind)
             .operator("carol")
             .process(process())
-            .evidence(&json!({"clients": 3, "digest": "d".repeat(64), "revision": 9}))
+            .evidence(
+                &json!({"clients": 3, "digest": "d".repeat(64), "reading": 5, "revision": 9,
+                "roles": ["administrator"]}),
+            )
             .unwrap(),
         _ => Event::new(kind)
             .operator("uid:0")
@@ -258,7 +271,9 @@ fn example(kind: Kind) -> Event {
                 "last_seq": 90_211, "segments": 1}),
             )
             .unwrap(),
-        Kind::BackedUp | Kind::Restored | Kind::Published | Kind::Drifted => of_registry(kind),
+        Kind::Read | Kind::BackedUp | Kind::Restored | Kind::Published | Kind::Drifted => {
+            of_registry(kind)
+        }
         Kind::Federation | Kind::ForeignBundle => of_stranger(kind),
         Kind::Summarized => Event::new(kind).process(process()).summary(Summary {
             cgroup: Some(5120),
@@ -327,6 +342,21 @@ fn the_schema_has_what_is_made_for_oauth_servers() {
             .reason("published; signs"),
     );
     assert_eq!(of_schema(&line), [""; 0], "{line}");
+}
+
+#[test]
+fn the_schema_has_the_end_of_a_reading() {
+    let ended = Event::new(Kind::Read)
+        .operator("carol")
+        .process(process())
+        .operation("QueryAudit")
+        .outcome(Outcome::Accepted)
+        .reason("given to its end")
+        .evidence(&json!({"bytes": 51_200, "lines": 100, "reading": 4}));
+    let line = line(ended.unwrap());
+    assert_eq!(of_schema(&line), [""; 0], "{line}");
+    let unnamed = line.replace("\"operator\":\"carol\",", "");
+    assert!(of_schema(&unnamed).contains(&": operator is missing".to_owned()));
 }
 
 #[test]
