@@ -1,5 +1,5 @@
 //! The whole way of an MCP client to a tool, with peers that know nothing of the agent: the stock
-//! SDKs of Python and JavaScript, an authorization server that fetches the client's document and
+//! SDKs of Python and TypeScript, an authorization server that fetches the client's document and
 //! keys from the identity port, and an MCP server that checks the server's tokens.
 
 use std::cell::RefCell;
@@ -169,7 +169,7 @@ fn real_url(agent: &Agent) -> String {
 
 fn program_of(client: Client) -> &'static str {
     match client {
-        Client::Node => "mcp_client.js",
+        Client::Node => "dist/mcp_client.js",
         _ => "mcp_client.py",
     }
 }
@@ -269,7 +269,7 @@ async fn the_stock_python_client_calls_a_tool_without_a_key() {
 }
 
 #[tokio::test]
-async fn the_stock_javascript_client_calls_a_tool_without_a_key() {
+async fn the_stock_typescript_client_calls_a_tool_without_a_key() {
     reaches_the_tool(Client::Node).await;
 }
 
@@ -283,7 +283,7 @@ async fn a_copy_with_one_changed_byte_calls_no_tool() {
     peers.register(&[program.selectors()]).await;
     let (_mcp, url) = peers.mcp_server().await;
     let start = |program: &Program| {
-        let script = Client::Node.script(&peers.agent, "mcp_client.js");
+        let script = Client::Node.script(&peers.agent, "dist/mcp_client.js");
         let mut command = peers.agent.command(program.path());
         command.args(script.as_std().get_args());
         Workload::start(command.args([&url, ID, &peers.issuer, SCOPE]))
