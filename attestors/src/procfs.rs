@@ -103,7 +103,7 @@ impl ProcDir {
     }
 
     /// As [`Self::read`], of a file that the kernel writes as one record: `auxv`, `cgroup`,
-    /// `fdinfo`, `personality`. A read that leaves room has all of it, so none is made that finds
+    /// `fdinfo`, `personality`, `stat`, `status`. A read that leaves room has all of it, so none is made that finds
     /// the end.
     pub(crate) fn read_record(
         &self,
@@ -233,6 +233,14 @@ mod tests {
             directory.read(name, 1 << 20, &mut whole).unwrap();
             assert_eq!(record, whole, "{name}");
             assert!(!record.is_empty(), "{name}");
+        }
+        // What these say changes from one read to the next.
+        for name in ["stat", "status"] {
+            directory.read_record(name, 1 << 20, &mut record).unwrap();
+            directory.read(name, 1 << 20, &mut whole).unwrap();
+            let lines = |bytes: &[u8]| bytes.split(|byte| *byte == b'\n').count();
+            assert_eq!(lines(&record), lines(&whole), "{name}");
+            assert_eq!(record.last(), Some(&b'\n'), "{name}");
         }
         let error = directory.read_record("auxv", 100, &mut record).unwrap_err();
         assert_eq!(error, ReadError::TooLarge(100));

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 use symbolon_attestors::{Changed, ProcessEvent, ProcessEvents};
+use tokio::time::{Instant, sleep_until};
 
 /// How often the wall clock, the process's image and its connections are looked at
 /// while nothing is due: bounds what a clock that was set forward can delay, and how
@@ -50,7 +51,12 @@ impl Workloads {
             process.wake();
         }
         self.look_at_connections(process);
-        !self.release_if_idle(process)
+        !self.is_over(process)
+    }
+
+    /// Whether there is nothing to watch any more.
+    fn is_over(&self, process: &Process) -> bool {
+        process.has_ended() || self.release_if_idle(process)
     }
 
     /// Ends connections that the process holds no longer, or not as it did: also
@@ -109,18 +115,21 @@ impl Workloads {
         }
     }
 
-    fn pause(&self, process: &Process) -> Duration {
-        let now = self.services.clock.now();
-        process.next_due().map_or(RECHECK, |due| {
-            let until = due.duration_since(now).unwrap_or_default();
-            until.clamp(SOONEST, RECHECK)
+    /// When a process that was looked at last at this time is looked at again.
+    fn next_look(&self, process: &Process, looked: Instant) -> Instant {
+        let recheck = looked + RECHECK;
+        process.next_due().map_or(recheck, |due| {
+            let until = due.duration_since(self.services.clock.now());
+            let due = Instant::now() + until.unwrap_or_default();
+            due.clamp(looked + SOONEST, recheck)
         })
     }
 }
 
 async fn keep(workloads: Weak<Workloads>, process: Arc<Process>) {
+    let mut looked = Instant::now();
     loop {
-        let Some(pause) = workloads.upgrade().map(|w| w.pause(&process)) else {
+        let Some(next) = workloads.upgrade().map(|w| w.next_look(&process, looked)) else {
             return;
         };
         tokio::select! {
@@ -131,9 +140,17 @@ async fn keep(workloads: Weak<Workloads>, process: Arc<Process>) {
                 }
                 return;
             }
-            () = process.rescheduled.notified() => {}
-            () = tokio::time::sleep(pause) => {}
+            // Another time is due. The look itself is not: whoever is given something was just
+            // looked at, and waits for it.
+            () = process.rescheduled.notified() => {
+                if workloads.upgrade().is_none_or(|w| w.is_over(&process)) {
+                    return;
+                }
+                continue;
+            }
+            () = sleep_until(next) => {}
         }
+        looked = Instant::now();
         if !workloads.upgrade().is_some_and(|w| w.look_after(&process)) {
             return;
         }

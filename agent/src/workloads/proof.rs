@@ -171,7 +171,6 @@ impl Workloads {
         if let Some(known) = self.known(process) {
             return Ok(known);
         }
-        self.check_unchanged(process).await?;
         let _turn = process.turn.lock().await;
         if let Some(known) = self.known(process) {
             return Ok(known);
@@ -187,7 +186,7 @@ impl Workloads {
         };
         process.note_attested(Arc::clone(&attested));
         // It may have ended meanwhile, and forgotten what was known before.
-        self.check_unchanged(process).await?;
+        self.check_alive(process).await?;
         Ok(attested)
     }
 
@@ -294,7 +293,11 @@ impl Workloads {
                 }
                 Ok(attestation)
             }
-            Err(error) => Err(self.deny_unattested(process, error).await),
+            Err(error) => {
+                // What is read of another image is no finding about this one.
+                self.check_unchanged(process).await?;
+                Err(self.deny_unattested(process, error).await)
+            }
         }
     }
 
@@ -404,6 +407,11 @@ impl Workloads {
         if let Err(why) = self.unchanged(process) {
             self.end(process, why);
         }
+        self.check_alive(process).await
+    }
+
+    /// Denies what was asked in the name of a process that ended.
+    async fn check_alive(&self, process: &Process) -> Result<(), Denial> {
         if !process.has_ended() {
             return Ok(());
         }

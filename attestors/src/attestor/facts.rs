@@ -155,7 +155,7 @@ fn known(
     limit: usize,
     bytes: &mut Vec<u8>,
 ) -> Result<Fact<()>, AttestError> {
-    match directory.read(file, limit, bytes) {
+    match directory.read_record(file, limit, bytes) {
         Ok(()) => Ok(Ok(())),
         Err(ReadError::System(error)) => Ok(Err(unread(file, ends(error)?.into()))),
         Err(error) => Ok(Err(unread(file, error))),
