@@ -4,6 +4,7 @@ use crate::{
     caller::{Caller, Job, nanoseconds},
     stub,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -126,6 +127,12 @@ impl Bare {
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
     }
+
+    /// Ends all streams.
+    pub(crate) fn end_streams(&self) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process"), Signal::TERM).expect("the signal");
+    }
 }
 
 /// Callers that hold streams, and how long they took to open them.
@@ -156,11 +163,11 @@ impl Held {
     }
 
     /// When the first and the last stream were ended by the server.
-    pub(crate) async fn ended(self) -> (Duration, Duration) {
+    pub(crate) async fn ended(mut self) -> (Duration, Duration) {
         let (mut first, mut last) = (Duration::MAX, Duration::ZERO);
-        for caller in self.callers {
-            let output = caller.end().await.success();
-            let (begin, end) = output.trim().split_once(' ').expect("two times");
+        for caller in &mut self.callers {
+            let line = caller.line().await.expect("they end");
+            let (begin, end) = line.split_once(' ').expect("two times");
             first = first.min(nanoseconds(begin));
             last = last.max(nanoseconds(end));
         }

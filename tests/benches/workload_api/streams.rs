@@ -44,22 +44,38 @@ pub(crate) async fn measure(options: &Options, caller: &Caller) {
     });
     let mut rows = Vec::new();
     for load in shared.chain(own) {
-        let floor = bare_memory(caller, load).await;
-        rows.extend(load.rows(caller, floor).await);
+        let floors = Floors::measure(caller, load).await;
+        rows.extend(load.rows(caller, floors).await);
     }
     report::print("Open streams, each on a connection of its own", &rows);
 }
 
-/// What a stream takes in a bare server.
-async fn bare_memory(caller: &Caller, load: Load) -> Figure {
-    let bare = Bare::stock().await;
-    let before = stage::memory(bare.pid());
-    let _held = Held::open(caller, &bare.socket(), load.streams, load.processes).await;
-    Figure::Bytes((stage::memory(bare.pid()) - before) / load.streams as f64)
+/// What streams take in a bare server that does nothing but end them.
+struct Floors {
+    memory: Figure,
+    first: Figure,
+    last: Figure,
+}
+
+impl Floors {
+    async fn measure(caller: &Caller, load: Load) -> Self {
+        let bare = Bare::stock().await;
+        let before = stage::memory(bare.pid());
+        let held = Held::open(caller, &bare.socket(), load.streams, load.processes).await;
+        let memory = (stage::memory(bare.pid()) - before) / load.streams as f64;
+        let begun = monotonic();
+        bare.end_streams();
+        let (first, last) = held.ended().await;
+        Self {
+            memory: Figure::Bytes(memory),
+            first: Figure::Time(first.saturating_sub(begun)),
+            last: Figure::Time(last.saturating_sub(begun)),
+        }
+    }
 }
 
 impl Load {
-    async fn rows(self, caller: &Caller, floor: Figure) -> Vec<Row> {
+    async fn rows(self, caller: &Caller, floors: Floors) -> Vec<Row> {
         let agent = stage::agent(Durability::Sync).await;
         stage::register_by_digest(&agent, caller).await;
         let before = stage::memory(agent.pid());
@@ -82,7 +98,7 @@ impl Load {
         let time = |what, time: Duration, aim| Row::new(name(what), Figure::Time(time)).aim(aim);
         vec![
             Row::new(name("memory of a stream"), Figure::Bytes(memory))
-                .floor(floor)
+                .floor(floors.memory)
                 .aim(MEMORY),
             Row::new(name("streams opened in a second"), Figure::Rate(rate)),
             time(
@@ -94,12 +110,14 @@ impl Load {
                 "suspension reaches the first",
                 first.saturating_sub(begun),
                 FIRST,
-            ),
+            )
+            .floor(floors.first),
             time(
                 "suspension reaches the last",
                 last.saturating_sub(begun),
                 self.last(),
-            ),
+            )
+            .floor(floors.last),
         ]
     }
 

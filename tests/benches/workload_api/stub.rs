@@ -20,6 +20,8 @@ use symbolon_proto::workload::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
 };
 use tonic::{Request, Response, Status, body::Body};
 use tower::Service as _;
@@ -34,25 +36,34 @@ const TOKEN: usize = 700;
 
 type Answers<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 
-/// Serves on `socket` until the process is ended.
+/// Serves on `socket` until the process is killed. `SIGTERM` ends all streams.
 pub(crate) async fn serve(socket: &Path, guarded: bool) {
+    let (over, stub) = watch::channel(false);
+    let stub = Stub(stub);
+    let mut terminated = signal(SignalKind::terminate()).expect("a handler");
     let listener = UnixListener::bind(socket).expect("a socket");
     println!("ready");
     loop {
-        let (accepted, _) = listener.accept().await.expect("a connection");
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted.expect("a connection").0,
+            Some(()) = terminated.recv() => {
+                over.send_replace(true);
+                continue;
+            }
+        };
         if guarded {
             let accepted = Accepted::new(accepted, false);
             let accepted = Http2Guard::new(accepted, TransportLimits::default());
-            tokio::spawn(serve_connection(accepted));
+            tokio::spawn(serve_connection(accepted, stub.clone()));
         } else {
-            tokio::spawn(serve_connection(accepted));
+            tokio::spawn(serve_connection(accepted, stub.clone()));
         }
     }
 }
 
 /// As tonic's own server does, which is not among the features that the agent uses.
-async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin>(socket: S) {
-    let service = SpiffeWorkloadApiServer::new(Stub);
+async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin>(socket: S, stub: Stub) {
+    let service = SpiffeWorkloadApiServer::new(stub);
     let handler = service_fn(move |request: http::Request<Incoming>| {
         service.clone().call(request.map(Body::new))
     });
@@ -62,9 +73,9 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin>(socket: S) {
     drop(connection.await);
 }
 
-/// Answers with constants.
-#[derive(Clone, Copy, Debug)]
-struct Stub;
+/// Answers with constants, until it is over.
+#[derive(Clone, Debug)]
+struct Stub(watch::Receiver<bool>);
 
 fn x509() -> X509svidResponse {
     let bytes = |size| Bytes::from(vec![7; size]);
@@ -96,7 +107,12 @@ impl SpiffeWorkloadApi for Stub {
         &self,
         _: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
-        let answers = stream::iter([Ok(x509())]).chain(stream::pending());
+        let mut over = self.0.clone();
+        let end = async move {
+            drop(over.wait_for(|over| *over).await);
+            stream::empty()
+        };
+        let answers = stream::iter([Ok(x509())]).chain(stream::once(end).flatten());
         Ok(Response::new(Box::pin(answers)))
     }
 
