@@ -5,7 +5,7 @@
 
 use super::{Operator, calls::AdminApi, convert, lint, status};
 use crate::{
-    audit::{AuditError, Event, Kind},
+    audit::{Event, Kind},
     governance::{self, Act},
     lint::{Judged, Weak},
     registry::{Actor, Applied, Change, Client, ClientName, Reason, RegistryError},
@@ -76,9 +76,7 @@ impl AdminApi {
 
     /// Records why a change was not made, at a pace; what to answer.
     async fn record_refusal(&self, requested: &Requested, undone: &Undone) -> Status {
-        let Requested { act, name, .. } = requested;
-        let event = Event::new(Kind::Refused).operation(act.kind().as_str());
-        let refused = vec![(event, format!("{name}: {undone}"))];
+        let refused = vec![requested.refused(undone)];
         let recorded = requested.operator.refuse(refused, &self.services.trail);
         if let Err(error) = recorded.await {
             tracing::error!(%error, "a refusal could not be recorded");
@@ -91,21 +89,23 @@ impl AdminApi {
         requested: &Requested,
         applied: Applied,
     ) -> Result<Arc<Client>, Status> {
-        let changed = Ok(applied);
         let recorded = self
             .services
             .trail
-            .record_all(self.events(requested, &changed));
-        self.outcome(changed, &recorded.await)
+            .record_all(self.events(requested, &applied));
+        let unrecorded = recorded.await.err();
+        let unrecorded = unrecorded.map(|error| status::of_unrecorded_change(&error));
+        self.outcome(applied, unrecorded.as_ref())
     }
 
-    /// Makes the same change of some clients, and records all of it together. At most so many as
-    /// fit into one write of the trail.
+    /// Makes the same change of some clients, and records together what was made. At most so many
+    /// as fit into one write of the trail. What was not made, the trail is still to be told, at the pace of
+    /// refusals: [`Requested::refused`].
     pub(super) async fn change_some(
         &self,
         requested: &[Requested],
         change: impl Fn() -> Change,
-    ) -> Vec<Result<Arc<Client>, Status>> {
+    ) -> Vec<Result<Result<Arc<Client>, Status>, Undone>> {
         let made = requested.iter().map(|requested| async {
             match requested.operator.actor() {
                 Ok(actor) => self.make(requested, change(), actor).await,
@@ -114,31 +114,22 @@ impl AdminApi {
         });
         let made = join_all(made).await;
         let events = requested.iter().zip(&made);
-        let events = events.flat_map(|(requested, changed)| self.events(requested, changed));
-        let recorded = self.services.trail.record_all(events.collect()).await;
-        let made = made.into_iter();
-        made.map(|changed| self.outcome(changed, &recorded))
-            .collect()
+        let events = events.filter_map(|(requested, made)| Some((requested, made.as_ref().ok()?)));
+        let events = events.flat_map(|(requested, applied)| self.events(requested, applied));
+        let unrecorded = self.services.trail.record_all(events.collect()).await.err();
+        let unrecorded = unrecorded.map(|error| status::of_unrecorded_change(&error));
+        let outcome = |applied| self.outcome(applied, unrecorded.as_ref());
+        made.into_iter().map(|made| made.map(outcome)).collect()
     }
 
-    /// What the trail says of a change, or of its refusal.
-    fn events(&self, requested: &Requested, changed: &Result<Applied, Undone>) -> Vec<Event> {
-        let Requested { act, name, .. } = requested;
+    /// What the trail says of a change.
+    fn events(&self, requested: &Requested, applied: &Applied) -> Vec<Event> {
         let label = requested.operator.label();
-        let events = match changed {
-            Ok(applied) => governance::events(*act, applied, &label, requested.reason.as_str()),
-            Err(error) => vec![
-                Event::new(Kind::Refused)
-                    .operation(act.kind().as_str())
-                    .operator(&*label)
-                    .reason(format!("{name}: {error}")),
-            ],
-        };
+        let reason = requested.reason.as_str();
+        let events = governance::events(requested.act, applied, &label, reason);
         let changes = &self.services.metrics.changes;
-        if changed.is_ok() {
-            for event in &events {
-                changes.get_or_create(&event.kind().as_str().into()).inc();
-            }
+        for event in &events {
+            changes.get_or_create(&event.kind().as_str().into()).inc();
         }
         // What was approved is its author's, who did it from another process.
         let sign = |event: Event| match event.is_by(&label) {
@@ -151,19 +142,18 @@ impl AdminApi {
     /// What the operator is told of a change, once it is recorded or could not be.
     fn outcome(
         &self,
-        changed: Result<Applied, Undone>,
-        recorded: &Result<(), AuditError>,
+        applied: Applied,
+        unrecorded: Option<&Status>,
     ) -> Result<Arc<Client>, Status> {
-        let applied = changed.map_err(|undone| undone.status())?;
         let (registry, revision) = (&self.services.registry, applied.new.revision());
-        match recorded {
-            Ok(()) => {
+        match unrecorded {
+            None => {
                 registry.note_told(revision);
                 Ok(applied.new)
             }
-            Err(error) => {
+            Some(unrecorded) => {
                 registry.note_untold(revision);
-                Err(status::of_unrecorded_change(error))
+                Err(unrecorded.clone())
             }
         }
     }
@@ -171,7 +161,7 @@ impl AdminApi {
 
 /// Why a change was not made.
 #[derive(Debug)]
-enum Undone {
+pub(super) enum Undone {
     Registry(RegistryError),
     Weak(Weak),
     /// The operator's name cannot be recorded: a bug of ours.
@@ -179,9 +169,18 @@ enum Undone {
 }
 
 impl Undone {
-    fn status(&self) -> Status {
+    /// What to answer; where the registry failed, the log has it.
+    pub(super) fn status(&self) -> Status {
+        if let Self::Registry(error) = self {
+            return status::of_registry(error);
+        }
+        self.unlogged_status()
+    }
+
+    /// What to answer about one of many.
+    pub(super) fn unlogged_status(&self) -> Status {
         match self {
-            Self::Registry(error) => status::of_registry(error),
+            Self::Registry(error) => status::unlogged_of_registry(error),
             Self::Weak(weak) => lint::refusal(weak),
             Self::Unnamed => Status::internal(self.to_string()),
         }
@@ -233,5 +232,11 @@ impl Requested {
 
     pub(super) const fn name(&self) -> &ClientName {
         &self.name
+    }
+
+    /// What the trail says of a change that was not made, with why.
+    pub(super) fn refused(&self, undone: &Undone) -> (Event, String) {
+        let event = Event::new(Kind::Refused).operation(self.act.kind().as_str());
+        (event, format!("{}: {undone}", self.name))
     }
 }

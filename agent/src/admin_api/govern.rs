@@ -7,7 +7,7 @@
 use super::{
     apply,
     calls::{AdminApi, operator},
-    changes::Requested,
+    changes::{Requested, Undone},
     convert, lint, status, views,
 };
 use crate::{
@@ -37,6 +37,8 @@ const SHOWN_NAMES: usize = 1_000;
 const MOST_NAMES: usize = 1_000;
 /// Failures that it repeats.
 const SHOWN_FAILURES: usize = 100;
+/// Failures of which each has an event; the last of them has the number of the others.
+const TOLD_FAILURES: usize = 10;
 /// How often clients are looked for anew that were registered in the meantime.
 const ROUNDS: usize = 4;
 
@@ -216,19 +218,23 @@ impl Many {
         operator: &super::Operator,
     ) -> ChangeManyStatesResponse {
         let mut response = ChangeManyStatesResponse::default();
+        let mut refused = Refused::default();
         for _ in 0..ROUNDS {
             let names = self.names(&api.services.registry).await;
             if names.is_empty() {
                 break;
             }
             for some in names.chunks(TOGETHER) {
-                self.change_some(api, operator, some, &mut response).await;
+                let undone = self.change_some(api, operator, some, &mut response);
+                undone.await.into_iter().for_each(|one| refused.note(one));
             }
             // They would fail again.
             if response.failed > 0 {
                 break;
             }
         }
+        // Behind all that was to be stopped.
+        refused.tell(api, operator).await;
         response
     }
 
@@ -252,20 +258,74 @@ impl Many {
         operator: &super::Operator,
         names: &[ClientName],
         response: &mut ChangeManyStatesResponse,
-    ) {
+    ) -> Vec<(Requested, Undone)> {
         let act = Act::Change(kind_of(self.to));
         let requested = |name: &ClientName| {
             Requested::of(operator.clone(), act, name.clone(), self.reason.clone())
         };
         let requested: Vec<_> = names.iter().map(requested).collect();
-        let changed = api.change_some(&requested, || Change::Stand(self.to));
-        for (name, outcome) in names.iter().zip(changed.await) {
-            note(response, name, outcome.map(drop));
+        let changed = api.change_some(&requested, || Change::Stand(self.to)).await;
+        let mut refused = Vec::new();
+        for (requested, outcome) in requested.into_iter().zip(changed) {
+            match outcome {
+                Ok(recorded) => {
+                    let recorded = recorded.map(drop);
+                    let recorded = recorded.map_err(|status| status.message().to_owned());
+                    note(response, requested.name(), recorded);
+                }
+                Err(undone) => {
+                    let why = undone.unlogged_status().message().to_owned();
+                    note(response, requested.name(), Err(why));
+                    refused.push((requested, undone));
+                }
+            }
         }
+        refused
     }
 }
 
-fn note(response: &mut ChangeManyStatesResponse, name: &ClientName, outcome: Result<(), Status>) {
+/// Changes of many clients that were not made.
+#[derive(Default)]
+struct Refused {
+    /// The first of them.
+    first: Vec<(Requested, Undone)>,
+    more: usize,
+}
+
+impl Refused {
+    fn note(&mut self, one: (Requested, Undone)) {
+        if self.first.len() < TOLD_FAILURES {
+            self.first.push(one);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Records the first ones and how many more there are, at the pace of refusals: whoever asks
+    /// again and again for what fails fills neither trail nor log.
+    async fn tell(&self, api: &AdminApi, operator: &super::Operator) {
+        let Some((_, cause)) = self.first.first() else {
+            return;
+        };
+        let told = self.first.iter();
+        let mut told: Vec<_> = told
+            .map(|(requested, undone)| requested.refused(undone))
+            .collect();
+        if let Some((_, why)) = told.last_mut().filter(|_| self.more > 0) {
+            why.push_str(&format!(
+                "; {} more clients could not be changed",
+                self.more
+            ));
+        }
+        if let Err(error) = operator.refuse(told, &api.services.trail).await {
+            tracing::error!(%error, "refusals could not be recorded");
+        }
+        // Where the registry failed, the log has it once.
+        drop(cause.status());
+    }
+}
+
+fn note(response: &mut ChangeManyStatesResponse, name: &ClientName, outcome: Result<(), String>) {
     match outcome {
         Ok(()) => {
             response.changed += 1;
@@ -273,12 +333,12 @@ fn note(response: &mut ChangeManyStatesResponse, name: &ClientName, outcome: Res
                 response.names.push(name.to_string());
             }
         }
-        Err(status) => {
+        Err(why) => {
             response.failed += 1;
             if response.failures.len() < SHOWN_FAILURES {
                 response.failures.push(FailedChange {
                     name: name.to_string(),
-                    why: status.message().to_owned(),
+                    why,
                 });
             }
         }

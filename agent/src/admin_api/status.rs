@@ -24,7 +24,19 @@ fn of_relationship(fault: &RelationshipFault, text: String) -> Status {
     }
 }
 
+/// Logs where the registry failed.
 pub(super) fn of_registry(error: &RegistryError) -> Status {
+    if matches!(
+        error,
+        RegistryError::Store(_) | RegistryError::Record(_) | RegistryError::Canonical(_)
+    ) {
+        tracing::error!(%error, "the registry failed");
+    }
+    unlogged_of_registry(error)
+}
+
+/// Of one of many such errors.
+pub(super) fn unlogged_of_registry(error: &RegistryError) -> Status {
     let text = error.to_string();
     match error {
         RegistryError::Spec(_) | RegistryError::ReasonMissing => Status::invalid_argument(text),
@@ -45,14 +57,12 @@ pub(super) fn of_registry(error: &RegistryError) -> Status {
         }
         RegistryError::Closed => Status::unavailable(text),
         RegistryError::Store(why) if matches!(**why, StoreError::Unavailable(_)) => {
-            tracing::error!(%error, "the registry failed");
             Status::unavailable(format!(
                 "the registry's store cannot be used, so nothing was confirmed. {}",
                 why.remedy()
             ))
         }
         RegistryError::Store(_) | RegistryError::Record(_) | RegistryError::Canonical(_) => {
-            tracing::error!(%error, "the registry failed");
             Status::internal("the registry failed; the agent's log has the details")
         }
     }

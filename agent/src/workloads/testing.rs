@@ -479,11 +479,11 @@ pub(crate) fn name(text: &str) -> ClientName {
     text.parse().unwrap()
 }
 
-fn actor() -> Actor {
+pub(crate) fn actor() -> Actor {
     "uid:0".parse().unwrap()
 }
 
-fn reason() -> Reason {
+pub(crate) fn reason() -> Reason {
     "a test".parse().unwrap()
 }
 

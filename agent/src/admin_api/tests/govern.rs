@@ -1,8 +1,14 @@
 //! Approvals and changes of many, over the calls that operators make.
 
 use super::{api, registration, request};
-use crate::{admin_api::AdminApi, workloads::testing::Scene};
+use crate::{
+    admin_api::AdminApi,
+    clock::{ManualClock, SharedClock},
+    registry::{MemoryStore, Registry, RegistryConfig, SpecRules},
+    workloads::testing::{Scene, actor, draft, name, reason},
+};
 use futures_util::StreamExt as _;
+use std::{sync::Arc, time::Duration};
 use symbolon_proto::admin::{
     ChangeManyStatesRequest, ChangeStateRequest, Client, DecisionRequest, GetClientHistoryRequest,
     HistoryEntry, ListClientsRequest, RollbackClientRequest, UpdateClientRequest,
@@ -274,6 +280,66 @@ async fn a_change_of_many_says_of_which_to_what_and_why() {
             .await
             .unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+}
+
+/// A registry with so many clients of the owner of drafts, whose store takes nothing any more.
+async fn failing(scene: &Scene, clients: usize) -> Registry {
+    let day = Duration::from_secs(86_400);
+    let config = RegistryConfig {
+        rules: SpecRules {
+            trust_domain: "example.org".parse().unwrap(),
+            x509_ttl: Duration::from_secs(1)..=day,
+            jwt_ttl: Duration::from_secs(1)..=day,
+        },
+        max_clients: clients,
+        approvals_required: 0,
+    };
+    let clock: SharedClock = Arc::<ManualClock>::clone(&scene.clock);
+    let opened = Registry::open(Arc::new(MemoryStore::new()), config, clock).await;
+    let (registry, writer) = opened.unwrap();
+    let writer = tokio::spawn(writer.run());
+    for number in 0..clients {
+        let client = name(&format!("client-{number}"));
+        let registered = registry.register(client, draft(), actor(), reason());
+        registered.await.unwrap();
+    }
+    writer.abort();
+    assert!(writer.await.unwrap_err().is_cancelled());
+    registry
+}
+
+/// The attack: to ask again and again for what fails, of many clients at once.
+#[tokio::test(start_paused = true)]
+async fn a_change_of_many_that_fails_is_told_at_a_pace_and_not_for_each_client() {
+    let scene = Scene::new().await;
+    let mut api = api(&scene);
+    let registry = failing(&scene, 300).await;
+    Arc::get_mut(&mut api.services).unwrap().registry = Arc::new(registry);
+    let stop = many(&draft().owner, "", "suspended", "stolen");
+    let begun = tokio::time::Instant::now();
+    let stopped = api.change_many_states(by(&scene, 3, stop)).await.unwrap();
+    let stopped = stopped.into_inner();
+    assert_eq!((stopped.changed, stopped.failed), (0, 300));
+    assert!(
+        begun.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    let lines = scene.lines();
+    let refused: Vec<_> = lines
+        .iter()
+        .filter(|line| line["event"] == "refused")
+        .collect();
+    assert_eq!(refused.len(), 10);
+    for (number, line) in refused.iter().enumerate() {
+        assert_eq!(
+            (&line["operation"], &line["operator"]),
+            (&"suspended".into(), &"uid:3".into())
+        );
+        let why = line["reason"].as_str().unwrap();
+        let others = "; 290 more clients could not be changed";
+        assert_eq!(why.ends_with(others), number == 9, "{why}");
     }
 }
 
