@@ -180,98 +180,6 @@ impl Registry {
         self.told.through()
     }
 
-    /// Registers a client; it is durable and in the snapshot when this returns.
-    ///
-    /// # Errors
-    /// Where the draft breaks a rule, its name or SPIFFE ID is taken, or the store fails.
-    pub async fn register(
-        &self,
-        name: ClientName,
-        draft: ClientDraft,
-        actor: Actor,
-        reason: Reason,
-    ) -> Result<Arc<Client>, RegistryError> {
-        let change = Change::Register(Box::new(draft));
-        self.made(name, change, actor, reason).await
-    }
-
-    /// Makes a new version; of `expected` only if that version is in force, or pending.
-    ///
-    /// A version that was pending is void.
-    ///
-    /// # Errors
-    /// Where there is no such client, it is revoked, `expected` is neither, the
-    /// draft breaks a rule, its SPIFFE ID is taken, or the store fails.
-    pub async fn update(
-        &self,
-        name: ClientName,
-        draft: ClientDraft,
-        expected: Option<u64>,
-        actor: Actor,
-        reason: Reason,
-    ) -> Result<Arc<Client>, RegistryError> {
-        let change = Change::Update(Box::new(draft), expected);
-        self.made(name, change, actor, reason).await
-    }
-
-    /// Ends an active client's identities until it is resumed.
-    ///
-    /// # Errors
-    /// Where there is no such client, it is not active, no reason is given, or the store fails.
-    pub async fn suspend(
-        &self,
-        name: ClientName,
-        actor: Actor,
-        reason: Reason,
-    ) -> Result<Arc<Client>, RegistryError> {
-        let change = Change::Stand(Standing::Suspended);
-        self.made(name, change, actor, reason).await
-    }
-
-    /// Lifts a suspension.
-    ///
-    /// # Errors
-    /// Where there is no such client, it is not suspended, or the store fails.
-    pub async fn resume(
-        &self,
-        name: ClientName,
-        actor: Actor,
-        reason: Reason,
-    ) -> Result<Arc<Client>, RegistryError> {
-        let change = Change::Stand(Standing::Active);
-        self.made(name, change, actor, reason).await
-    }
-
-    /// Ends a client's identities for ever.
-    ///
-    /// # Errors
-    /// Where there is no such client, it is revoked already, no reason is given, or the store fails.
-    pub async fn revoke(
-        &self,
-        name: ClientName,
-        actor: Actor,
-        reason: Reason,
-    ) -> Result<Arc<Client>, RegistryError> {
-        let change = Change::Stand(Standing::Revoked);
-        self.made(name, change, actor, reason).await
-    }
-
-    /// Says a word about what awaits approval; `digest` is that of what the operator was shown.
-    ///
-    /// # Errors
-    /// Where there is no such client, something else awaits approval, the decision is not
-    /// this person's, a rejection has no reason, or the store fails.
-    pub async fn decide(
-        &self,
-        name: ClientName,
-        (about, digest, verdict): (Subject, Digest, Verdict),
-        actor: Actor,
-        reason: Reason,
-    ) -> Result<Applied, RegistryError> {
-        let change = Change::Decide(about, digest, verdict);
-        self.change(name, change, actor, reason).await
-    }
-
     /// Some of the records that follow revision `after`; none at the end of the log.
     ///
     /// # Errors
@@ -280,21 +188,11 @@ impl Registry {
         Ok(self.store.read(after, limits::RECORDS_PER_EXPORT).await?)
     }
 
-    async fn made(
-        &self,
-        name: ClientName,
-        change: Change,
-        actor: Actor,
-        reason: Reason,
-    ) -> Result<Arc<Client>, RegistryError> {
-        let applied = self.change(name, change, actor, reason).await?;
-        Ok(applied.new)
-    }
-
     /// Makes a change; it is durable and in the snapshot when this returns.
     ///
     /// # Errors
-    /// As for the change's own method.
+    /// Where there is no such client, or one already; where its state, a rule, somebody else's name
+    /// or SPIFFE ID, or who asks does not allow it; where a reason is missing; or where the store fails.
     pub async fn change(
         &self,
         name: ClientName,
@@ -382,5 +280,7 @@ impl Registry {
     }
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
