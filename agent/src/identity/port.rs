@@ -26,7 +26,7 @@ use std::{
     convert::Infallible,
     error::Error,
     future::{Future, ready},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -162,14 +162,7 @@ impl Port {
                 TokioIo::new(stream),
                 service_fn(|request| self.answer(&request)),
             );
-        let mut connection = pin!(connection);
-        tokio::select! {
-            ended = connection.as_mut() => return note_end(ended),
-            () = until_true(stop) => {}
-            () = sleep(LIFE) => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        take_leave(connection).await;
+        live(connection, |it| it.graceful_shutdown(), stop).await;
     }
 
     async fn http2(&self, stream: TlsStream<impl Stream>, stop: watch::Receiver<bool>) {
@@ -185,14 +178,7 @@ impl Port {
             .initial_stream_window_size(RECEIVE_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        tokio::select! {
-            ended = connection.as_mut() => return note_end(ended),
-            () = until_true(stop) => {}
-            () = sleep(LIFE) => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        take_leave(connection).await;
+        live(connection, |it| it.graceful_shutdown(), stop).await;
     }
 
     fn answer(
@@ -219,7 +205,20 @@ async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     }
 }
 
-async fn take_leave(connection: impl Future<Output = hyper::Result<()>>) {
+/// Serves a connection until it ends; once it has lived for long enough, or is to stop, what was asked
+/// is answered, and it takes leave.
+async fn live<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    shut_down: impl FnOnce(Pin<&mut C>),
+    stop: watch::Receiver<bool>,
+) {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return note_end(ended),
+        () = until_true(stop) => {}
+        () = sleep(LIFE) => {}
+    }
+    shut_down(connection.as_mut());
     match timeout(LEAVE, connection).await {
         Ok(ended) => note_end(ended),
         Err(_late) => tracing::debug!("identity port: connection cut"),
