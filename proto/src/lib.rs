@@ -9,78 +9,49 @@
 //! This crate owns names, numbers and types only. It knows nothing of the
 //! agent, and validates nothing: whoever reads a message checks it.
 
-/// The SPIFFE Workload API (`SPIFFE_Workload_API.md`, July 2026).
-pub mod workload {
-    #![allow(
-        missing_docs,
-        clippy::all,
-        clippy::allow_attributes_without_reason,
-        clippy::allow_attributes,
-        clippy::doc_markdown,
-        clippy::missing_errors_doc,
-        clippy::clone_on_ref_ptr,
-        clippy::too_many_lines,
-        unreachable_pub,
-        unused_qualifications,
-        reason = "generated code"
-    )]
-    include!("generated/_.rs");
+/// A module of generated code, which the workspace's lints do not apply to.
+macro_rules! generated {
+    ($(#[$documentation:meta])* $name:ident, $file:literal) => {
+        $(#[$documentation])*
+        #[allow(
+            missing_docs,
+            clippy::all,
+            clippy::allow_attributes_without_reason,
+            clippy::allow_attributes,
+            clippy::doc_markdown,
+            clippy::missing_errors_doc,
+            clippy::clone_on_ref_ptr,
+            clippy::struct_excessive_bools,
+            clippy::too_many_lines,
+            unreachable_pub,
+            unused_qualifications,
+            reason = "generated code"
+        )]
+        pub mod $name {
+            include!($file);
+        }
+    };
 }
 
-/// The service of the admin socket.
-pub mod admin {
-    #![allow(
-        missing_docs,
-        clippy::all,
-        clippy::allow_attributes_without_reason,
-        clippy::allow_attributes,
-        clippy::doc_markdown,
-        clippy::missing_errors_doc,
-        clippy::clone_on_ref_ptr,
-        clippy::too_many_lines,
-        unreachable_pub,
-        unused_qualifications,
-        reason = "generated code"
-    )]
-    include!("generated/symbolon.admin.v1.rs");
+generated! {
+    /// The SPIFFE Workload API (`SPIFFE_Workload_API.md`, July 2026).
+    workload, "generated/_.rs"
 }
 
-/// What stands beside the Workload API on the workload socket: credentials for OAuth servers.
-pub mod credentials {
-    #![allow(
-        missing_docs,
-        clippy::all,
-        clippy::allow_attributes_without_reason,
-        clippy::allow_attributes,
-        clippy::doc_markdown,
-        clippy::missing_errors_doc,
-        clippy::clone_on_ref_ptr,
-        clippy::too_many_lines,
-        unreachable_pub,
-        unused_qualifications,
-        reason = "generated code"
-    )]
-    include!("generated/symbolon.credentials.v1.rs");
+generated! {
+    /// The service of the admin socket.
+    admin, "generated/symbolon.admin.v1.rs"
 }
 
-/// The Kubernetes Container Runtime Interface (`runtime.v1`): the client of what the agent asks
-/// runtimes, and of what tests do with them.
-pub mod cri {
-    #![allow(
-        missing_docs,
-        clippy::all,
-        clippy::allow_attributes_without_reason,
-        clippy::allow_attributes,
-        clippy::doc_markdown,
-        clippy::missing_errors_doc,
-        clippy::clone_on_ref_ptr,
-        clippy::struct_excessive_bools,
-        clippy::too_many_lines,
-        unreachable_pub,
-        unused_qualifications,
-        reason = "generated code"
-    )]
-    include!("generated/runtime.v1.rs");
+generated! {
+    /// What stands beside the Workload API on the workload socket: credentials for OAuth servers.
+    credentials, "generated/symbolon.credentials.v1.rs"
+}
+
+generated! {
+    /// The Kubernetes Container Runtime Interface (`runtime.v1`): the client of what the agent asks
+    /// runtimes, and of what tests do with them.
+    cri, "generated/runtime.v1.rs"
 }
 
 mod secrets;
