@@ -14,8 +14,7 @@ use super::{
 use crate::{
     config::units,
     registry::{
-        ClientDraft, ClientName, ClientSpec, MetadataDraft, SpecRules, WeaknessReason,
-        limits::METADATA_DEPTH,
+        ClientDraft, ClientName, ClientSpec, SpecRules, WeaknessReason, limits::METADATA_DEPTH,
     },
 };
 use serde::{
@@ -353,7 +352,7 @@ impl Document {
             accepted_weaknesses: None,
             review_by: self.review_by,
             source: self.source,
-            metadata: self.metadata.map(MetadataDraft::from),
+            metadata: self.metadata.map(|metadata| metadata.0),
             authorization_servers: self.authorization_servers,
             federates_with: self.federates_with,
         };

@@ -2,12 +2,17 @@
 
 use crate::registry::MetadataDraft;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-/// As in the administrator's messages; what is not given is empty, and left out.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Metadata {
+/// As it is written in a document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Metadata(#[serde(with = "Written")] pub(super) MetadataDraft);
+
+/// How each member is written, in the order in which they stand; what is not given is empty, and
+/// left out.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(remote = "MetadataDraft", deny_unknown_fields, default)]
+struct Written {
     #[serde(skip_serializing_if = "is_usual_hosting")]
     hosting: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -49,70 +54,37 @@ pub(super) struct Metadata {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     allowed_redirect_origins: Vec<String>,
     /// The members that are not known. Last: TOML has tables behind all else.
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    other: Map<String, Value>,
+    #[serde(with = "other", skip_serializing_if = "other::is_empty")]
+    other: String,
 }
 
 fn is_usual_hosting(hosting: &str) -> bool {
     matches!(hosting, "" | "governed")
 }
 
-impl From<Metadata> for MetadataDraft {
-    fn from(metadata: Metadata) -> Self {
-        Self {
-            hosting: metadata.hosting,
-            client_id: metadata.client_id,
-            client_name: metadata.client_name,
-            redirect_uris: metadata.redirect_uris,
-            grant_types: metadata.grant_types,
-            response_types: metadata.response_types,
-            scope: metadata.scope,
-            contacts: metadata.contacts,
-            client_uri: metadata.client_uri,
-            logo_uri: metadata.logo_uri,
-            policy_uri: metadata.policy_uri,
-            tos_uri: metadata.tos_uri,
-            token_endpoint_auth_method: metadata.token_endpoint_auth_method,
-            token_endpoint_auth_signing_alg: metadata.token_endpoint_auth_signing_alg,
-            software_id: metadata.software_id,
-            application_type: metadata.application_type,
-            other: match metadata.other.is_empty() {
-                true => String::new(),
-                false => Value::Object(metadata.other).to_string(),
-            },
-            document_digest: metadata.document_digest,
-            jwks_digest: metadata.jwks_digest,
-            on_drift: metadata.on_drift,
-            allowed_redirect_origins: metadata.allowed_redirect_origins,
-        }
-    }
-}
+/// An object in a document, and its JSON in a draft; empty where there is none.
+mod other {
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+    use serde_json::{Map, Value};
 
-impl From<MetadataDraft> for Metadata {
-    fn from(draft: MetadataDraft) -> Self {
-        Self {
-            hosting: draft.hosting,
-            client_id: draft.client_id,
-            client_name: draft.client_name,
-            redirect_uris: draft.redirect_uris,
-            grant_types: draft.grant_types,
-            response_types: draft.response_types,
-            scope: draft.scope,
-            contacts: draft.contacts,
-            client_uri: draft.client_uri,
-            logo_uri: draft.logo_uri,
-            policy_uri: draft.policy_uri,
-            tos_uri: draft.tos_uri,
-            token_endpoint_auth_method: draft.token_endpoint_auth_method,
-            token_endpoint_auth_signing_alg: draft.token_endpoint_auth_signing_alg,
-            software_id: draft.software_id,
-            application_type: draft.application_type,
-            document_digest: draft.document_digest,
-            jwks_digest: draft.jwks_digest,
-            on_drift: draft.on_drift,
-            allowed_redirect_origins: draft.allowed_redirect_origins,
-            // What a registry holds is an object.
-            other: crate::svid::json::object(draft.other.as_bytes()).unwrap_or_default(),
-        }
+    /// What a registry holds is an object.
+    fn members(other: &str) -> Map<String, Value> {
+        crate::svid::json::object(other.as_bytes()).unwrap_or_default()
+    }
+
+    pub(super) fn is_empty(other: &str) -> bool {
+        members(other).is_empty()
+    }
+
+    pub(super) fn serialize<S: Serializer>(other: &str, to: S) -> Result<S::Ok, S::Error> {
+        members(other).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+        let members = Map::deserialize(from)?;
+        Ok(match members.is_empty() {
+            true => String::new(),
+            false => Value::Object(members).to_string(),
+        })
     }
 }

@@ -100,7 +100,7 @@ impl Written {
             authorization_servers: draft.authorization_servers,
             federates_with: draft.federates_with,
             accept_weak: draft.accepted_weaknesses.map(|accepted| accepted.reason),
-            metadata: draft.metadata.map(Metadata::from),
+            metadata: draft.metadata.map(Metadata),
         }
     }
 }
