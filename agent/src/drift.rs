@@ -19,8 +19,9 @@
 //! approved of are compared with those that this agent saw first, and only told of, whatever else
 //! is seen. One odd answer revokes nobody, because nothing undoes that: a client is suspended
 //! first, and revoked after [`CERTAINTY`] looks in a row that show drift. A client is suspended
-//! before its drift is told, so that it does not wait for the trail; and what could not be
-//! recorded is told again after the next look.
+//! before its drift is told, so that it does not wait for the trail, and looks at others do not wait
+//! for it either: the client alone is not looked at again before; what could not be recorded is told
+//! again after the next look.
 //!
 //! Left out on purpose: remembering keys over a restart; a key set that changed while the agent
 //! was away is `keys_changed`, without a word of which.
@@ -173,6 +174,18 @@ struct Done {
 struct Noted {
     is_news: bool,
     row: Row,
+    /// When to look again.
+    next: Instant,
+}
+
+/// What was told of a look.
+#[derive(Debug)]
+struct Told {
+    client: Arc<Client>,
+    /// The look, where the trail has it now.
+    look: Option<Look>,
+    /// When to look again.
+    next: Instant,
 }
 
 /// What was done to a client because of drift.
@@ -206,6 +219,8 @@ impl Watcher {
     pub async fn run(mut self) {
         let mut changes = self.services.registry.changes();
         let mut looks = FuturesUnordered::new();
+        // Of each client one at most.
+        let mut tellings = FuturesUnordered::new();
         let mut is_changed = true;
         loop {
             if is_changed && self.is_calm() {
@@ -220,7 +235,8 @@ impl Watcher {
             }
             let wake = self.wake(is_changed, looks.len());
             tokio::select! {
-                Some(done) = looks.next() => self.finish(done).await,
+                Some(done) = looks.next() => tellings.extend(self.finish(done).await),
+                Some(told) = tellings.next() => self.note_told(told),
                 changed = changes.changed() => {
                     if changed.is_err() {
                         return;
@@ -324,49 +340,70 @@ impl Watcher {
         }))
     }
 
-    /// Does what follows from a look, then tells of both.
-    async fn finish(&mut self, done: Done) {
+    /// Does what follows from a look; what tells of both, where there is anything to tell. Until it
+    /// has, this client is not looked at again.
+    async fn finish(&mut self, done: Done) -> Option<BoxFuture<'static, Told>> {
         let Done {
             client,
             look,
             known,
         } = done;
-        let Some(noted) = self.note(&client, &look, known) else {
-            return;
-        };
+        let noted = self.note(&client, &look, known)?;
         let action = action(&client, noted.row);
         let acted = match action {
             Some(to) => self.services.act(&client, &look, to).await,
             None => None,
         };
-        if noted.is_news && self.services.tell(&client, &look, action).await {
-            self.note_told(&client, look);
+        if !noted.is_news && acted.is_none() {
+            self.schedule(&client, noted.next);
+            return None;
         }
-        if let Some(acted) = acted {
-            self.services.tell_act(&acted).await;
+        let services = self.services.clone();
+        Some(Box::pin(async move {
+            let is_told = noted.is_news && services.tell(&client, &look, action).await;
+            if let Some(acted) = acted {
+                services.tell_act(&acted).await;
+            }
+            Told {
+                client,
+                look: is_told.then_some(look),
+                next: noted.next,
+            }
+        }))
+    }
+
+    /// Notes what the trail says, and when to look again.
+    fn note_told(&mut self, told: Told) {
+        let Told { client, look, next } = told;
+        if let Some(watched) = self.watched_version(&client)
+            && look.is_some()
+        {
+            watched.told = look;
+        }
+        self.schedule(&client, next);
+    }
+
+    fn schedule(&mut self, client: &Client, next: Instant) {
+        if let Some(watched) = self.watched_version(client) {
+            watched.due = Some(next);
+            self.schedule.push(Reverse((next, client.name().clone())));
         }
     }
 
-    /// Notes that the trail says so.
-    fn note_told(&mut self, client: &Client, look: Look) {
+    /// What is watched of this client; none where that is another version by now.
+    fn watched_version(&mut self, client: &Client) -> Option<&mut Watched> {
         let version = client.version().digest;
         let watched = self.watched.get_mut(client.name());
-        if let Some(watched) = watched.filter(|watched| watched.version == version) {
-            watched.told = Some(look);
-        }
+        watched.filter(|watched| watched.version == version)
     }
 
-    /// Notes what was seen, and when to look again; `None` where another version is watched by
+    /// Notes what was seen; `None` where another version is watched by
     /// now, which is looked at by itself.
     fn note(&mut self, client: &Client, look: &Look, known: KnownKeys) -> Option<Noted> {
         let looks = &self.services.metrics.looks;
         looks.get_or_create(&look.outcome().into()).inc();
         let next = Instant::now() + within(self.services.interval);
-        let version = client.version().digest;
-        let watched = self.watched.get_mut(client.name());
-        let watched = watched.filter(|watched| watched.version == version)?;
-        watched.due = Some(next);
-        self.schedule.push(Reverse((next, client.name().clone())));
+        let watched = self.watched_version(client)?;
         watched.known = known;
         watched.row = watched.row.then(look.ground());
         watched.is_drifted = !look.is_approved();
@@ -381,7 +418,7 @@ impl Watcher {
         };
         self.looks.0.lock().insert(client.name().clone(), seen);
         self.count();
-        Some(Noted { is_news, row })
+        Some(Noted { is_news, row, next })
     }
 
     fn count(&self) {
@@ -400,7 +437,10 @@ impl Watcher {
         self.walk().await;
         let look = self.begin(name, None).unwrap();
         let done = look.await;
-        self.finish(done).await;
+        if let Some(telling) = self.finish(done).await {
+            let told = telling.await;
+            self.note_told(told);
+        }
     }
 }
 

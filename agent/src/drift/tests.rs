@@ -370,10 +370,7 @@ async fn keys_that_nobody_approved_do_not_make_a_failure_drift() {
 #[tokio::test]
 async fn suspending_does_not_wait_for_the_trail() {
     let mut stage = Stage::new("suspend").await;
-    let folder = stage.scene.path().join("stalled");
-    let clock = Arc::clone(&stage.watcher.services.clock);
-    // Nobody runs the writer.
-    let (trail, _writer) = Trail::open(&folder, TrailConfig::default(), clock).unwrap();
+    let (trail, _writer) = stalled(&stage);
     stage.watcher.services.trail = trail.clone();
     stage.change("client_name", json!("Other"));
     let registry = Arc::clone(&stage.scene.registry);
@@ -385,6 +382,53 @@ async fn suspending_does_not_wait_for_the_trail() {
     let snapshot = registry.snapshot();
     let client = snapshot.client(&app).unwrap();
     assert_eq!(snapshot.state_of(client), ClientState::Suspended);
+}
+
+/// A trail that nobody writes, and what has to stay for that.
+fn stalled(stage: &Stage) -> (Trail, crate::audit::TrailWriter) {
+    let folder = stage.scene.path().join("stalled");
+    let clock = Arc::clone(&stage.watcher.services.clock);
+    Trail::open(&folder, TrailConfig::default(), clock).unwrap()
+}
+
+#[tokio::test]
+async fn looks_at_others_do_not_wait_for_the_trail() {
+    let stage = Stage::new("suspend").await;
+    let (trail, _writer) = stalled(&stage);
+    stage.change("client_name", json!("Other"));
+    let services = DriftServices {
+        trail: trail.clone(),
+        ..services(&stage.scene, &stage.host)
+    };
+    let watcher = Watcher::new(services);
+    let looks = watcher.looks();
+    Supervisor::new(Handle::current()).spawn(watcher.run());
+    until(|| trail.waiting().any(|(_, waiting)| waiting > 0)).await;
+    stage
+        .scene
+        .register_as("second", stage.draft("suspend"))
+        .await;
+    until(|| looks.last(&name("second")).is_some()).await;
+}
+
+#[tokio::test]
+async fn a_client_is_not_looked_at_again_before_its_drift_is_told() {
+    let mut stage = Stage::new("suspend").await;
+    let (trail, writer) = stalled(&stage);
+    stage.watcher.services.trail = trail;
+    stage.change("client_name", json!("Other"));
+    stage.watcher.walk().await;
+    let look = stage.watcher.next_due().unwrap();
+    let done = look.await;
+    let telling = stage.watcher.finish(done).await.unwrap();
+    tokio::time::pause();
+    tokio::time::advance(HOUR).await;
+    assert!(stage.watcher.next_due().is_none());
+    std::thread::spawn(move || writer.run());
+    let told = telling.await;
+    assert!(told.look.is_some());
+    stage.watcher.note_told(told);
+    assert!(stage.watcher.next_due().is_some());
 }
 
 #[tokio::test]
