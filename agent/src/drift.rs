@@ -584,6 +584,18 @@ fn evidence(client: &Client, look: &Look, action: Option<Standing>) -> Value {
         })
     });
     let url = metadata.and_then(|metadata| metadata.client_id());
+    let mut found = json!({
+        "document": text(look.document.as_ref()),
+        "jwks": text(look.keys.as_ref()),
+    });
+    for (name, digest) in [
+        ("document_for_others", &look.document_for_others),
+        ("jwks_for_others", &look.keys_for_others),
+    ] {
+        if let (Some(digest), Some(found)) = (digest, found.as_object_mut()) {
+            found.insert(name.to_owned(), digest.to_string().into());
+        }
+    }
     json!({
         "action": match action {
             Some(Standing::Revoked) => "revoke",
@@ -592,10 +604,7 @@ fn evidence(client: &Client, look: &Look, action: Option<Standing>) -> Value {
         },
         "approved": approved,
         "findings": look.findings,
-        "found": {
-            "document": text(look.document.as_ref()),
-            "jwks": text(look.keys.as_ref()),
-        },
+        "found": found,
         "url": url.map(ToString::to_string),
     })
 }

@@ -23,6 +23,10 @@ pub struct Look {
     pub document: Option<Digest>,
     /// SHA-256 of its key set, where one could be had.
     pub keys: Option<Digest>,
+    /// SHA-256 of the document that authorization servers are shown, where it is another one.
+    pub document_for_others: Option<Digest>,
+    /// SHA-256 of the key set that they are shown, where it is another one.
+    pub keys_for_others: Option<Digest>,
     /// Those of the findings that the registration's policy is for: what keys are that were not
     /// approved themselves is told and no more.
     acting: BTreeSet<Finding>,
@@ -111,13 +115,13 @@ pub(super) async fn look(
     );
     let mut findings = BTreeSet::new();
     if let Some(found) = document {
-        look.document = judge(found, &mut findings, |bytes, to| {
+        (look.document, look.document_for_others) = judge(found, &mut findings, |bytes, to| {
             to.extend(compare_document(metadata, bytes));
         });
     }
     let mut about_keys = BTreeSet::new();
     if let Some(found) = keys {
-        look.keys = judge(found, &mut about_keys, |bytes, to| {
+        (look.keys, look.keys_for_others) = judge(found, &mut about_keys, |bytes, to| {
             to.extend(known.compare(metadata.jwks_digest(), bytes));
         });
     }
@@ -157,31 +161,34 @@ async fn read_twice(fetcher: &Fetcher, url: Option<&str>) -> Option<Found> {
     ))
 }
 
-/// Compares each of what was shown; the digest of what the agent itself was.
+/// Compares each of what was shown; the digests of what the agent itself was, and of what others
+/// were where that is something else.
 fn judge(
     (own, other): Found,
     findings: &mut BTreeSet<Finding>,
     mut compare: impl FnMut(&Bytes, &mut BTreeSet<Finding>),
-) -> Option<Digest> {
+) -> (Option<Digest>, Option<Digest>) {
     match (own, other) {
         (Ok(own), Ok(other)) => {
             compare(&own, findings);
-            if own != other {
+            let varies = own != other;
+            if varies {
                 compare(&other, findings);
                 let what = "others are shown something else than this agent";
                 findings.insert(Finding::new(Class::VariesByReader, what));
             }
-            Some(Digest::of(&own))
+            let others = varies.then(|| Digest::of(&other));
+            (Some(Digest::of(&own)), others)
         }
         // What one of them is shown is still told.
         (Ok(bytes), Err(finding)) | (Err(finding), Ok(bytes)) => {
             compare(&bytes, findings);
             findings.insert(finding);
-            Some(Digest::of(&bytes))
+            (Some(Digest::of(&bytes)), None)
         }
         (Err(finding), Err(_same)) => {
             findings.insert(finding);
-            None
+            (None, None)
         }
     }
 }

@@ -294,6 +294,13 @@ async fn others_must_be_shown_the_same() {
         ]
     );
     assert_eq!(stage.state(), ClientState::Suspended);
+    stage.told().await;
+    let lines = stage.scene.lines();
+    let found = &lines[0]["evidence"]["found"];
+    let digest = |document: &Value| Digest::of(document.to_string().as_bytes()).to_string();
+    assert_eq!(found["document"], digest(&stage.document));
+    assert_eq!(found["document_for_others"], digest(&other));
+    assert_eq!(found.get("jwks_for_others"), None);
 }
 
 #[tokio::test]

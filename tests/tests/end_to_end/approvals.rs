@@ -33,7 +33,7 @@ fn operator(name: String, uid: u32, roles: &[&str]) -> Toml {
     Toml::Table(table)
 }
 
-fn operators() -> Toml {
+pub(crate) fn operators() -> Toml {
     let every = [
         "reader",
         "author",

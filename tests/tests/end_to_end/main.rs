@@ -21,6 +21,7 @@ mod crash;
 mod credentials;
 mod credentials_api;
 mod denial;
+mod drift;
 mod fallback_pin;
 mod files;
 mod hostile;
