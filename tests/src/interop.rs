@@ -43,7 +43,7 @@ impl Client {
         let (name, runs) = match self {
             Self::Rust => return true,
             Self::Python => ("python", python().exists()),
-            Self::Go => ("go", true),
+            Self::Go => ("go", folder().join(".cache/go/peer").exists()),
             Self::Java => ("java", has_tool("java")),
             Self::Node => ("node", has_tool("node")),
         };
@@ -59,11 +59,7 @@ impl Client {
     #[must_use]
     pub fn program(self) -> Program {
         match self {
-            Self::Rust => {
-                let test = Program::itself();
-                let profile = test.path().ancestors().nth(2).map(Path::to_owned);
-                Program::at(&profile.unwrap_or_default().join("symbolon-test-workload"))
-            }
+            Self::Rust => Program::beside_the_tests("symbolon-test-workload"),
             Self::Python => Program::at(&python()),
             Self::Go => Program::at(&folder().join(".cache/go/workload")),
             Self::Java => Program::on_path("java"),
@@ -108,9 +104,8 @@ impl Client {
             Self::Rust | Self::Go => agent.command(self.program().path()),
             Self::Python => self.script(agent, "workload.py"),
             Self::Java => {
-                let mut command = agent.command(self.program().path());
-                // What makes a short-lived JVM start sooner.
-                command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-jar"]);
+                let mut command = java(agent);
+                command.arg("-jar");
                 command.arg(folder().join(".cache/java/workload.jar"));
                 command
             }
@@ -131,11 +126,18 @@ pub fn python_program(file: &str) -> Option<Command> {
     Some(command)
 }
 
+/// A JVM that starts soon, since it does not live long.
+pub(crate) fn java(agent: &Agent) -> Command {
+    let mut command = agent.command(Client::Java.program().path());
+    command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
+    command
+}
+
 /// A link to the interpreter that knows its libraries.
 fn python() -> PathBuf {
     folder().join(".cache/python/bin/python3")
 }
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
 }

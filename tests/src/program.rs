@@ -38,6 +38,14 @@ impl Program {
         Self::at(&found.expect("has_tool was asked before"))
     }
 
+    /// The executable called `name` that was built with the tests.
+    #[must_use]
+    pub fn beside_the_tests(name: &str) -> Self {
+        let test = Self::itself();
+        let profile = test.path.ancestors().nth(2).map(Path::to_owned);
+        Self::at(&profile.unwrap_or_default().join(name))
+    }
+
     /// A copy of this program in `directory`, called `name`.
     #[must_use]
     pub fn copy_to(&self, directory: &Path, name: &str) -> Self {

@@ -23,6 +23,7 @@ mod credentials_api;
 mod denial;
 mod drift;
 mod fallback_pin;
+mod federation;
 mod files;
 mod hostile;
 mod identity;
