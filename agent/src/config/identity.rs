@@ -116,8 +116,9 @@ const MAX_CONNECTIONS: Key = Key::new(
 const MAX_CONNECTIONS_PER_ADDRESS: Key = Key::new(
     "identity",
     "max_connections_per_address",
-    "Of these, how many one address, or one IPv6 network of 64 bits, may hold. Raise it behind a \
-     proxy, which is one address.",
+    "Of these, how many one address, or one IPv6 network of 64 bits, may hold. A wide network (24 \
+     bits of IPv4, 48 of IPv6) may hold a quarter of max_connections, or this if it is more. Raise \
+     it behind a proxy, which is one address.",
 );
 
 pub(super) const KEYS: &[&Key] = &[

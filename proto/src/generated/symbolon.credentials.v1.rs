@@ -151,7 +151,8 @@ pub enum ClientCredentialUse {
     /// As a client assertion of the type `jwt-spiffe` (draft-ietf-oauth-spiffe-client-auth).
     ClientAssertion = 1,
     /// As the assertion of the grant `jwt-bearer` (RFC 7523, section 2.1; workload identity
-    /// federation).
+    /// federation). It has to name its issuer (section 3): FAILED_PRECONDITION where the agent's
+    /// JWT-SVIDs name none (`identity.issuer`).
     Grant = 2,
 }
 impl ClientCredentialUse {
