@@ -27,8 +27,9 @@ const ALLOW: Key = Key::new(
     "fetch",
     "allow",
     "Hosts and networks that may be reached although their addresses are private or special \
-     (RFC 6890), such as [\"idp.corp.example\", \"10.20.0.0/16\"]. Link-local addresses and those \
-     where clouds serve credentials are never reached.",
+     (RFC 6890), such as [\"idp.corp.example\", \"10.20.0.0/16\"]. Link-local addresses, those \
+     where clouds serve credentials, and those of local NAT64 translators (64:ff9b:1::/48) are never \
+     reached.",
 );
 const CA_FILE: Key = Key::new(
     "fetch",

@@ -138,6 +138,9 @@ const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix: u8, reach: Reach) -> Ent
 
 const CLOUD: Reach = Reach::Never("cloud providers serve credentials there");
 const LINK_LOCAL: Reach = Reach::Never("link-local");
+/// The operator of a local translator chooses its prefix and where in an address the IPv4 address
+/// stands (RFC 6052, section 2.2; RFC 8215), so that nobody else can tell where it leads.
+const LOCAL_NAT64: Reach = Reach::Never("a translator leads to an unknown IPv4 address");
 const MULTICAST: Reach = Reach::Never("multicast");
 const THIS_HOST: Reach = Reach::Never("\"this host\"");
 const LOOPBACK: Reach = Reach::Listed("loopback");
@@ -185,10 +188,10 @@ const IPV6: &[Entry] = &[
     v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128, CLOUD),
     v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe], 128, CLOUD),
     v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128, CLOUD),
+    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48, LOCAL_NAT64),
     v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8, MULTICAST),
     v6([0, 0, 0, 0, 0, 0, 0, 1], 128, LOOPBACK),
     v6([0, 0, 0, 0, 0, 0, 0, 0], 96, TRANSITION),
-    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48, TRANSITION),
     v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64, Reach::Listed("discarded")),
     v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32, TRANSITION),
     v6([0x2001, 2, 0, 0, 0, 0, 0, 0], 48, BENCHMARKS),
@@ -245,7 +248,6 @@ fn inside(address: Ipv6Addr) -> (Option<Ipv4Addr>, bool) {
     match [a, b, c, d, e, f] {
         [0x64, 0xff9b, 0, 0, 0, 0] => (v4(g, h), true),
         [0, 0, 0, 0, 0, 0] if [g, h] != [0, 0] && [g, h] != [0, 1] => (v4(g, h), false),
-        [0x64, 0xff9b, 1, ..] => (v4(g, h), false),
         [0x2002, high, low, ..] => (v4(high, low), false),
         // Teredo: the client's, with all bits turned (RFC 4380, section 4).
         [0x2001, 0, ..] => (v4(!g, !h), false),
@@ -323,7 +325,7 @@ mod tests {
             "::ffff:127.0.0.1",
             "64:ff9b::10.0.0.1",
             "64:ff9b::7f00:1",
-            "64:ff9b:1::1.1.1.1",
+            "64:ff9b:2::1.1.1.1",
             "100::1",
             "2001::1",
             "2001:0:4136:e378:8000:63bf:3fff:fdd2",
@@ -368,7 +370,13 @@ mod tests {
             "::169.254.169.254",
             "64:ff9b::169.254.169.254",
             "64:ff9b::a9fe:a9fe",
+            // Wherever the IPv4 address stands: prefixes of 96, 64, 56 and 48 bits.
             "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:0:a9:fea9:fe00:0",
+            "64:ff9b:1:00a9:00fe:a9fe::",
+            "64:ff9b:1:a9fe:00a9:fe00::",
+            "64:ff9b:1::1.1.1.1",
+            "64:ff9b:1:ffff:ffff:ffff:ffff:ffff",
             "2002:a9fe:a9fe::1",
             "2001:0:1:1:1:1:5601:5601",
             "fe80::1",
@@ -446,6 +454,9 @@ mod tests {
             ("fe80::/10", true),
             ("fe80::/64", true),
             ("fd00:ec2::254", true),
+            ("64:ff9b:1::/48", true),
+            ("64:ff9b:1:1::/96", true),
+            ("64:ff9b::/96", false),
             ("fd00::/8", false),
             ("10.0.0.0/8", false),
         ] {

@@ -20,7 +20,10 @@ pub enum AllowError {
     #[error("neither a host name nor a network such as 10.0.0.0/8")]
     Unknown,
     /// All of it is out of reach.
-    #[error("link-local and cloud metadata addresses are never reached")]
+    #[error(
+        "link-local and cloud metadata addresses are never reached, nor those of a local \
+         translator (64:ff9b:1::/48)"
+    )]
     Never,
     /// More than are looked at.
     #[error("there can be {0} at most")]
