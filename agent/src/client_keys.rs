@@ -62,6 +62,9 @@ const RETIRED_FOR: Duration = Duration::from_secs(2 * 60);
 /// How often the wall clock is read again, where keys do not change faster than that.
 const TURN: Duration = Duration::from_secs(10);
 
+/// Nobody's keys change as fast as that.
+const SHORTEST_TURN: Duration = Duration::from_millis(100);
+
 /// How soon the registry is walked again: it may have a hundred thousand clients. Not before
 /// everything has been read once, which others wait for.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -282,14 +285,17 @@ impl ClientKeys {
         self.0.published.borrow().set(client).cloned()
     }
 
-    /// Waits for a moment where a client that was registered just now has no key yet, or where
-    /// its key is still to be written where others read it.
+    /// Waits for a moment where a client that was registered just now has no key yet, or none any
+    /// more until the next one signs, or where its key is still to be written where others read
+    /// it.
     pub async fn ready(&self, client: &ClientName) {
         let (mut published, mut written) = (self.published(), self.0.written.subscribe());
         let signs = async {
             loop {
                 let set = published.borrow_and_update().set(client).cloned();
-                let set = set.filter(|set| set.is_published());
+                // One that has ended waits for the next to sign, which is a matter of a turn.
+                let now = self.0.clock.now();
+                let set = set.filter(|set| set.is_published() && set.signs_at(now));
                 let has_active = |set| written.borrow_and_update().has_active(client, set);
                 if set.as_deref().is_some_and(has_active) {
                     return;
@@ -460,10 +466,14 @@ impl Debug for ClientKeys {
     }
 }
 
-/// How often the wall clock is read: a step is late by half a lead at most, or a key of short life
-/// would end before the next one signs.
+/// How often the wall clock is read. A key is late by a turn when it is made, and by another when
+/// it signs, besides the second that its publication is rounded by: both together have half of
+/// the time that is left then of the one before it.
 fn turn(timing: Timing) -> Duration {
-    TURN.min(timing.overlap / 2)
+    let needed = timing.overlap.saturating_add(Duration::from_secs(1));
+    let left = (timing.ttl / 2).saturating_sub(needed);
+    let turn = TURN.min(timing.overlap / 2).min(left / 4);
+    turn.max(SHORTEST_TURN)
 }
 
 /// Tells what has happened; whether the trail has all of it. What cannot be told now is told later.

@@ -15,7 +15,11 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use zeroize::Zeroizing;
 
 /// The file's format. Another one is refused.
@@ -73,6 +77,13 @@ impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         String::deserialize(from).map(|text| Self(Zeroizing::new(text)))
     }
+}
+
+/// The first whole second in which what is made now is published for certain: what is counted
+/// from it may be late, and never early.
+fn published_at(now: SystemTime) -> u64 {
+    const ALMOST: Duration = Duration::from_nanos(999_999_999);
+    unix_seconds(now.checked_add(ALMOST).unwrap_or(now))
 }
 
 /// The file of a client.
@@ -169,11 +180,11 @@ impl Ring {
             is_changed = true;
             match step {
                 Step::Prepare => {
-                    self.create(seconds, timing)?;
+                    self.create(now, timing)?;
                 }
                 Step::Activate { generation, .. } => self.schedule.activate(generation, seconds),
                 Step::Replace => {
-                    let generation = self.create(seconds, timing)?;
+                    let generation = self.create(now, timing)?;
                     self.schedule.activate(generation, seconds);
                 }
             }
@@ -194,19 +205,20 @@ impl Ring {
         let active = self.schedule.active;
         for entry in &mut self.schedule.entries {
             if entry.generation > active {
-                entry.published_at = unix_seconds(now);
+                entry.published_at = published_at(now);
             }
         }
     }
 
-    fn create(&mut self, now: u64, timing: Timing) -> Result<u64, ClientKeyError> {
+    fn create(&mut self, at: SystemTime, timing: Timing) -> Result<u64, ClientKeyError> {
+        let now = unix_seconds(at);
         let last = self.schedule.entries.last().map(|entry| entry.generation);
         let generation = last.unwrap_or_default().max(self.schedule.active) + 1;
         let key = PrivateKey::generate()?;
         self.keys.insert(generation, Arc::new(key));
         self.schedule.entries.push(Entry {
             generation,
-            published_at: now,
+            published_at: published_at(at),
             not_before: now.saturating_sub(BACKDATE),
             not_after: now.saturating_add(timing.ttl.as_secs()),
             longest_svid: RETIRED_FOR.as_secs(),

@@ -145,8 +145,7 @@ impl ClientKeySet {
 
     /// What signs; none where nothing may, or its time is over.
     pub(super) fn signer(&self, now: SystemTime) -> Result<Option<&Signer>, KeyError> {
-        let is_valid = |key: &ClientKeyInfo| key.slot == Slot::Active && now < key.not_after;
-        let Some(key) = (self.active.as_ref()).filter(|_| self.keys.iter().any(is_valid)) else {
+        let Some(key) = self.active.as_ref().filter(|_| self.signs_at(now)) else {
             return Ok(None);
         };
         if let Some(signer) = self.signer.get() {
@@ -154,6 +153,12 @@ impl ClientKeySet {
         }
         let signer = Signer::new(key)?;
         Ok(Some(self.signer.get_or_init(|| signer)))
+    }
+
+    /// Whether the time of the key that signs is not over.
+    pub(super) fn signs_at(&self, now: SystemTime) -> bool {
+        let is_valid = |key: &ClientKeyInfo| key.slot == Slot::Active && now < key.not_after;
+        self.keys.iter().any(is_valid)
     }
 
     /// Whether something has to be done about them.

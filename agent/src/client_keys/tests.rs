@@ -362,7 +362,11 @@ async fn a_key_whose_time_is_over_signs_no_more() {
     // Nobody has made the next one.
     scene.clock.advance(Duration::from_secs(1));
     assert!(matches!(sign(&scene, "a"), Err(ClientKeyError::NoKey(_))));
+    let client = name("a");
+    let mut ready = Box::pin(scene.keys.ready(&client));
+    assert!(ready.as_mut().now_or_never().is_none());
     follow(&scene).await;
+    assert!(ready.now_or_never().is_some());
     signs(&scene, "a");
 }
 
@@ -518,14 +522,33 @@ async fn until_told(scene: &Scene, count: usize) {
 
 #[test]
 fn the_clock_is_read_often_enough_for_keys_of_short_life() {
-    let turn = |lead| {
-        super::turn(super::Timing {
-            ttl: 3 * lead,
-            overlap: lead,
-        })
-    };
-    assert_eq!(turn(Duration::from_secs(1)), Duration::from_millis(500));
-    assert_eq!(turn(24 * HOUR), Duration::from_secs(10));
+    let timing = |ttl, overlap| super::Timing { ttl, overlap };
+    let turn = |ttl, lead| super::turn(timing(ttl, lead));
+    let second = Duration::from_secs(1);
+    assert_eq!(turn(30 * 24 * HOUR, 24 * HOUR), 10 * second);
+    assert_eq!(turn(8 * second, second), second / 2);
+    // The shortest that the configuration takes: a lead is less than half of a life.
+    for (ttl, lead) in [(6, 1), (11, 4), (7_203, 3_600)] {
+        let (ttl, lead) = (ttl * second, lead * second);
+        let latest = ttl / 2 + second + lead + 2 * turn(ttl, lead);
+        assert!(latest < ttl, "{ttl:?} ends before {latest:?}");
+    }
+}
+
+/// Times are kept in seconds, and a cache may have been filled just before one.
+#[tokio::test]
+async fn a_key_signs_no_moment_before_its_lead_is_over() {
+    let scene = with_client("a").await;
+    let first = signs(&scene, "a");
+    scene.clock.advance(360 * HOUR + Duration::from_millis(500));
+    follow(&scene).await;
+    assert_eq!(key_ids(&scene, "a").len(), 2);
+    scene.clock.advance(24 * HOUR - Duration::from_millis(1));
+    follow(&scene).await;
+    assert_eq!(signs(&scene, "a"), first);
+    scene.clock.advance(Duration::from_millis(501));
+    follow(&scene).await;
+    assert_ne!(signs(&scene, "a"), first);
 }
 
 #[tokio::test]

@@ -36,6 +36,10 @@ const ASSERTION_TTLS: RangeInclusive<Duration> =
 const KEY_TTLS: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(366 * DAY);
 const LEADS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * DAY);
 
+/// What half of a key's life has to be longer than the lead: times are kept in seconds, and what
+/// makes the next key and lets it sign looks at the clock now and then.
+const ROOM: Duration = Duration::from_secs(1);
+
 const TOKEN_ENDPOINT_AUDIENCES: Key = Key::new(
     "credentials_api",
     "token_endpoint_audiences",
@@ -83,13 +87,14 @@ pub(super) fn read(reader: &mut Reader<'_>, jwks_cache: Duration) -> Credentials
         (&CLIENT_KEY_LEAD, config.client_key_lead),
         (&JWKS_CACHE, jwks_cache),
     );
-    if config.client_key_ttl / 2 <= config.client_key_lead {
+    let lead = config.client_key_lead + ROOM;
+    if config.client_key_ttl / 2 <= lead {
         reader.refuse(
             &CLIENT_KEY_TTL,
             Problem::NoRoomForRotation {
                 key: CLIENT_KEY_TTL.path(),
                 ttl: config.client_key_ttl,
-                least: config.client_key_lead * 2,
+                least: lead * 2,
             },
         );
     }

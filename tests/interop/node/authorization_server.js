@@ -20,26 +20,24 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { fstatSync, readFileSync } from "node:fs";
+import { fstatSync } from "node:fs";
 import { createServer } from "node:http";
-import { request as httpsRequest } from "node:https";
 import { parseArgs } from "node:util";
 
 import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify } from "jose";
 import Provider from "oidc-provider";
 
+import { documentOptions, fetcher } from "./documents.js";
+
 const { values: options } = parseArgs({
   options: {
-    documents: { type: "string" },
-    ca: { type: "string" },
+    ...documentOptions,
     cache: { type: "string", default: "1" },
     scope: { type: "string", default: "tools" },
     "any-resource": { type: "boolean", default: false },
   },
 });
 
-const [publicOrigin, realOrigin] = options.documents?.split("=") ?? [];
-const ca = options.ca && readFileSync(options.ca);
 const cache = Number(options.cache);
 
 // Standard output is for the events.
@@ -47,26 +45,6 @@ console.info = console.error;
 
 function emit(event) {
   console.log(JSON.stringify(event));
-}
-
-/** What `fetch` would do, with another address and authority for one origin. */
-function fetchDocument(url, { headers }) {
-  assert.ok(publicOrigin && url.startsWith(`${publicOrigin}/`), `${url} is nowhere`);
-  const target = new URL(url.slice(publicOrigin.length), realOrigin);
-  return new Promise((resolve, reject) => {
-    const sent = httpsRequest(target, { ca, headers: Object.fromEntries(headers) }, (answer) => {
-      const chunks = [];
-      answer.on("data", (chunk) => chunks.push(chunk));
-      answer.on("error", reject);
-      answer.on("end", () => {
-        emit({ event: "fetched", url, status: answer.statusCode });
-        const init = { status: answer.statusCode, headers: answer.headers };
-        resolve(new Response(Buffer.concat(chunks), init));
-      });
-    });
-    sent.on("error", reject);
-    sent.end();
-  });
 }
 
 async function newKey(alg) {
@@ -84,7 +62,7 @@ function configuration(resource, signing) {
   };
   return {
     jwks: { keys: signing },
-    fetch: fetchDocument,
+    fetch: fetcher(options, emit),
     clientAuthMethods: ["private_key_jwt"],
     scopes: options.scope.split(" "),
     ttl: { ClientCredentials: 60 },

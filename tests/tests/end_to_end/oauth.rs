@@ -2,6 +2,8 @@
 //! SDKs of Python and TypeScript, an authorization server that fetches the client's document and
 //! keys from the identity port, and an MCP server that checks the server's tokens.
 
+mod caching;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -38,6 +40,16 @@ struct Peers {
 impl Peers {
     /// None where this machine lacks what they need.
     async fn start(setup: impl FnOnce(Setup) -> Setup) -> Option<Self> {
+        let options = ["--scope", SCOPE, "--any-resource"];
+        Self::with(setup, "authorization_server.js", &options).await
+    }
+
+    /// The same with another authorization server.
+    async fn with(
+        setup: impl FnOnce(Setup) -> Setup,
+        server: &str,
+        options: &[&str],
+    ) -> Option<Self> {
         let has_openssl = can_run(
             "the OAuth loop",
             has_tool("openssl"),
@@ -57,10 +69,11 @@ impl Peers {
             .set("identity", "certificate_file", certificate)
             .set("identity", "key_file", key);
         let agent = setup(own).start().await;
-        let mut command = Client::Node.script(&agent, "authorization_server.js");
+        let mut command = Client::Node.script(&agent, server);
         let here = format!("https://{HOST}={}", real_url(&agent));
         command
-            .args(["--documents", &here, "--scope", SCOPE, "--any-resource"])
+            .args(["--documents", &here])
+            .args(options)
             .arg("--ca")
             .arg(agent.setup().directory().join("ca.pem"));
         let mut server = Workload::start(&mut command);
