@@ -501,14 +501,21 @@ impl admin::admin_server::Admin for AdminApi {
         &self,
         request: Request<admin::TrustDomainDecision>,
     ) -> Result<Response<admin::TrustDomain>, Status> {
-        self.decide_domain(true, request).await
+        self.decide_domain(Verdict::Approve, request).await
     }
 
     async fn reject_trust_domain(
         &self,
         request: Request<admin::TrustDomainDecision>,
     ) -> Result<Response<admin::TrustDomain>, Status> {
-        self.decide_domain(false, request).await
+        self.decide_domain(Verdict::Reject, request).await
+    }
+
+    async fn withdraw_trust_domain(
+        &self,
+        request: Request<admin::TrustDomainDecision>,
+    ) -> Result<Response<admin::TrustDomain>, Status> {
+        self.decide_domain(Verdict::Withdraw, request).await
     }
 
     async fn get_trust_domain(

@@ -72,27 +72,16 @@ impl AdminApi {
             .await
     }
 
-    /// A word about what awaits approval. A rejection by its author is a withdrawal.
+    /// A word about what awaits approval.
     pub(super) async fn decide_domain(
         &self,
-        approves: bool,
+        verdict: Verdict,
         request: Request<TrustDomainDecision>,
     ) -> Answer {
         let operator = operator(&request)?;
         let request = request.into_inner();
         let digest = Digest::from_str(&request.digest)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let name = domain(&request.name)?;
-        let snapshot = self.services.registry.snapshot();
-        let pending = snapshot.relationship(&name);
-        let pending = pending.and_then(|relationship| relationship.pending());
-        let actor = operator.actor()?;
-        let is_own = pending.is_some_and(|pending| pending.what.author.is_person_of(&actor));
-        let verdict = match (approves, is_own) {
-            (true, _) => Verdict::Approve,
-            (false, true) => Verdict::Withdraw,
-            (false, false) => Verdict::Reject,
-        };
         let texts = (&*request.name, &*request.reason);
         let change = RelationshipChange::Decide(digest, verdict);
         self.relate(operator, RelationshipDeed::Decision(verdict), change, texts)

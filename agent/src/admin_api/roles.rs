@@ -76,6 +76,7 @@ pub(super) const TABLE: &[Rule] = &[
     rule("GetTrustDomain", Who::Roles(ANY)),
     rule("ListTrustDomains", Who::Roles(ANY)),
     rule("AddTrustDomain", Who::Roles(WRITE)),
+    rule("WithdrawTrustDomain", Who::Roles(WRITE)),
     rule("ApproveTrustDomain", Who::Roles(APPROVE)),
     rule("RejectTrustDomain", Who::Roles(APPROVE)),
     rule("RemoveTrustDomain", Who::Roles(STOP)),

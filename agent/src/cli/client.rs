@@ -35,7 +35,7 @@ use super::{
     socket::{AdminArgs, Link},
     whoami::approvals,
 };
-pub(super) use govern::ApprovalView;
+pub(super) use govern::{ApprovalView, DeclinedView};
 
 use clap::{Args, Subcommand};
 use live::LiveView;

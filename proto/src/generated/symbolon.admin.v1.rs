@@ -2099,7 +2099,7 @@ pub mod admin_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Rejects what awaits approval, with a reason; its author takes it back so.
+        /// Rejects what awaits approval, with a reason.
         pub async fn reject_trust_domain(
             &mut self,
             request: impl tonic::IntoRequest<super::TrustDomainDecision>,
@@ -2119,6 +2119,30 @@ pub mod admin_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("symbolon.admin.v1.Admin", "RejectTrustDomain"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes back what awaits approval; only its author may.
+        pub async fn withdraw_trust_domain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TrustDomainDecision>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/symbolon.admin.v1.Admin/WithdrawTrustDomain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("symbolon.admin.v1.Admin", "WithdrawTrustDomain"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// One foreign trust domain. NOT_FOUND where there never was a federation with it.
@@ -2432,8 +2456,13 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::TrustDomainDecision>,
         ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status>;
-        /// Rejects what awaits approval, with a reason; its author takes it back so.
+        /// Rejects what awaits approval, with a reason.
         async fn reject_trust_domain(
+            &self,
+            request: tonic::Request<super::TrustDomainDecision>,
+        ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status>;
+        /// Takes back what awaits approval; only its author may.
+        async fn withdraw_trust_domain(
             &self,
             request: tonic::Request<super::TrustDomainDecision>,
         ) -> std::result::Result<tonic::Response<super::TrustDomain>, tonic::Status>;
@@ -3893,6 +3922,51 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RejectTrustDomainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/symbolon.admin.v1.Admin/WithdrawTrustDomain" => {
+                    #[allow(non_camel_case_types)]
+                    struct WithdrawTrustDomainSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::TrustDomainDecision>
+                    for WithdrawTrustDomainSvc<T> {
+                        type Response = super::TrustDomain;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TrustDomainDecision>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::withdraw_trust_domain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WithdrawTrustDomainSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -2,6 +2,7 @@
 
 use super::{api, request};
 use crate::{admin_api::Operator, workloads::testing::Scene};
+use serde_json::json;
 use symbolon_proto::admin::{
     AddTrustDomainRequest, BundleEndpoint, GetTrustDomainRequest, ListTrustDomainsRequest,
     RemoveTrustDomainRequest, TrustDomain, TrustDomainDecision, admin_server::Admin as _,
@@ -98,18 +99,49 @@ async fn a_trust_domain_is_proposed_approved_shown_and_removed() {
 }
 
 #[tokio::test]
-async fn a_rejection_by_its_author_takes_it_back() {
+async fn its_author_withdraws_a_proposal_and_others_reject_it() {
     let scene = Scene::requiring(1).await;
     let api = api(&scene);
     let url = "https://other.example/bundle";
-    for (uid, verdict) in [(1, "withdrawn"), (2, "rejected")] {
+    let mut told = Vec::new();
+    for uid in [1, 2] {
         let proposed = api.add_trust_domain(by(&scene, 1, add("other.example", url)));
         let proposed = proposed.await.unwrap().into_inner();
-        let no = by(&scene, uid, decision(&proposed, "no"));
-        let declined = api.reject_trust_domain(no).await.unwrap().into_inner();
-        assert_eq!(declined.declined.unwrap().verdict, verdict);
+        let somebody_else = by(&scene, 2, decision(&proposed, "no"));
+        let somebody_else = api.withdraw_trust_domain(somebody_else).await;
+        assert_eq!(somebody_else.unwrap_err().code(), Code::PermissionDenied);
+        let without_reason = by(&scene, 2, decision(&proposed, ""));
+        let without_reason = api.reject_trust_domain(without_reason).await;
+        assert_eq!(without_reason.unwrap_err().code(), Code::InvalidArgument);
+        let declined = if uid == 1 {
+            let taken_back = by(&scene, uid, decision(&proposed, ""));
+            api.withdraw_trust_domain(taken_back).await
+        } else {
+            let no = by(&scene, uid, decision(&proposed, "no"));
+            api.reject_trust_domain(no).await
+        };
+        let declined = declined.unwrap().into_inner();
         assert!(declined.pending.is_none());
+        told.push(declined.declined.unwrap().verdict);
+        let again = by(&scene, 1, decision(&proposed, ""));
+        let again = api.withdraw_trust_domain(again).await.unwrap_err();
+        assert_eq!(again.code(), Code::FailedPrecondition);
     }
+    assert_eq!(told, ["withdrawn", "rejected"]);
+    scene.close_trail().await;
+    let lines = scene.lines();
+    let recorded = lines.iter().filter(|line| line["event"] == "federation");
+    let recorded: Vec<_> = recorded
+        .map(|line| (&line["operation"], &line["operator"]))
+        .collect();
+    let word = |operation: &str, operator: &str| (json!(operation), json!(operator));
+    let expected = [
+        word("proposed", "uid:1"),
+        word("withdrawn", "uid:1"),
+        word("proposed", "uid:1"),
+        word("rejected", "uid:2"),
+    ];
+    assert_eq!(recorded, expected.each_ref().map(|(a, b)| (a, b)));
 }
 
 #[tokio::test]

@@ -337,7 +337,7 @@ pub(super) fn names(approvals: &[ApprovalView]) -> String {
 
 /// What was rejected or withdrawn.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct DeclinedView {
+pub(in crate::cli) struct DeclinedView {
     number: u64,
     digest: String,
     author: String,
@@ -363,7 +363,7 @@ impl From<Declined> for DeclinedView {
 
 impl DeclinedView {
     /// `version 4 was rejected by dave: too much`.
-    pub(super) fn line(&self, what: &str) -> String {
+    pub(in crate::cli) fn line(&self, what: &str) -> String {
         let mut line = format!(
             "{what} {} was {} by {}",
             self.number,

@@ -62,6 +62,7 @@ const FORMS: &[&str] = &[
     "federation remove TD --reason R",
     "federation approve TD --digest D",
     "federation reject TD --digest D --reason R",
+    "federation withdraw TD --digest D --reason R",
     "token --header --dpop --scope S --resource R --authorization-server I --spiffe-id I --ca-file F https://R",
     "bundle show --format spiffe",
     "bundle show --format jwks",

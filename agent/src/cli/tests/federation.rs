@@ -94,6 +94,20 @@ fn what_is_asked_for_reaches_the_agent() {
 }
 
 #[test]
+fn a_proposal_is_rejected_or_withdrawn() {
+    let agent = agent();
+    for (word, told) in [("reject", "rejected"), ("withdraw", "withdrawn")] {
+        let digest = "e1".repeat(32);
+        let options = ["--digest", &digest, "--reason", "not ours"];
+        let declined = [&["federation", word, "other.example"], &options[..]].concat();
+        let said = format!("other.example is {told}.\n");
+        assert_eq!(agent.admin(&declined).done(), said);
+        let request = last_request(&agent);
+        assert!(request.contains(&digest) && request.contains("not ours"));
+    }
+}
+
+#[test]
 fn a_file_that_is_no_bundle_is_not_sent() {
     let agent = agent();
     let file = agent.dir.path().join("large.json");

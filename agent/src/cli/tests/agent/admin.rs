@@ -439,6 +439,14 @@ impl Admin for FakeAdmin {
         Ok(Response::new(federation::find(&self.0.lock(), &name)?))
     }
 
+    async fn withdraw_trust_domain(
+        &self,
+        request: Request<admin::TrustDomainDecision>,
+    ) -> Answer<admin::TrustDomain> {
+        let name = self.hear(request)?.name;
+        Ok(Response::new(federation::find(&self.0.lock(), &name)?))
+    }
+
     async fn get_trust_domain(
         &self,
         request: Request<admin::GetTrustDomainRequest>,
