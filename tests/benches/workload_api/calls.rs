@@ -30,6 +30,8 @@ struct Calls<'a> {
 
 /// The bare server's times.
 struct BareTimes {
+    /// Of processes that do nothing else: their memory is cold.
+    first: Samples,
     fresh: Samples,
     kept: Samples,
 }
@@ -50,6 +52,7 @@ pub(crate) async fn measure(options: &Options, floors: &Floors, caller: &Caller,
     stage::register_by_digest(&calls.synced, caller).await;
     stage::register_by_digest(&calls.written, caller).await;
     let bare_times = BareTimes {
+        first: calls.first_of_processes(&bare.socket()).await,
         fresh: calls.times(Job::Fresh, &bare.socket()).await,
         kept: calls.times(Job::Jwt, &bare.socket()).await,
     };
@@ -63,10 +66,19 @@ impl Calls<'_> {
         self.caller.times(job, socket, self.samples * MORE).await
     }
 
+    async fn first_of_processes(&self, socket: &Path) -> Samples {
+        let mut times = Vec::new();
+        for _ in 0..self.samples {
+            times.push(self.caller.first(socket).await);
+        }
+        times.into_iter().collect()
+    }
+
     fn floor_rows(&self, bare: &BareTimes) -> Vec<Row> {
         let floors = self.floors;
         let time = |name, time| Row::new(name, Figure::Time(time));
         vec![
+            Row::of("bare tonic call, first of a process", &bare.first),
             Row::of("bare tonic call, fresh connection", &bare.fresh),
             Row::of("bare tonic call, kept connection", &bare.kept),
             time("P-256 key and signature", floors.key_and_signature),
@@ -129,7 +141,7 @@ impl Calls<'_> {
             std::fs::remove_file(copy.program()).expect("the copy");
         }
         let floors = self.floors;
-        let floor = bare.fresh.p50() + floors.process_facts + floors.key_and_signature;
+        let floor = bare.first.p50() + floors.process_facts + floors.key_and_signature;
         let row = |name: &str, times: Vec<_>, floor, aim| {
             let row = Row::of(name, &times.into_iter().collect());
             row.floor(Figure::Time(floor)).aim(Aim::Ratio(aim))
