@@ -136,6 +136,8 @@ pub struct Workloads {
     bundle: watch::Receiver<Arc<TrustBundle>>,
     processes: Mutex<Known>,
     open_calls: AtomicUsize,
+    /// Held by each answer that is being made.
+    making: Arc<()>,
     closed: watch::Sender<bool>,
 }
 
@@ -149,6 +151,7 @@ impl Workloads {
             settings: ArcSwap::from_pointee(settings),
             processes: Mutex::default(),
             open_calls: AtomicUsize::new(0),
+            making: Arc::default(),
             closed: watch::Sender::new(false),
         }
     }

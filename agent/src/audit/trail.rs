@@ -146,6 +146,7 @@ pub struct Trail {
     sources: [Source; 2],
     metrics: AuditMetrics,
     checkpoint_key: Option<watch::Receiver<PublicKey>>,
+    durability: Durability,
 }
 
 impl Trail {
@@ -171,6 +172,7 @@ impl Trail {
             queues: [queue, callers_queue],
             ledger: Arc::clone(&ledger),
         };
+        let durability = config.durability;
         let writer = begin::writer(dir, config, clock, ends)?;
         let source = |chain: &ChainWriter| Source {
             dir: Arc::clone(writer.keeper.folder.path()),
@@ -185,6 +187,7 @@ impl Trail {
             sources: [source(&writer.trail), source(&writer.callers)],
             metrics,
             checkpoint_key: writer.keeper.checkpoints.as_ref().map(Checkpoints::public),
+            durability,
         };
         Ok((trail, writer))
     }
@@ -331,6 +334,12 @@ impl Trail {
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
+    }
+
+    /// When an event counts as recorded.
+    #[must_use]
+    pub const fn durability(&self) -> Durability {
+        self.durability
     }
 
     /// Where the trail itself ends now.

@@ -2,18 +2,22 @@
 
 use super::{
     Caller, Denial, Federated, Process, Workloads, audit_process,
-    decision::Decision,
+    decision::{Decision, Looked},
     process::{Recorded, Shelved},
     proof::Sure,
 };
 use crate::{
-    audit::{AuditError, Event, Kind},
+    audit::{AuditError, Durability, Event, Kind},
     issuance::{Entitlement, IssueError, JwtSvid, Presence, WitSvid, X509Svid},
     registry::Client,
 };
 use futures_util::future::try_join_all;
 use spiffe::SpiffeId;
-use std::{future::Future, sync::Arc};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+};
 
 /// How often an answer is begun anew because the registry changed meanwhile,
 /// before the caller is asked to come again.
@@ -256,13 +260,43 @@ impl Workloads {
         recorded: Recorded,
         answer: impl Future<Output = Result<(R, Decision), Denial>>,
     ) -> Result<R, Denial> {
-        let (answer, mut decision) = self.announce(recorded, answer).await?;
-        if let Some(vouched) = decision.vouched.take() {
-            vouched.await?;
-        }
-        self.confirm(caller, &decision).await?;
+        // Streams wait elsewhere: none has this in its memory.
+        let made = Box::pin(async {
+            let (answer, mut decision) = self.announce(recorded, answer).await?;
+            if let Some(vouched) = decision.vouched.take() {
+                vouched.await?;
+            }
+            Ok::<_, Denial>((answer, decision))
+        });
+        let (made, looked) = self.looking_meanwhile(caller, made).await;
+        let (answer, decision) = made?;
+        let looked = looked.unwrap_or_else(|| self.look(caller));
+        self.confirm(caller, &decision, looked).await?;
         self.keep_watch(caller.process());
         Ok(answer)
+    }
+
+    /// What is `made`, with the look at the caller that came last: made while the trail is being
+    /// written, where that takes no longer than the look. There is none if it does, if it would
+    /// because it waits for the disk, or while other answers are made.
+    async fn looking_meanwhile<R>(
+        &self,
+        caller: &Caller,
+        mut made: Pin<Box<impl Future<Output = R>>>,
+    ) -> (R, Option<Looked>) {
+        let making = Arc::clone(&self.making);
+        // Ours and the one kept: nobody else is served, who would have to wait for the look.
+        let is_alone = Arc::strong_count(&making) == 2;
+        let mut may_look = is_alone && self.services.trail.durability() == Durability::Write;
+        poll_fn(|cx| {
+            let first = made.as_mut().poll(cx).map(|made| (made, None));
+            if first.is_ready() || !std::mem::take(&mut may_look) {
+                return first;
+            }
+            let looked = self.look(caller);
+            made.as_mut().poll(cx).map(|made| (made, Some(looked)))
+        })
+        .await
     }
 
     /// Makes the answer while the attestation is being recorded: one wait for the

@@ -12,6 +12,7 @@ use crate::{
 };
 use spiffe::SpiffeId;
 use std::sync::Arc;
+use symbolon_attestors::{Changed, Proofs};
 use tokio::time::{Instant, sleep_until};
 
 /// Who a process may be on a connection, by one snapshot of the registry.
@@ -24,7 +25,21 @@ pub(super) struct Decision {
     pub(super) vouched: Option<Recorded>,
 }
 
+/// What was seen of a caller at one moment.
+pub(super) struct Looked {
+    proofs: Result<Proofs, Unproven>,
+    unchanged: Result<(), Changed>,
+}
+
 impl Workloads {
+    /// Looks at the caller: the process last, which so was the one to hold the connection.
+    pub(super) fn look(&self, caller: &Caller) -> Looked {
+        Looked {
+            proofs: self.proofs(caller),
+            unchanged: self.unchanged(caller.process()),
+        }
+    }
+
     /// Whether no client fits what is known of the process. Nothing is handed
     /// out then, so it need not be looked at again: a suspension may have to
     /// end thousands of its streams. Unless it may fit by what is read each time,
@@ -124,15 +139,19 @@ impl Workloads {
 
     /// After the last step: the process is still the one that was attested, the
     /// connection as it was proved, and the clients still granted in the same version.
-    pub(super) async fn confirm(&self, caller: &Caller, decision: &Decision) -> Result<(), Denial> {
+    pub(super) async fn confirm(
+        &self,
+        caller: &Caller,
+        decision: &Decision,
+        looked: Looked,
+    ) -> Result<(), Denial> {
         let process = caller.process();
-        let proofs = self.proofs(caller);
-        if let Err(denial) = self.check_unchanged(process).await {
+        if let Err(denial) = self.check(process, looked.unchanged).await {
             // Also what was kept since it ended.
             self.withdraw(process, &[], "the process changed");
             return Err(denial);
         }
-        let proofs = match proofs {
+        let proofs = match looked.proofs {
             Ok(proofs) => proofs,
             Err(why) => {
                 let why = self.settled(caller, why).await;

@@ -404,7 +404,16 @@ impl Workloads {
     /// Ends a process that is no longer what it was, and denies what was asked
     /// in its name.
     pub(super) async fn check_unchanged(&self, process: &Process) -> Result<(), Denial> {
-        if let Err(why) = self.unchanged(process) {
+        self.check(process, self.unchanged(process)).await
+    }
+
+    /// The same by a look that was just taken.
+    pub(super) async fn check(
+        &self,
+        process: &Process,
+        unchanged: Result<(), Changed>,
+    ) -> Result<(), Denial> {
+        if let Err(why) = unchanged {
             self.end(process, why);
         }
         self.check_alive(process).await

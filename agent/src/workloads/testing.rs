@@ -12,7 +12,7 @@ use super::{
     binding::{Binding, Far},
 };
 use crate::{
-    audit::{Chain, Reader, Trail, TrailConfig, TrailWriter},
+    audit::{Chain, Durability, Reader, Trail, TrailConfig, TrailWriter},
     authority::{
         Authority, AuthorityConfig, AuthorityError, BundleContents, EmbeddedCa, JwtRequest,
         SignedToken, SignedX509, TrustBundle, WitRequest, X509Request,
@@ -100,17 +100,24 @@ impl Scene {
 
     /// A node where changes need that many approvals.
     pub(crate) async fn requiring(approvals_required: u32) -> Self {
-        let scene = Self::open(approvals_required).await;
+        let scene = Self::open(approvals_required, Durability::Sync).await;
         scene.write_trail();
         scene
     }
 
     /// A node whose trail is not written yet.
     pub(crate) async fn silent() -> Self {
-        Self::open(0).await
+        Self::open(0, Durability::Sync).await
     }
 
-    async fn open(approvals_required: u32) -> Self {
+    /// A node whose trail is recorded as `durability` says.
+    pub(crate) async fn recording(durability: Durability) -> Self {
+        let scene = Self::open(0, durability).await;
+        scene.write_trail();
+        scene
+    }
+
+    async fn open(approvals_required: u32, durability: Durability) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(
             UNIX_EPOCH + Duration::from_secs(1_795_000_000),
@@ -118,8 +125,11 @@ impl Scene {
         let shared: SharedClock = Arc::<ManualClock>::clone(&clock);
         let supervisor = Supervisor::new(Handle::current());
         let audit = folder.path().join("audit");
-        let (trail, writer) =
-            Trail::open(&audit, TrailConfig::default(), Arc::clone(&shared)).unwrap();
+        let config = TrailConfig {
+            durability,
+            ..TrailConfig::default()
+        };
+        let (trail, writer) = Trail::open(&audit, config, Arc::clone(&shared)).unwrap();
         let federation = watch::Sender::default();
         let authority = Arc::new(StageAuthority::open(&folder.path().join("keys"), &shared));
         let registry = Arc::new(registry(&shared, &supervisor, approvals_required).await);

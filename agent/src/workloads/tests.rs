@@ -3,7 +3,7 @@ use super::{
     testing::{Actress, HOUR, Scene, draft, settings, until},
 };
 use crate::{
-    audit::{Event, Kind},
+    audit::{Durability, Event, Kind},
     clock::Clock as _,
     issuance::{DpopRequest, X509Svid},
     registry::ClientDraft,
@@ -12,7 +12,7 @@ use crate::{
 };
 use futures_util::FutureExt as _;
 use spiffe::SpiffeId;
-use std::{process::Command, sync::atomic::Ordering, time::Duration};
+use std::{pin::pin, process::Command, sync::atomic::Ordering, time::Duration};
 use symbolon_attestors::AttestError;
 use tokio::{net::UnixStream, time::timeout};
 
@@ -304,20 +304,43 @@ async fn exit_ends_the_process_and_is_recorded() {
 
 #[tokio::test]
 async fn image_that_changes_while_an_answer_is_made_gets_nothing() {
-    let scene = Scene::new().await;
-    scene.register("a").await;
-    let mut actress = Actress::enter();
-    let caller = scene.admit(actress.pid());
-    let held = scene.authority.held.write().await;
-    let call = scene.workloads.x509(&caller, Asked::ByCall);
-    let exec = async {
-        until_attested(&caller).await;
+    // Without the wait for the disk, the caller is looked at while the answer is made.
+    for durability in [Durability::Sync, Durability::Write] {
+        let scene = Scene::recording(durability).await;
+        scene.register("a").await;
+        let mut actress = Actress::enter();
+        let caller = scene.admit(actress.pid());
+        let held = scene.authority.held.write().await;
+        let call = scene.workloads.x509(&caller, Asked::ByCall);
+        let exec = async {
+            until_attested(&caller).await;
+            actress.exec();
+            drop(held);
+        };
+        let (denied, ()) = tokio::join!(call, exec);
+        assert!(matches!(denied, Err(Denial::ProcessChanged)), "{denied:?}");
+        assert!(!caller.process().holds("a"));
+    }
+}
+
+/// What a look while the trail is written saw is worth nothing once something else was waited for.
+#[tokio::test]
+async fn token_of_a_known_caller_who_changes_while_it_is_made_is_not_given() {
+    for durability in [Durability::Sync, Durability::Write] {
+        let scene = Scene::recording(durability).await;
+        scene.register_as("a", with_audience("x")).await;
+        let mut actress = Actress::enter();
+        let caller = scene.admit(actress.pid());
+        let audience = ["x".to_owned()];
+        scene.workloads.jwt(&caller, &audience, None).await.unwrap();
+        let held = scene.authority.held.write().await;
+        let mut call = pin!(scene.workloads.jwt(&caller, &audience, None));
+        assert!(call.as_mut().now_or_never().is_none());
         actress.exec();
         drop(held);
-    };
-    let (denied, ()) = tokio::join!(call, exec);
-    assert!(matches!(denied, Err(Denial::ProcessChanged)), "{denied:?}");
-    assert!(!caller.process().holds("a"));
+        let denied = call.await;
+        assert!(matches!(denied, Err(Denial::ProcessChanged)), "{denied:?}");
+    }
 }
 
 #[tokio::test]
