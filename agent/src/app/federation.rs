@@ -7,6 +7,7 @@ use crate::{
     clock::SharedClock,
     config::Config,
     federation::{Federation, Keeper, KeeperServices, Pace, WebSource},
+    fetch::Fetcher,
     registry::Registry,
     supervisor::Supervisor,
     telemetry::Metrics,
@@ -18,15 +19,13 @@ pub(super) fn open(
     config: &Config,
     (registry, authority): (&Arc<Registry>, &dyn Authority),
     (trail, clock): (&Trail, &SharedClock),
+    fetcher: &Fetcher,
     metrics: &Metrics,
     supervisor: &Supervisor,
 ) -> Result<Arc<Federation>, RunError> {
     let services = KeeperServices {
         registry: Arc::clone(registry),
-        source: Arc::new(WebSource::new(
-            config.fetch.allow.clone(),
-            config.fetch.ca_file.clone(),
-        )),
+        source: Arc::new(WebSource::new(fetcher.clone())),
         own: authority.bundle(),
         trail: trail.clone(),
         clock: Arc::clone(clock),

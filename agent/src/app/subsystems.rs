@@ -81,7 +81,8 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
     let issuer = issuer(config, (&signing, &trail, &clock), &metrics);
     let issuer = issuer.noting_in(usage.usage().clone());
     let (decided, told) = ((&registry, &*signing), (&trail, &clock));
-    let federation = federation::open(config, decided, told, &metrics, &supervisor)?;
+    let fetcher = fetching::fetcher(config)?;
+    let federation = federation::open(config, decided, told, &fetcher, &metrics, &supervisor)?;
     let broker = broker(config, &issuer, (&clock, &supervisor), (&registry, &trail))?;
     let require = requirements(&config.attestation, &attestor)?;
     show_required(require, &metrics);
@@ -97,7 +98,7 @@ pub(super) async fn open(config: &Config, roster: Roster) -> Result<Subsystems, 
         supervisor: supervisor.clone(),
         metrics: metrics.clone(),
     };
-    let looks = fetching::watch(config, &fetching::fetcher(config)?, &services);
+    let looks = fetching::watch(config, &fetcher, &services);
     let workloads = serve_workloads(services, workload_settings(config, require));
     supervisor.spawn(gauges::publish(
         metrics.clone(),

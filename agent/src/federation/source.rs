@@ -3,13 +3,12 @@
 use super::verifier::SvidVerifier;
 use crate::{
     authority::MAX_BUNDLE_BYTES,
-    fetch::{self, Allowed, FetchError, FetchUrl, Fetcher, Limits, Media, TrustError, UrlError},
+    fetch::{self, FetchError, FetchUrl, Fetcher, Limits, Media, TrustError, UrlError},
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use spiffe::{SpiffeId, TrustDomain};
-use std::{fmt::Debug, path::PathBuf, sync::Arc};
-use tokio::{sync::OnceCell, task::spawn_blocking};
+use std::{fmt::Debug, sync::Arc};
 
 /// A bundle that is asked for.
 #[derive(Clone, Debug)]
@@ -41,9 +40,6 @@ pub enum SourceError {
     /// The endpoint cannot be verified at all.
     #[error("TLS: {0}")]
     Trust(#[from] TrustError),
-    /// The thread that read the authorities of the Web PKI ended.
-    #[error("the certificate authorities for https_web were not read")]
-    NoRoots,
     /// There are no authorities to verify the endpoint's SVID with.
     #[error("the bundle of {0}, of which the endpoint is, is not known")]
     NoAuthorities(TrustDomain),
@@ -61,32 +57,15 @@ pub trait BundleSource: Debug + Send + Sync {
 /// The network.
 #[derive(Debug)]
 pub struct WebSource {
-    allowed: Allowed,
-    ca_file: Option<PathBuf>,
-    /// Trusts the Web PKI; made when it is needed first, which most agents never do.
-    web: OnceCell<Fetcher>,
+    /// Trusts the Web PKI.
+    web: Fetcher,
 }
 
 impl WebSource {
-    /// Reaches public addresses and what is `allowed`. For `https_web` it trusts the authorities in
-    /// `ca_file`, or those of the system.
+    /// Reaches what `web` does, and for `https_web` trusts whom it trusts.
     #[must_use]
-    pub fn new(allowed: Allowed, ca_file: Option<PathBuf>) -> Self {
-        Self {
-            allowed,
-            ca_file,
-            web: OnceCell::new(),
-        }
-    }
-
-    async fn web(&self) -> Result<&Fetcher, SourceError> {
-        let make = || async {
-            let ca_file = self.ca_file.clone();
-            let roots = spawn_blocking(move || fetch::trusting_roots(ca_file.as_deref()));
-            let tls = roots.await.map_err(|_panicked| SourceError::NoRoots)??;
-            Ok(Fetcher::new(self.allowed.clone(), tls))
-        };
-        self.web.get_or_try_init(make).await
+    pub const fn new(web: Fetcher) -> Self {
+        Self { web }
     }
 }
 
@@ -101,11 +80,10 @@ impl BundleSource for WebSource {
                 ..Limits::DOCUMENT
             };
             let fetched = match request.proof {
-                Proof::Web => self.web().await?.get(&url, limits).await?,
+                Proof::Web => self.web.get(&url, limits).await?,
                 Proof::Svid(id, authorities) => {
                     let tls = fetch::trusting(SvidVerifier::new(id, authorities))?;
-                    let fetcher = Fetcher::new(self.allowed.clone(), tls);
-                    fetcher.get(&url, limits).await?
+                    self.web.with_tls(tls).get(&url, limits).await?
                 }
             };
             Ok(fetched.body)

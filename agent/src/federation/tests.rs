@@ -45,7 +45,8 @@ impl BundleSource for Stage {
     fn fetch(&self, request: BundleRequest) -> BoxFuture<'_, Result<Bytes, SourceError>> {
         self.asked.lock().push(request);
         let served = self.serves.lock().clone();
-        Box::pin(async move { served.map(Bytes::from).ok_or(SourceError::NoRoots) })
+        let failed = SourceError::NoAuthorities(TrustDomain::new("other.example").unwrap());
+        Box::pin(async move { served.map(Bytes::from).ok_or(failed) })
     }
 }
 

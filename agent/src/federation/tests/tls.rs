@@ -5,12 +5,12 @@ use crate::{
     federation::{
         BundleRequest, BundleSource as _, Proof, SourceError, WebSource, testing::Stranger,
     },
-    fetch::Allowed,
+    fetch::{Allowed, Fetcher, trusting_nobody, trusting_roots},
     supervisor::Supervisor,
 };
 use bytes::Bytes;
 use rustls::{
-    ServerConfig,
+    ClientConfig, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use spiffe::SpiffeId;
@@ -62,8 +62,13 @@ async fn serve((chain, key): (Vec<u8>, crate::svid::PrivateKey)) -> u16 {
     port
 }
 
+fn source(tls: Arc<ClientConfig>) -> WebSource {
+    let allowed = Allowed::read(["127.0.0.0/8"]).unwrap();
+    WebSource::new(Fetcher::new(allowed, tls))
+}
+
 async fn fetch(port: u16, id: SpiffeId, authorities: Bytes) -> Result<Bytes, SourceError> {
-    let source = WebSource::new(Allowed::read(["127.0.0.0/8"]).unwrap(), None);
+    let source = source(trusting_nobody().unwrap());
     let request = BundleRequest {
         url: format!("https://127.0.0.1:{port}/bundle").into(),
         proof: Proof::Svid(id, authorities),
@@ -111,8 +116,7 @@ async fn the_web_pki_says_nothing_of_an_svid_nor_the_other_way_round() {
     let roots = tempfile::NamedTempFile::new().unwrap();
     let pem = other.ca_pem();
     std::fs::write(roots.path(), pem).unwrap();
-    let allowed = Allowed::read(["127.0.0.0/8"]).unwrap();
-    let source = WebSource::new(allowed, Some(roots.path().to_owned()));
+    let source = source(trusting_roots(Some(roots.path())).unwrap());
     let request = BundleRequest {
         url: format!("https://127.0.0.1:{port}/bundle").into(),
         proof: Proof::Web,
