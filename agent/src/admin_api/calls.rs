@@ -522,14 +522,14 @@ impl admin::admin_server::Admin for AdminApi {
         &self,
         request: Request<admin::GetTrustDomainRequest>,
     ) -> Result<Response<admin::TrustDomain>, Status> {
-        self.show_domain(&request.into_inner())
+        self.show_domain(&request.into_inner()).await
     }
 
     async fn list_trust_domains(
         &self,
         _request: Request<admin::ListTrustDomainsRequest>,
     ) -> Result<Response<admin::ListTrustDomainsResponse>, Status> {
-        Ok(self.list_domains())
+        Ok(self.list_domains().await)
     }
 }
 

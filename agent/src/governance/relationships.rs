@@ -109,3 +109,6 @@ fn described(event: Event, version: &RelationshipVersion) -> Event {
     let plain = event.clone();
     event.evidence(&evidence).unwrap_or(plain)
 }
+
+#[cfg(test)]
+mod tests;

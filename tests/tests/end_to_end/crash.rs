@@ -1,5 +1,6 @@
 //! What a confirmed registration survives: a crash at any moment, a full disk.
 
+mod relationships;
 mod storm;
 
 use std::collections::{BTreeSet, HashMap};

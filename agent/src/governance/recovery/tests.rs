@@ -1,11 +1,15 @@
 use super::{Mark, recover, recover_unmarked, recover_untold};
 use crate::{
     audit::{Event, Kind},
-    governance::{Act, events},
-    registry::{Applied, Change, Proposal as _, Standing, Verdict},
+    governance::{Act, events, relationship_events},
+    registry::{
+        Applied, AppliedRelationship, Change, EndpointDraft, Proposal as _, RelationshipChange,
+        RelationshipCommand, RelationshipDeed, Standing, Verdict,
+    },
     workloads::testing::{Scene, draft, name},
 };
 use serde_json::Value;
+use spiffe::TrustDomain;
 
 const START: Mark = Mark {
     segment: 1,
@@ -62,6 +66,62 @@ async fn what_the_trail_lacks_of_the_registry_is_told_once() {
     assert_eq!(
         line["evidence"],
         serde_json::json!({"first_revision": 1, "last_revision": 4, "records": 4})
+    );
+    let again = recover(&scene.registry, &scene.trail, START).await;
+    assert_eq!(again.unwrap(), 0);
+    assert_eq!(told(&scene), expected);
+}
+
+/// Says a word about a foreign trust domain, which nobody tells.
+async fn relate(scene: &Scene, change: RelationshipChange, operator: &str) -> AppliedRelationship {
+    let command = RelationshipCommand {
+        trust_domain: TrustDomain::new("other.example").unwrap(),
+        change,
+        actor: operator.parse().unwrap(),
+        reason: "because".parse().unwrap(),
+    };
+    scene.registry.relate(command).await.unwrap()
+}
+
+/// Killed between the store and the trail, in the midst of clients' changes.
+#[tokio::test]
+async fn what_the_trail_lacks_of_federations_is_told_once() {
+    let scene = Scene::requiring(1).await;
+    let add = RelationshipChange::Add {
+        endpoint: Box::new(EndpointDraft {
+            profile: "https_web".to_owned(),
+            url: "https://other.example/bundle".to_owned(),
+            ..EndpointDraft::default()
+        }),
+        replaces: false,
+    };
+    let proposed = relate(&scene, add, "alice").await;
+    change(&scene, Change::Register(Box::new(draft())), "alice").await;
+    let digest = proposed.new.pending().unwrap().what.digest;
+    let approve = RelationshipChange::Decide(digest, Verdict::Approve);
+    let approved = relate(&scene, approve, "bob").await;
+    let deed = RelationshipDeed::Decision(Verdict::Approve);
+    // Of this, half was told.
+    let first = relationship_events(deed, &approved, "bob", "because").remove(0);
+    scene.trail.record(first).await.unwrap();
+    relate(&scene, RelationshipChange::Remove, "carol").await;
+    let recovered = recover(&scene.registry, &scene.trail, START).await;
+    assert_eq!(recovered.unwrap(), 4);
+    let expected = [
+        "federation 3 by bob",
+        "repaired 0 by -",
+        "federation 1 by alice",
+        "proposed 2 by alice",
+        "federation 3 by alice",
+        "federation 4 by carol",
+    ];
+    assert_eq!(told(&scene), expected);
+    let lines = scene.lines();
+    let told_operations = lines.iter().filter_map(|line| line["operation"].as_str());
+    let told_operations: Vec<_> = told_operations.collect();
+    assert_eq!(
+        told_operations,
+        ["approved", "proposed", "registered", "federated", "removed"]
     );
     let again = recover(&scene.registry, &scene.trail, START).await;
     assert_eq!(again.unwrap(), 0);
