@@ -241,6 +241,7 @@ impl AdminApi {
             failure: failure.map_or_else(String::new, |failure| failure.error.clone()),
             next_at: status.next_at.map_or(0, convert::timestamp),
             clients: clients.get(name).copied().unwrap_or_default(),
+            left_out: self.services.workloads.bundles_left_out(name),
         }
     }
 }

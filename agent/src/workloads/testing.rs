@@ -27,7 +27,7 @@ use crate::{
     },
     server::Refused,
     supervisor::Supervisor,
-    telemetry::Metrics,
+    telemetry::{FederationMetrics, Metrics},
 };
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -279,6 +279,11 @@ impl Scene {
     pub(crate) async fn resume(&self, client: &str) {
         let resumed = self.registry.resume(name(client), actor(), reason());
         resumed.await.unwrap();
+    }
+
+    /// What is counted of foreign bundles.
+    pub(crate) fn federation_metrics(&self) -> FederationMetrics {
+        self.workloads.services.metrics.federation.clone()
     }
 
     /// Closes the trail and waits until its writer is gone: then everything

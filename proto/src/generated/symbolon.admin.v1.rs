@@ -1272,6 +1272,10 @@ pub struct TrustDomain {
     /// Clients that federate with it.
     #[prost(uint64, tag = "14")]
     pub clients: u64,
+    /// Answers to workloads that its bundle was left out of since the agent's start, because they
+    /// would have been too long.
+    #[prost(uint64, tag = "15")]
+    pub left_out: u64,
 }
 /// A key of a client.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

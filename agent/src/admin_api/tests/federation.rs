@@ -55,6 +55,10 @@ async fn a_trust_domain_is_proposed_approved_shown_and_removed() {
     let in_force = approved.in_force.unwrap();
     assert_eq!(in_force.endpoint.unwrap().url, url);
     assert_eq!(in_force.approvals[0].operator, "uid:2");
+    scene.federation_metrics().leave_out("other.example");
+    let name = "other.example".to_owned();
+    let shown = api.get_trust_domain(request(&scene, GetTrustDomainRequest { name }));
+    assert_eq!(shown.await.unwrap().into_inner().left_out, 1);
     let again = api.add_trust_domain(by(&scene, 1, add("other.example", url)));
     assert_eq!(again.await.unwrap_err().code(), Code::AlreadyExists);
     let list = api.list_trust_domains(request(&scene, ListTrustDomainsRequest {}));

@@ -3,7 +3,7 @@
 use crate::cli::{
     client::{ApprovalView, DeclinedView},
     moment::{exact, relative},
-    output::{Fields, Look, Table, View, or_dash, some},
+    output::{Fields, Look, Table, View, count, or_dash, some},
 };
 use serde::Serialize;
 use symbolon_proto::admin::{FederationVersion, TrustDomain};
@@ -52,6 +52,7 @@ pub(super) struct DomainView {
     failing_since: Option<String>,
     failure: Option<String>,
     next_at: Option<String>,
+    left_out: u64,
     #[serde(skip)]
     times: Times,
 }
@@ -110,6 +111,7 @@ impl From<TrustDomain> for DomainView {
             failing_since: exact(domain.failing_since),
             failure: some(domain.failure),
             next_at: exact(domain.next_at),
+            left_out: domain.left_out,
             times: Times {
                 fetched: domain.fetched_at,
                 failing: domain.failing_since,
@@ -170,6 +172,10 @@ impl View for DomainView {
             if self.bundle.is_some() {
                 fields.add("", "the last bundle stays in force");
             }
+        }
+        if self.left_out > 0 {
+            let answers = count(self.left_out, "answer", "answers");
+            fields.add("Left out", format!("of {answers}, too long with it"));
         }
         if let Some(declined) = &self.declined {
             fields.add("Declined", declined.line("number"));

@@ -25,6 +25,7 @@ pub struct FederationMetrics {
     failing: Family<TrustDomainLabel, Gauge>,
     fetched_at: Family<TrustDomainLabel, Gauge>,
     sequence: Family<TrustDomainLabel, Gauge>,
+    left_out: Family<TrustDomainLabel, Counter>,
 }
 
 impl Default for FederationMetrics {
@@ -39,6 +40,7 @@ impl Default for FederationMetrics {
             failing: Family::default(),
             fetched_at: Family::default(),
             sequence: Family::default(),
+            left_out: Family::default(),
         }
     }
 }
@@ -67,6 +69,22 @@ impl FederationMetrics {
         }
     }
 
+    /// Counts an answer to a workload that lacks the bundle of this trust domain.
+    pub(crate) fn leave_out(&self, name: &str) {
+        let label = TrustDomainLabel {
+            trust_domain: name.to_owned(),
+        };
+        self.left_out.get_or_create(&label).inc();
+    }
+
+    /// How many such answers there were.
+    pub(crate) fn left_out(&self, name: &TrustDomain) -> u64 {
+        let label = TrustDomainLabel {
+            trust_domain: name.to_string(),
+        };
+        self.left_out.get(&label).map_or(0, |answers| answers.get())
+    }
+
     pub(super) fn publish(&self, to: &mut Registry) {
         to.register(
             "federation_fetches",
@@ -87,6 +105,12 @@ impl FederationMetrics {
             "federation_bundle_sequence",
             "Sequence number of the bundle of a foreign trust domain",
             self.sequence.clone(),
+        );
+        to.register(
+            "federation_bundles_left_out",
+            "Answers to workloads without the bundle of a foreign trust domain, because they would \
+             have been too long",
+            self.left_out.clone(),
         );
     }
 }

@@ -85,6 +85,7 @@ fn federate(metrics: &Metrics) {
     };
     let all = BTreeMap::from([(domain, status)]);
     metrics.federation.show(&all);
+    metrics.federation.leave_out("other.example");
 }
 
 /// A metric as it is published.

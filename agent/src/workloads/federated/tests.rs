@@ -1,6 +1,8 @@
 //! Whose bundles a caller sees, and by whose keys a token is judged.
 
+use super::Federated;
 use crate::{
+    authority::ForeignBundle,
     clock::SharedClock,
     federation::{ForeignBundles, testing::Stranger},
     registry::ClientDraft,
@@ -47,13 +49,44 @@ fn what_is_too_long_for_an_answer_is_left_out_longest_first() {
         .map(|(name, length)| (name.to_owned(), document(length)))
         .into();
     let names = |room: usize| {
-        let fitting = super::fitting(all.clone(), room);
+        let (fitting, left_out) = super::fitting(all.clone(), room);
+        assert_eq!(fitting.len() + left_out.len(), all.len());
         fitting.into_keys().collect::<Vec<_>>().concat()
     };
     assert_eq!(names(134), "abcd");
     assert_eq!(names(133), "bcd");
     assert_eq!(names(82), "bc");
     assert_eq!(names(10), "");
+}
+
+#[tokio::test]
+async fn what_is_left_out_is_counted_by_its_trust_domain() {
+    let scene = Scene::new().await;
+    let (short, long) = (
+        stranger(&scene, "o.example"),
+        stranger(&scene, "other.example"),
+    );
+    let federated = Federated {
+        bundles: [&short, &long].map(Stranger::bundle).into(),
+        metrics: Some(scene.federation_metrics()),
+    };
+    let all = federated.keyed(ForeignBundle::jwt_jwks);
+    let length = |(name, document): (&String, &Bytes)| name.len() + document.len();
+    let room = all.iter().map(length).sum::<usize>();
+    let counts = || {
+        [&short, &long].map(|stranger| {
+            let name = stranger.bundle().trust_domain().clone();
+            scene.workloads.bundles_left_out(&name)
+        })
+    };
+    let fitting = federated.keyed_within(ForeignBundle::jwt_jwks, room);
+    assert_eq!((fitting.len(), counts()), (2, [0, 0]));
+    for answers in [1, 2] {
+        let fitting = federated.keyed_within(ForeignBundle::jwt_jwks, room - 1);
+        let names: Vec<_> = fitting.into_keys().collect();
+        assert_eq!(names, ["spiffe://o.example"]);
+        assert_eq!(counts(), [0, answers]);
+    }
 }
 
 fn request<T>(caller: &Caller, message: T) -> Request<T> {

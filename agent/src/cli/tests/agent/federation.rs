@@ -43,6 +43,7 @@ pub(in crate::cli::tests) fn federated(name: &str) -> TrustDomain {
         failure: "no connection: refused\u{1b}[2J".into(),
         next_at: NOW + 200,
         clients: 3,
+        left_out: 2,
         ..TrustDomain::default()
     }
 }
