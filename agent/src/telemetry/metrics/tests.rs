@@ -60,6 +60,7 @@ fn touched() -> Metrics {
     not_after.get_or_create(&slot).set(1_785_240_000);
     metrics.audit.records.get_or_create(&"issued".into()).inc();
     metrics.audit.waiting.get_or_create(&"trail".into()).set(0);
+    metrics.drift.looks.get_or_create(&"approved".into()).inc();
     metrics.identity.count("jwks", "200");
     metrics.identity.refuse("address");
     metrics.admin.calls.calls.get_or_create(&call).inc();
