@@ -55,11 +55,7 @@ fn hosts(trap: &Trap) -> Vec<(&'static str, Page, &'static str, &'static str)> {
             moved("308 Permanent Redirect"),
             "redirect",
         ),
-        unreachable(
-            "endless-body",
-            Page::Endless(beginning(), many.clone()),
-            "size",
-        ),
+        unreachable("endless-body", Page::Endless(beginning(), many), "size"),
         unreachable(
             "endless-head",
             Page::Endless(head.clone(), b"a: b\r\n".to_vec()),
