@@ -106,6 +106,9 @@ pub enum ClientKeyError {
     /// Operator or disk: the directory of the keys.
     #[error("{0}")]
     Directory(#[from] KeyDirectoryError),
+    /// Operator or disk: keys that had to go, and that an agent would find again after a restart.
+    #[error("{0}; it could not even be marked, so that the next start would read it again")]
+    Remains(KeyDirectoryError),
     /// Operator or disk: a file that does not hold what was written.
     #[error("{path}: {fault}")]
     File {
@@ -237,14 +240,14 @@ impl ClientKeys {
     ) -> Result<Self, ClientKeyError> {
         let directory = KeyDirectory::open(directory)?;
         // What a crash left half-written goes now.
-        directory.names()?;
+        let names = directory.names()?;
         Ok(Self(Arc::new(Inner {
             timing: Timing {
                 ttl: times.ttl,
                 overlap: times.lead,
             },
             clock,
-            writer: Mutex::new(Writer::new(directory)),
+            writer: Mutex::new(Writer::new(directory, &names)),
             walked: Mutex::default(),
             untold: Mutex::default(),
             published: watch::Sender::default(),

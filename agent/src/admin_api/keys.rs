@@ -85,13 +85,17 @@ impl AdminApi {
 }
 
 fn refused(error: &ClientKeyError) -> Status {
-    match error {
-        ClientKeyError::NoKeyWanted(_) => Status::failed_precondition(error.to_string()),
-        error => {
-            tracing::error!(%error, "a client's key could not be replaced");
-            Status::unavailable(format!(
-                "the old keys sign no more, and there is no new one yet: {error}"
-            ))
+    let then = match error {
+        ClientKeyError::NoKeyWanted(_) => return Status::failed_precondition(error.to_string()),
+        // Whoever has an emergency has to know that it is not over.
+        ClientKeyError::Remains(_) => {
+            ". Remove that file, or revoke the client, before the agent is restarted"
         }
-    }
+        _ => "",
+    };
+    tracing::error!(%error, "a client's key could not be replaced");
+    Status::unavailable(format!(
+        "the old keys sign no more and are published no more, and there is no new one yet: \
+         {error}{then}"
+    ))
 }

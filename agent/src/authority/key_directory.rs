@@ -146,6 +146,23 @@ impl KeyDirectory {
         }
     }
 
+    /// Leaves a file without content, for good, where it cannot be removed: a directory or a disk
+    /// may refuse the one and not the other. That it is not there is an error: its removal may not
+    /// be durable.
+    pub(crate) fn empty(&self, name: &str) -> Result<(), KeyDirectoryError> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let emptied = match fs::openat(&self.handle, name, flags, Mode::empty()) {
+            Ok(file) => fs::ftruncate(&file, 0).and_then(|()| fs::fsync(&file)),
+            Err(errno) => Err(errno),
+        };
+        emptied.map_err(|errno| self.error(name, errno.into()))
+    }
+
+    /// Makes durable what was removed before, where that was not certain.
+    pub(crate) fn sync(&self) -> Result<(), KeyDirectoryError> {
+        fs::fsync(&self.handle).map_err(|errno| self.error("", errno.into()))
+    }
+
     /// The names of its files. Temporary ones, which a crash has left, are removed first.
     pub(crate) fn names(&self) -> Result<Vec<String>, KeyDirectoryError> {
         let listing = |errno: Errno| self.error("", errno.into());
@@ -273,6 +290,20 @@ mod tests {
         directory.write("b", b"whole").unwrap();
         assert_eq!(directory.names().unwrap(), ["b"]);
         assert!(!directory.path_of(".tmp-a").exists());
+    }
+
+    #[test]
+    fn what_is_emptied_is_there_without_content() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = KeyDirectory::open(&parent.path().join("keys")).unwrap();
+        directory.write("a", b"secret").unwrap();
+        directory.empty("a").unwrap();
+        assert!(directory.read("a", 9).unwrap().unwrap().is_empty());
+        directory.empty("b").unwrap_err();
+        directory.sync().unwrap();
+        assert_eq!(directory.names().unwrap(), ["a"]);
+        symlink(directory.path_of("a"), directory.path_of("link")).unwrap();
+        directory.empty("link").unwrap_err();
     }
 
     #[test]

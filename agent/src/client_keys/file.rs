@@ -28,6 +28,9 @@ const VERSION: u32 = 1;
 /// What a file's name ends with.
 const SUFFIX: &str = ".json";
 
+/// What the name of a mark ends with: the file beside it has to go, and is never read.
+const MARK: &str = ".condemned";
+
 /// The most that a file may have: a handful of keys of some 400 bytes each.
 const MAX_FILE_BYTES: usize = 64 * 1024;
 
@@ -91,8 +94,19 @@ pub(super) fn name_of(client: &ClientName) -> String {
     format!("{client}{SUFFIX}")
 }
 
+/// The mark beside the file of a client.
+pub(super) fn mark_of(client: &ClientName) -> String {
+    format!("{client}{MARK}")
+}
+
+/// The client whose file a mark of this name condemns.
+pub(super) fn marked_by(name: &str) -> Option<ClientName> {
+    name.strip_suffix(MARK)?.parse().ok()
+}
+
 impl Ring {
-    /// What lies in the directory; none where there is no file.
+    /// What lies in the directory; none where there is no file, or one that was emptied because it
+    /// could not be removed: what is written is whole or not there.
     pub(super) fn read(
         directory: &KeyDirectory,
         client: &ClientName,
@@ -101,6 +115,9 @@ impl Ring {
         let Some(json) = directory.read(&name, MAX_FILE_BYTES)? else {
             return Ok(None);
         };
+        if json.is_empty() {
+            return Ok(None);
+        }
         let content = serde_json::from_slice::<Content>(&json);
         let content = content.map_err(|error| ClientKeyError::File {
             path: directory.path_of(&name),

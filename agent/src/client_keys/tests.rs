@@ -1,4 +1,4 @@
-use super::{ClientKeyError, ClientKeyTimes, ClientKeys, SignedAssertion};
+use super::{ClientKeyError, SignedAssertion};
 use crate::{
     authority::Slot,
     clock::Clock as _,
@@ -13,13 +13,11 @@ use crate::{
 use futures_util::FutureExt as _;
 use serde_json::Value;
 use std::{
-    collections::BTreeSet,
-    fs::{self, Permissions},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    path::PathBuf,
-    sync::Arc,
+    collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::PathBuf, sync::Arc,
     time::Duration,
 };
+
+mod disk;
 
 const SERVER: &str = "https://as.example";
 
@@ -294,40 +292,6 @@ async fn a_key_is_ready_when_others_can_read_it_where_they_do() {
 }
 
 #[tokio::test]
-async fn keys_survive_a_restart_and_damage_is_no_new_key() {
-    let mut scene = with_client("a").await;
-    scene.register_as("b", draft_with_key(&[SERVER])).await;
-    follow(&scene).await;
-    let key = signs(&scene, "a");
-    fs::write(folder(&scene).join("b.json"), "{}").unwrap();
-    let times = ClientKeyTimes {
-        ttl: 720 * HOUR,
-        lead: 24 * HOUR,
-    };
-    let again = ClientKeys::open(
-        &folder(&scene),
-        times,
-        Arc::<crate::clock::ManualClock>::clone(&scene.clock),
-    );
-    scene.keys = again.unwrap();
-    let events = follow(&scene).await;
-    assert_eq!(events.len(), 1, "what is published is told");
-    assert_eq!(signs(&scene, "a"), key);
-    assert!(jwks(&scene, "b").is_none());
-    assert_eq!(
-        fs::read_to_string(folder(&scene).join("b.json")).unwrap(),
-        "{}"
-    );
-    // A file of another client is not this one's.
-    fs::copy(folder(&scene).join("a.json"), folder(&scene).join("b.json")).unwrap();
-    follow(&scene).await;
-    assert!(jwks(&scene, "b").is_none());
-    let replaced = replace(&scene, "b");
-    replaced.await.unwrap();
-    signs(&scene, "b");
-}
-
-#[tokio::test]
 async fn keys_of_an_earlier_version_go_with_the_client_or_by_command() {
     for is_revoked in [true, false] {
         let scene = with_client("a").await;
@@ -381,44 +345,6 @@ async fn what_could_not_be_told_is_told_later() {
     let lines = scene.lines();
     let is_told = |line: &Value| line["reason"] == "replaced by command: stolen";
     assert!(lines.iter().any(is_told));
-}
-
-#[tokio::test]
-async fn a_replaced_key_whose_file_could_not_be_removed_never_comes_back() {
-    let scene = with_client("a").await;
-    let stolen = signs(&scene, "a");
-    let (file, aside) = (folder(&scene).join("a.json"), scene.path().join("aside"));
-    // A folder is not removed as a file is.
-    fs::rename(&file, &aside).unwrap();
-    fs::create_dir(&file).unwrap();
-    let failed = replace(&scene, "a").await;
-    assert!(matches!(failed, Err(ClientKeyError::Directory(_))));
-    follow(&scene).await;
-    assert!(matches!(sign(&scene, "a"), Err(ClientKeyError::NoKey(_))));
-    fs::remove_dir(&file).unwrap();
-    fs::rename(&aside, &file).unwrap();
-    follow(&scene).await;
-    assert_ne!(signs(&scene, "a"), stolen);
-    assert!(!key_ids(&scene, "a").contains(&stolen));
-}
-
-#[tokio::test]
-async fn files_that_others_can_read_are_refused() {
-    let scene = with_client("a").await;
-    let times = ClientKeyTimes {
-        ttl: 720 * HOUR,
-        lead: 24 * HOUR,
-    };
-    let clock = || Arc::<crate::clock::ManualClock>::clone(&scene.clock);
-    let open = || ClientKeys::open(&folder(&scene), times, clock());
-    fs::set_permissions(folder(&scene), Permissions::from_mode(0o750)).unwrap();
-    assert!(matches!(open(), Err(ClientKeyError::Directory(_))));
-    fs::set_permissions(folder(&scene), Permissions::from_mode(0o700)).unwrap();
-    let file = folder(&scene).join("a.json");
-    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
-    let again = open().unwrap();
-    again.follow(&scene.registry, &mut Vec::new()).await;
-    assert!(again.of(&name("a")).is_none());
 }
 
 #[tokio::test]
@@ -549,20 +475,6 @@ async fn a_key_signs_no_moment_before_its_lead_is_over() {
     scene.clock.advance(Duration::from_millis(501));
     follow(&scene).await;
     assert_ne!(signs(&scene, "a"), first);
-}
-
-#[tokio::test]
-async fn what_is_wrong_with_a_file_is_told_without_its_content() {
-    let scene = with_client("a").await;
-    let content = r#"{"version":1,"client":"a","active":1,"keys":"very-secret"}"#;
-    let file = folder(&scene).join("b.json");
-    fs::write(&file, content).unwrap();
-    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
-    let directory = crate::authority::KeyDirectory::open(&folder(&scene)).unwrap();
-    let failed = super::file::Ring::read(&directory, &name("b")).unwrap_err();
-    let told = format!("{failed} {failed:?}");
-    assert!(!told.contains("secret"), "{told}");
-    assert!(told.contains("not as the agent writes it at line 1, column "));
 }
 
 #[tokio::test]

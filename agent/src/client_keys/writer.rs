@@ -2,7 +2,7 @@
 
 use super::{
     ClientKeyError, ClientKeyInfo, ClientKeySet, Inner, Replaced, Wish,
-    file::{Ring, name_of},
+    file::{Ring, mark_of, marked_by, name_of},
 };
 use crate::{
     audit::{Authority, Event, Kind},
@@ -20,18 +20,21 @@ use std::{
 pub(super) struct Writer {
     directory: KeyDirectory,
     rings: BTreeMap<ClientName, Ring>,
-    /// Whose file has to go before anything else is done with it.
-    condemned: BTreeSet<ClientName>,
+    /// Whose file has to go before anything else is done with it, and whether a mark in the
+    /// directory says so to whoever comes after a restart.
+    condemned: BTreeMap<ClientName, bool>,
     /// Of which it was said that their file cannot be used.
     told: BTreeSet<ClientName>,
 }
 
 impl Writer {
-    pub(super) const fn new(directory: KeyDirectory) -> Self {
+    /// Goes on with what an earlier agent could not remove, by the names of the directory's files.
+    pub(super) fn new(directory: KeyDirectory, names: &[String]) -> Self {
+        let marked = names.iter().filter_map(|name| marked_by(name));
         Self {
             directory,
             rings: BTreeMap::new(),
-            condemned: BTreeSet::new(),
+            condemned: marked.map(|client| (client, true)).collect(),
             told: BTreeSet::new(),
         }
     }
@@ -39,7 +42,7 @@ impl Writer {
     /// What there is of a client; nothing where it never had a key. A file that could not be
     /// removed when it had to be is removed first, and never read.
     fn take(&mut self, client: &ClientName) -> Result<Ring, ClientKeyError> {
-        if self.condemned.contains(client) {
+        if self.condemned.contains_key(client) {
             self.remove(client)?;
         }
         match self.rings.remove(client) {
@@ -69,11 +72,31 @@ impl Writer {
         Ok(self.rings.entry(client.clone()).or_insert(ring))
     }
 
-    /// Removes the file. Where that fails it is tried again, and the file not read until then.
+    /// Removes the file, or what is in it. Where that fails it is tried again, and the file not
+    /// read until then; nor by another agent after this one, if there is room for a mark.
     fn remove(&mut self, client: &ClientName) -> Result<(), ClientKeyError> {
         self.rings.remove(client);
-        self.condemned.insert(client.clone());
-        self.directory.remove(&name_of(client))?;
+        let is_first = !self.condemned.contains_key(client);
+        let is_marked = self.condemned.entry(client.clone()).or_default();
+        let (file, mark) = (name_of(client), mark_of(client));
+        let mut removed = self.directory.remove(&file);
+        if !is_first {
+            // What is not there any more was perhaps removed, and not for good.
+            removed = removed.and_then(|()| self.directory.sync());
+        }
+        // The first error is the one to tell.
+        let removed = removed.or_else(|error| self.directory.empty(&file).map_err(|_same| error));
+        if let Err(error) = removed {
+            *is_marked = *is_marked || self.directory.write(&mark, b"").is_ok();
+            return Err(match *is_marked {
+                true => ClientKeyError::Directory(error),
+                false => ClientKeyError::Remains(error),
+            });
+        }
+        if *is_marked {
+            // The file is gone, and so the new one is not written before the mark is.
+            self.directory.remove(&mark)?;
+        }
         self.condemned.remove(client);
         Ok(())
     }
@@ -87,6 +110,14 @@ impl Writer {
                 "the client has no key; mend the file, or: symbolon client replace-key"
             );
         }
+    }
+}
+
+impl ClientKeySet {
+    /// What the trail is told of each of its keys.
+    fn told(&self, client: &Client, why: &str) -> Vec<Event> {
+        let told = |key| about(client, key, self.digest(), why);
+        self.keys().iter().map(told).collect()
     }
 }
 
@@ -108,8 +139,7 @@ impl Inner {
                 };
                 let withheld = set.withheld();
                 if let Some(client) = client.filter(|_| set.is_published()) {
-                    let all = withheld.keys().iter();
-                    events.extend(all.map(|key| about(client, key, withheld.digest(), &why)));
+                    events.extend(withheld.told(client, &why));
                 }
                 // Copied at the first of them, and not for each.
                 let next = Arc::make_mut(published);
@@ -207,12 +237,21 @@ impl Inner {
             self.put(name, before.withheld());
         }
         // Unlinked first, which a full disk allows: the old keys never come back.
-        writer.remove(name)?;
-        let is_published = wish == Some(Wish::Published);
-        let ring = writer.advanced(self, name, false)?;
-        let set = ClientKeySet::new(ring, is_published)?;
-        let set = self.put_current(registry, name, set);
+        let made = writer.remove(name).and_then(|()| {
+            let ring = writer.advanced(self, name, false)?;
+            Ok(ClientKeySet::new(ring, wish == Some(Wish::Published))?)
+        });
         let why = format!("replaced by command: {reason}");
+        let set = match made {
+            Ok(set) => self.put_current(registry, name, set),
+            Err(error) => {
+                // They are out of the set, whatever comes in their place, and when.
+                let gone = before.iter().filter(|set| set.is_published());
+                let gone = gone.flat_map(|set| set.withheld().told(client, &why));
+                self.untold.lock().extend(gone);
+                return Err(error);
+            }
+        };
         let gone = before.iter().flat_map(|set| set.keys());
         let mut events: Vec<_> = gone
             .map(|key| {
@@ -223,8 +262,7 @@ impl Inner {
                 about(client, &gone, set.digest(), &why)
             })
             .collect();
-        let new = set.keys().iter();
-        events.extend(new.map(|key| about(client, key, set.digest(), "made by command")));
+        events.extend(set.told(client, "made by command"));
         let keys = set.keys().to_vec();
         Ok(Replaced { events, keys })
     }

@@ -176,3 +176,72 @@ async fn a_replaced_key_is_gone_from_the_disk_and_signs_no_more() {
     let again = part(&mint(&agent).await.unwrap().client_assertion, 0);
     assert_eq!(again["kid"], after["kid"]);
 }
+
+/// Mounts the directory of the clients' keys anew, as the agent alone sees it.
+fn remount_keys(agent: &Agent, mode: &str) {
+    let folder = agent.setup().data().join("keys/clients");
+    let status = std::process::Command::new("nsenter")
+        .arg(format!("--mount=/proc/{}/ns/mnt", agent.pid()))
+        .args(["mount", "-o", &format!("remount,bind,{mode}")])
+        .arg(folder)
+        .status();
+    assert!(status.expect("nsenter runs").success());
+}
+
+/// Whoever has an emergency is told that it is not over, and the key is out of use all the same.
+#[tokio::test]
+async fn a_key_that_cannot_be_removed_is_out_of_use_and_named() {
+    let name = "a_key_that_cannot_be_removed_is_out_of_use_and_named";
+    if !can_run(name, is_root(), "run the tests as root") {
+        return;
+    }
+    let setup = agent().await.stop().await.setup;
+    let folder = setup.data().join("keys/clients");
+    let script = format!("mount --bind '{0}' '{0}' && exec \"$@\"", folder.display());
+    let unshare = ["unshare", "--mount", "--propagation", "private"];
+    let setup = setup.wrapped_in([&unshare[..], &["sh", "-c", &script, "sh"]].concat());
+    let agent = setup.start().await;
+    register(&agent, "client", &Program::itself().selectors()).await;
+    let stolen = part(&mint(&agent).await.unwrap().client_assertion, 0);
+
+    remount_keys(&agent, "ro");
+    let replaced = ["client", "replace-key", "client", "--reason", "stolen"];
+    let failed = agent.run(replaced).await;
+    assert_ne!(failed.code, Some(0), "{failed:?}");
+    let file = folder.join("client.json");
+    for told in [
+        "the old keys sign no more",
+        file.to_str().unwrap(),
+        "before the agent is restarted",
+    ] {
+        assert!(failed.stderr.contains(told), "{told}: {failed:?}");
+    }
+    let listed = keys(&agent, "client").await;
+    assert_eq!(listed[0]["key_id"], stolen["kid"]);
+    assert_eq!(listed[0]["published"], false, "{listed:?}");
+    let denied = mint(&agent).await.unwrap_err();
+    assert_eq!(denied.code(), Code::Unavailable, "{denied:?}");
+    let mut trail = agent.follow_audit();
+    let told = loop {
+        let event = trail.next_of_kind("rotated").await;
+        if event["reason"] == "replaced by command: stolen" {
+            break event;
+        }
+    };
+    assert_eq!(told["authority"]["key_id"], stolen["kid"]);
+
+    // As soon as that is possible, it is done.
+    remount_keys(&agent, "rw");
+    while trail.next_of_kind("rotated").await["reason"] != "published; signs" {}
+    let after = part(&mint(&agent).await.unwrap().client_assertion, 0);
+    assert_ne!(after["kid"], stolen["kid"]);
+    let again = agent
+        .stop()
+        .await
+        .setup
+        .wrapped_in(Vec::new())
+        .start()
+        .await;
+    let kept = part(&mint(&again).await.unwrap().client_assertion, 0);
+    assert_eq!(kept["kid"], after["kid"]);
+}
