@@ -3,7 +3,7 @@
 
 use crate::{
     audit::Trail,
-    authority::{Authority, EmbeddedCa},
+    authority::{Authority as _, EmbeddedCa},
     clock::unix_seconds,
     registry::{ClientState, Registry},
     telemetry::{KeySlot, Metrics},

@@ -64,7 +64,7 @@ fn is_usual_hosting(hosting: &str) -> bool {
 
 /// An object in a document, and its JSON in a draft; empty where there is none.
 mod other {
-    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
     use serde_json::{Map, Value};
 
     /// What a registry holds is an object.

@@ -15,7 +15,7 @@ use symbolon_proto::admin::admin_client::AdminClient;
 use symbolon_proto::admin::{ClientSpec, RegisterClientRequest, SelectorSet};
 use symbolon_proto::workload::JwtsvidRequest;
 use symbolon_tests::{
-    AUDIENCE, Agent, Program, Setup, can_run, channel, is_root, within, workload_api,
+    AUDIENCE, Agent, Program, Setup, Workload, can_run, channel, is_root, within, workload_api,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -156,6 +156,24 @@ fn fill(path: &Path) {
     }
 }
 
+/// Waits until the suspension and the reading are in the trail that were before the disk had room.
+async fn are_told(trail: &mut Workload) {
+    let mut told = HashMap::new();
+    while told.len() < 2 {
+        let line = trail.line().await.expect("a line");
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let is_reading = line["evidence"]["asked"]["client"] == "other";
+        if line["event"] == "suspended" || is_reading {
+            told.insert(is_reading, line);
+        }
+    }
+    assert_eq!(
+        (&told[&false]["client"], &told[&false]["reason"]),
+        (&"other".into(), &"stolen".into())
+    );
+    assert!(told[&true]["evidence"]["at"].is_string(), "{told:?}");
+}
+
 #[tokio::test]
 async fn a_full_disk_denies_and_room_on_it_serves_again() {
     let name = "a_full_disk_denies_and_room_on_it_serves_again";
@@ -208,20 +226,7 @@ async fn a_full_disk_denies_and_room_on_it_serves_again() {
     let mut trail = agent.follow_audit();
     std::fs::remove_file(&filler).unwrap();
     trail.next_of_kind("repaired").await;
-    let mut told = HashMap::new();
-    while told.len() < 2 {
-        let line = trail.line().await.expect("a line");
-        let line: Value = serde_json::from_str(&line).unwrap();
-        let is_reading = line["evidence"]["asked"]["client"] == "other";
-        if line["event"] == "suspended" || is_reading {
-            told.insert(is_reading, line);
-        }
-    }
-    assert_eq!(
-        (&told[&false]["client"], &told[&false]["reason"]),
-        (&"other".into(), &"stolen".into())
-    );
-    assert!(told[&true]["evidence"]["at"].is_string(), "{told:?}");
+    are_told(&mut trail).await;
     within("a token", api.fetch_jwtsvid(request)).await.unwrap();
     Box::pin(register(admin, "lucky".to_owned())).await.unwrap();
     let shown = agent.run(["client", "show", "unlucky"]).await;

@@ -113,7 +113,7 @@ async fn the_agent_and_its_files_tell_the_same_after_restart_and_revocation() {
         let own = events(own);
         assert!(own.len() == 2 || own.is_empty(), "{arguments:?}: {own:?}");
         for line in own {
-            let kind = line.get("event").unwrap_or(&line["message"]);
+            let kind = line.get("event").unwrap_or_else(|| &line["message"]);
             assert_eq!(kind, "read", "{arguments:?}");
         }
     }
