@@ -2,6 +2,12 @@
 
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
+/// White space within a line.
+const BLANK: [char; 2] = [' ', '\t'];
+
+/// What stands between parameters.
+const DIVIDES: [char; 3] = [',', ' ', '\t'];
+
 /// The parameters of a `Bearer` or `DPoP` challenge that lead on (RFC 9728, section 5.1; RFC
 /// 6750, section 3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,17 +36,22 @@ impl Challenge {
     }
 }
 
-/// Every `name=value` of a list of challenges (RFC 9110, section 11.6.1). Schemes and what is
-/// no parameter are passed over.
+/// Every `name=value` of a list of challenges (RFC 9110, section 11.6.1), also with the bad white
+/// space around the sign that recipients have to take (section 5.6.3). Schemes and what is no
+/// parameter are passed over.
 fn parameters(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('=') {
-        let name = before.rsplit([',', ' ', '\t']).next().unwrap_or_default();
+        let (before, after) = (
+            before.trim_end_matches(BLANK),
+            after.trim_start_matches(BLANK),
+        );
+        let name = before.rsplit(DIVIDES).next().unwrap_or_default();
         let (value, behind) = match after.strip_prefix('"') {
             Some(quoted) => unquoted(quoted),
             None => {
-                let end = after.find([',', ' ', '\t']).unwrap_or(after.len());
+                let end = after.find(DIVIDES).unwrap_or(after.len());
                 let (value, behind) = after.split_at_checked(end).unwrap_or((after, ""));
                 (value.to_owned(), behind)
             }
@@ -70,10 +81,28 @@ mod tests {
     use super::Challenge;
     use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
 
+    /// Of these lines: where the metadata are, and the scope.
+    fn found(texts: &[&'static str]) -> (Option<String>, Option<String>) {
+        let mut headers = HeaderMap::new();
+        for text in texts {
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(text));
+        }
+        let challenge = Challenge::of(&headers);
+        (challenge.resource_metadata, challenge.scope)
+    }
+
+    fn check(cases: &[(&[&'static str], Option<&str>, Option<&str>)]) {
+        for (texts, metadata, scope) in cases {
+            let found = found(texts);
+            let found = (found.0.as_deref(), found.1.as_deref());
+            assert_eq!(found, (*metadata, *scope), "{texts:?}");
+        }
+    }
+
     #[test]
     fn parameters_are_found() {
-        for (texts, metadata, scope) in [
-            (&[][..], None, None),
+        check(&[
+            (&[], None, None),
             (&["Bearer"], None, None),
             (
                 &["Bearer error=\"invalid_token\", resource_metadata=\"https://r/x\""],
@@ -94,18 +123,56 @@ mod tests {
                 Some("a"),
             ),
             (&["Negotiate abc==", "Bearer scope=\"a"], None, Some("a")),
+        ]);
+    }
+
+    #[test]
+    fn odd_headers_are_read_as_the_standard_has_it() {
+        check(&[
+            // White space that nobody should send.
+            (
+                &["Bearer resource_metadata = \"https://r/x\"\t,scope\t=\ta"],
+                Some("https://r/x"),
+                Some("a"),
+            ),
+            (&["Negotiate abc= , Bearer scope=a"], None, Some("a")),
+            // The first counts, of all schemes and lines.
+            (
+                &[
+                    "Bearer resource_metadata=a, resource_metadata=b",
+                    "DPoP resource_metadata=c",
+                ],
+                Some("a"),
+                None,
+            ),
+            // Escapes are taken away, and so is nothing else.
+            (
+                &["Bearer scope=\"a\\\"b\\\\c%22\""],
+                None,
+                Some("a\"b\\c%22"),
+            ),
+            (&["Bearer scope=\"a\\"], None, Some("a")),
+            // A name that ends like ours, and values that hold one.
+            (&["Bearer xscope=a, realm=\"scope=b\""], None, None),
+            (&["=", "==", "Bearer =a, scope", ",,=,"], None, None),
+            (
+                &["Bearer scope=, resource_metadata=\"\""],
+                Some(""),
+                Some(""),
+            ),
+        ]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_passed_over() {
+        let mut headers = HeaderMap::new();
+        for value in [
+            &b"Bearer scope=\"\xff\""[..],
+            b"Bearer scope=\xc3\xbc",
+            b"Bearer scope=a",
         ] {
-            let mut headers = HeaderMap::new();
-            for text in texts {
-                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(text));
-            }
-            let challenge = Challenge::of(&headers);
-            assert_eq!(
-                challenge.resource_metadata.as_deref(),
-                metadata,
-                "{texts:?}"
-            );
-            assert_eq!(challenge.scope.as_deref(), scope, "{texts:?}");
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_bytes(value).unwrap());
         }
+        assert_eq!(Challenge::of(&headers).scope.as_deref(), Some("a"));
     }
 }

@@ -16,6 +16,8 @@ use crate::{
 };
 use serde_json::{Value, json};
 
+mod attacks;
+
 /// An agent that numbers what it makes.
 #[derive(Default)]
 struct Numbered {
