@@ -36,9 +36,8 @@ const ASSERTION_TTLS: RangeInclusive<Duration> =
 const KEY_TTLS: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(366 * DAY);
 const LEADS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * DAY);
 
-/// What half of a key's life has to be longer than the lead: times are kept in seconds, and what
-/// makes the next key and lets it sign looks at the clock now and then.
-const ROOM: Duration = Duration::from_secs(1);
+/// A key lives for as many `client_key_lead` at least.
+const LEADS_OF_A_KEY: u32 = 4;
 
 const TOKEN_ENDPOINT_AUDIENCES: Key = Key::new(
     "credentials_api",
@@ -57,7 +56,8 @@ const ASSERTION_TTL: Key = Key::new(
 const CLIENT_KEY_TTL: Key = Key::new(
     "credentials_api",
     "client_key_ttl",
-    "Lifetime of a client's key. The next one is made and published at half of it.",
+    "Lifetime of a client's key, at least four client_key_lead. The next one is made and published \
+     at half of it.",
 );
 const CLIENT_KEY_LEAD: Key = Key::new(
     "credentials_api",
@@ -87,14 +87,14 @@ pub(super) fn read(reader: &mut Reader<'_>, jwks_cache: Duration) -> Credentials
         (&CLIENT_KEY_LEAD, config.client_key_lead),
         (&JWKS_CACHE, jwks_cache),
     );
-    let lead = config.client_key_lead + ROOM;
-    if config.client_key_ttl / 2 <= lead {
+    // The next key is made after two of them, signs after three, and has the last one to be late.
+    let least = config.client_key_lead * LEADS_OF_A_KEY;
+    if config.client_key_ttl < least {
         reader.refuse(
             &CLIENT_KEY_TTL,
-            Problem::NoRoomForRotation {
-                key: CLIENT_KEY_TTL.path(),
+            Problem::NoRoomForClientKeys {
                 ttl: config.client_key_ttl,
-                least: lead * 2,
+                least,
             },
         );
     }

@@ -182,6 +182,19 @@ pub enum Problem {
         /// It has to be longer than this.
         least: Duration,
     },
+    /// A client's key that could end before its successor signs.
+    #[error(
+        "`credentials_api.client_key_ttl` is {}, too short to rotate in time: the next key is made \
+         at half of it and published for `credentials_api.client_key_lead` before it signs; write \
+         four of those, {}, or more",
+        format_duration(*ttl), format_duration(*least)
+    )]
+    NoRoomForClientKeys {
+        /// Its value.
+        ttl: Duration,
+        /// It has to be this long.
+        least: Duration,
+    },
     /// An address that other machines can reach.
     #[error(
         "`telemetry.address` is {address}, which is not a loopback address; write \

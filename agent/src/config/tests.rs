@@ -306,6 +306,28 @@ fn values_that_a_key_does_not_take_are_refused() {
 }
 
 #[test]
+fn client_keys_live_for_four_leads_to_rotate_in_time() {
+    let keys = |ttl: &str| {
+        format!("[credentials_api]\nclient_key_lead = \"2d\"\nclient_key_ttl = \"{ttl}\"\n")
+    };
+    let fault = fault_of(&keys("191h"));
+    assert!(
+        fault.starts_with("`credentials_api.client_key_ttl` is 7d23h, "),
+        "{fault}"
+    );
+    assert!(
+        fault.ends_with("write four of those, 8d, or more"),
+        "{fault}"
+    );
+    let least = [MINIMAL, &keys("8d")].concat();
+    let config = Host::new(least).load(&[]).unwrap();
+    assert_eq!(
+        config.credentials_api.client_key_ttl,
+        config.credentials_api.client_key_lead * 4
+    );
+}
+
+#[test]
 fn integers_in_every_notation_are_the_same_number() {
     for number in [
         "4096",

@@ -45,7 +45,7 @@ async fn a_rotation_fails_no_request_at_a_server_that_keeps_keys() {
         setup
             .set("authority", "jwks_cache", "1s")
             .set("credentials_api", "assertion_ttl", "5s")
-            .set("credentials_api", "client_key_lead", "4s")
+            .set("credentials_api", "client_key_lead", "3s")
             .set("credentials_api", "client_key_ttl", "12s")
     };
     let Some(mut peers) = keeping_as_told(rotating).await else {
