@@ -42,7 +42,7 @@ use std::{
     fmt::{self, Debug, Formatter},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{
     sync::watch,
@@ -72,6 +72,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long a call waits for a client's first key, which takes two writes to the disk, and for its
 /// set to be where others read it.
 const KEY_WAIT: Duration = Duration::from_secs(3);
+
+/// How late it may be noticed that a client's time is over, while keys are made and read: each set
+/// is looked at for that, and all of them for each few that come would be too much.
+const EXPIRY: Duration = Duration::from_secs(1);
 
 /// Clients that are looked at before others get a turn.
 const LOOKED_AT_ONCE: usize = 1_000;
@@ -184,6 +188,8 @@ struct Inner {
     /// How far the registry was walked, where that was not to its end.
     walked: Mutex<Option<ClientName>>,
     published: watch::Sender<Arc<PublishedKeys>>,
+    /// Which registry the published sets were compared with last, and when.
+    withdrawn: Mutex<Option<(u64, SystemTime)>>,
     /// What the trail could not be told when it happened.
     untold: Mutex<Vec<Event>>,
     /// Whether every client was looked at once.
@@ -249,6 +255,7 @@ impl ClientKeys {
             clock,
             writer: Mutex::new(Writer::new(directory, &names)),
             walked: Mutex::default(),
+            withdrawn: Mutex::default(),
             untold: Mutex::default(),
             published: watch::Sender::default(),
             loaded: watch::Sender::default(),
@@ -384,7 +391,9 @@ impl ClientKeys {
         let is_told = events.is_empty();
         let snapshot = registry.snapshot();
         // Taking away comes first, and waits for no disk.
-        events.extend(self.0.withdraw(&snapshot));
+        if self.0.may_withdraw(&snapshot) {
+            events.extend(self.0.withdraw(&snapshot));
+        }
         if !is_told {
             return false;
         }

@@ -404,6 +404,25 @@ async fn many_clients_get_their_keys_and_damaged_files_keep_none_of_them_waiting
     }
 }
 
+/// Or the time that it takes to read keys would grow with the square of their number.
+#[tokio::test]
+async fn sets_are_compared_with_a_registry_once_until_time_goes_by() {
+    let scene = with_client("a").await;
+    let may = || scene.keys.0.may_withdraw(&scene.registry.snapshot());
+    assert!(!may());
+    scene.clock.advance(Duration::from_secs(1));
+    assert!(may());
+    assert!(!may());
+    scene.suspend("a").await;
+    assert!(may());
+    assert!(!may());
+    scene.resume("a").await;
+    follow(&scene).await;
+    scene.suspend("a").await;
+    follow(&scene).await;
+    assert!(key_ids(&scene, "a").is_empty());
+}
+
 #[tokio::test]
 async fn loaded_is_when_every_client_was_looked_at() {
     let scene = Scene::new().await;

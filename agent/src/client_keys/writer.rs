@@ -1,7 +1,7 @@
 //! What changes keys: files first, then what is published.
 
 use super::{
-    ClientKeyError, ClientKeyInfo, ClientKeySet, Inner, Replaced, Wish,
+    ClientKeyError, ClientKeyInfo, ClientKeySet, EXPIRY, Inner, Replaced, Wish,
     file::{Ring, mark_of, marked_by, name_of},
 };
 use crate::{
@@ -122,6 +122,23 @@ impl ClientKeySet {
 }
 
 impl Inner {
+    /// Whether there can be keys to take out: the registry has changed since this was asked last,
+    /// or some time has gone by. What is published meanwhile is published for a registry as it is
+    /// then.
+    pub(super) fn may_withdraw(&self, snapshot: &Snapshot) -> bool {
+        let (now, generation) = (self.clock.now(), snapshot.generation());
+        let mut withdrawn = self.withdrawn.lock();
+        let is_done = withdrawn.is_some_and(|(then, at)| {
+            // A clock that was set back is no reason to wait.
+            let gone = now.duration_since(at);
+            then == generation && gone.is_ok_and(|gone| gone < EXPIRY)
+        });
+        if !is_done {
+            *withdrawn = Some((generation, now));
+        }
+        !is_done
+    }
+
     /// Takes the keys of all clients out that are not active any more.
     pub(super) fn withdraw(&self, snapshot: &Snapshot) -> Vec<Event> {
         let mut events = Vec::new();

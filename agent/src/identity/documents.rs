@@ -266,13 +266,6 @@ impl Documents {
         client.has_version_in_force() && (is_hosted || wants_keys(client))
     }
 
-    /// Whether this active client's keys are still to be made or read.
-    pub(super) fn lacks_keys(&self, client: &Client) -> bool {
-        client.has_version_in_force()
-            && wants_keys(client)
-            && self.keys.jwks(client.name()).is_none()
-    }
-
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.registry.snapshot()
     }

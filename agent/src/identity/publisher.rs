@@ -33,7 +33,7 @@ use std::{
 };
 use tokio::{
     task::{spawn_blocking, yield_now},
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 /// How soon after one look the next may follow.
@@ -41,10 +41,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// After how long what failed is tried again, where nothing has changed.
 const AGAIN: Duration = Duration::from_secs(10);
-
-/// How long the beginning waits for the clients' keys to be read: what is there from before would
-/// be emptied otherwise, and written again a moment later.
-const KEYS_WAIT: Duration = Duration::from_secs(10);
 
 /// Clients that are looked at, or documents that are written, before others get a turn.
 const AT_ONCE: usize = 256;
@@ -123,7 +119,8 @@ struct Change {
 }
 
 impl Publisher {
-    /// Publishes what there is.
+    /// Publishes what there is. Keys that were not read by then count as none: whoever begins has
+    /// to wait for them (`ClientKeys::loaded`).
     ///
     /// # Errors
     /// Where that cannot be recorded or written.
@@ -138,7 +135,6 @@ impl Publisher {
             clients: HashMap::new(),
             failing: None,
         };
-        drop(timeout(KEYS_WAIT, publisher.await_keys()).await);
         let changes = publisher.look(true).await;
         let event = Event::new(Kind::Published)
             .reason("all documents, at start")
@@ -150,22 +146,6 @@ impl Publisher {
         publisher.sweep(&changes).await?;
         publisher.write(&changes, Rest::Waits).await?;
         Ok(publisher)
-    }
-
-    /// Waits until the keys of active clients are known.
-    async fn await_keys(&self) {
-        let mut changes = self.documents.keys().changes();
-        let snapshot = self.documents.snapshot();
-        let active = snapshot
-            .iter()
-            .filter(|client| snapshot.state_of(client) == ClientState::Active);
-        let mut waiting: Vec<_> = active.collect();
-        loop {
-            waiting.retain(|client| self.documents.lacks_keys(client));
-            if waiting.is_empty() || changes.next().await.is_none() {
-                return;
-            }
-        }
     }
 
     /// Publishes what changes, for ever.

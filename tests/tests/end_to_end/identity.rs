@@ -235,6 +235,28 @@ async fn documents_are_served_and_published_and_end_with_the_client() {
     }
 }
 
+/// What was not read yet would look like a client without keys.
+#[tokio::test]
+async fn a_restart_takes_no_keys_down_and_puts_none_up() {
+    const KEYS: &str = "/clients/files/jwks.json";
+    let told = async |agent: &Agent| {
+        let trail = agent.audit().await;
+        let is_told =
+            |event: &&Value| event["event"] == "published" && event["evidence"]["path"] == KEYS;
+        trail.iter().filter(is_told).count()
+    };
+    let agent = start(setup()).await;
+    let (status, _, before) = Web::of(&agent).await.get(KEYS).await;
+    assert_eq!(status, 200);
+    let set: Value = serde_json::from_slice(&before).unwrap();
+    assert_eq!(set["keys"].as_array().map(Vec::len), Some(1), "{set}");
+    let told_before = told(&agent).await;
+    let agent = agent.stop().await.setup.start().await;
+    let written = agent.setup().directory().join(format!("public{KEYS}"));
+    assert_eq!(fs::read(written).unwrap(), before);
+    assert_eq!(told(&agent).await, told_before);
+}
+
 /// Of a JWT-SVID: by issuer and key alone, as a verifier does that knows nothing of SPIFFE.
 #[tokio::test]
 async fn a_token_leads_to_the_keys_that_verify_it() {

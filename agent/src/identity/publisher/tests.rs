@@ -337,18 +337,6 @@ async fn keys_behind_documents_that_others_host_are_published() {
 }
 
 #[tokio::test]
-async fn the_beginning_waits_for_keys_that_are_still_to_be_read() {
-    let stage = Stage::new().await;
-    register(&stage.scene, "files").await;
-    let mut beginning = Box::pin(stage.begin());
-    assert!(beginning.as_mut().now_or_never().is_none());
-    assert!(stage.files().is_empty());
-    stage.keys.set("files", ONE);
-    beginning.await;
-    assert_eq!(stage.text("clients/files/jwks.json"), ONE);
-}
-
-#[tokio::test]
 async fn without_a_directory_publications_are_recorded() {
     let stage = Stage::new().await;
     let mut publisher = Publisher::begin(stage.services(false)).await.unwrap();
