@@ -84,6 +84,14 @@ impl Failure {
         self
     }
 
+    /// The same, of a step of a command that has several.
+    pub(super) fn during(mut self, step: &str) -> Self {
+        if let Self::Told { told, .. } = &mut self {
+            told.sentence = format!("{step}: {}", told.sentence);
+        }
+        self
+    }
+
     fn detailed(mut self, details: Vec<String>) -> Self {
         if let Self::Told { told, .. } = &mut self {
             told.details = details;

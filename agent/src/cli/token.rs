@@ -48,8 +48,11 @@ use web::Web;
 Examples:
   symbolon token https://mcp.example.org/mcp
   symbolon token --header --scope 'tools:call' https://mcp.example.org/mcp
-  curl -H \"$(symbolon token --header https://mcp.example.org/mcp)\" ...
-  symbolon token --dpop -o json https://mcp.example.org/mcp")]
+  symbolon token --header https://mcp.example.org/mcp | curl -H @- ...
+  symbolon token --dpop -o json https://mcp.example.org/mcp
+
+On a command line, as in curl -H \"$(symbolon token --header ...)\", everybody on the machine can read
+the token.")]
 pub(super) struct TokenArgs {
     #[command(flatten)]
     workload: WorkloadArgs,
@@ -142,11 +145,9 @@ impl Broker for Agent<'_> {
             resource: resource.to_owned(),
         };
         let made = self.client.mint_client_assertion(request);
-        let made = self.link.ask(made).await.map_err(|failure| {
-            let advice = "No registration that fits this program lists the authorization server: \
-                          `symbolon client show NAME` tells what yours says.";
-            failure.advise_if(Exit::Denied, advice)
-        })?;
+        let step = || format!("the client assertion for {server}");
+        let made = self.link.ask(made).await;
+        let made = made.map_err(|failure| failure.during(&step()))?;
         // From now on only that one, also for proofs.
         self.spiffe_id.clone_from(&made.spiffe_id);
         Ok(Assertion {
@@ -175,8 +176,10 @@ impl Broker for Agent<'_> {
             nonce: nonce.unwrap_or_default().to_owned(),
             spiffe_id: self.spiffe_id.clone(),
         };
-        let signed = self.client.sign_dpop_proof(request);
-        Ok(self.link.ask(signed).await?.proof)
+        let signed = self.link.ask(self.client.sign_dpop_proof(request)).await;
+        let step = || format!("the proof for {target}");
+        let signed = signed.map_err(|failure| failure.during(&step()))?;
+        Ok(signed.proof)
     }
 }
 

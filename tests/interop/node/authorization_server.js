@@ -3,7 +3,7 @@
 // resource indicators and JWT access tokens; nothing of it is changed.
 //
 // Usage: authorization_server.js [--documents PUBLIC=REAL] [--ca FILE] [--cache SECONDS]
-//                                [--scope WORDS] [--any-resource]
+//                                [--scope WORDS] [--any-resource] [--nonce]
 //
 //   --documents  where documents of the origin PUBLIC really are, as the origin REAL:
 //                tests have no public names
@@ -11,21 +11,31 @@
 //   --cache      how long documents and keys are kept (1)
 //   --scope      what the resource knows ("tools")
 //   --any-resource  issues tokens for other resources, too
+//   --nonce      demands a nonce of its own in the DPoP proofs of token requests
 //
 // Prints one JSON line {"issuer", "resource"} when it listens, then one for each event:
 // "fetched" (url, status), "granted" (client_id, resource), "refused" (error, description),
-// "called" (client_id, audience). GET /mcp without a token answers 401 with the place of the
-// resource's metadata; with a good one POST /mcp answers the token's claims. It ends when its
-// standard input does, where that is a pipe.
+// "called" (client_id, audience), "rejected" (description). GET /mcp without a token answers 401
+// with the place of the resource's metadata; with a good one, and a proof for this request where
+// it is bound to a key (RFC 9449), it answers the token's claims. It ends when its standard input
+// does, where that is a pipe.
 
 import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { fstatSync } from "node:fs";
 import { createServer } from "node:http";
 import { parseArgs } from "node:util";
 
-import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify } from "jose";
-import Provider from "oidc-provider";
+import {
+  EmbeddedJWK,
+  calculateJwkThumbprint,
+  createLocalJWKSet,
+  exportJWK,
+  generateKeyPair,
+  jwtVerify,
+} from "jose";
+import Provider, { errors } from "oidc-provider";
 
 import { documentOptions, fetcher } from "./documents.js";
 
@@ -35,6 +45,7 @@ const { values: options } = parseArgs({
     cache: { type: "string", default: "1" },
     scope: { type: "string", default: "tools" },
     "any-resource": { type: "boolean", default: false },
+    nonce: { type: "boolean", default: false },
   },
 });
 
@@ -74,12 +85,16 @@ function configuration(resource, signing) {
         ack: "draft-02",
         cacheDuration: { min: cache, max: cache },
       },
-      dPoP: { enabled: true },
+      dPoP: {
+        enabled: true,
+        nonceSecret: randomBytes(32),
+        requireNonce: () => options.nonce,
+      },
       resourceIndicators: {
         enabled: true,
         defaultResource: () => resource,
         getResourceServerInfo(_ctx, asked) {
-          if (!options["any-resource"]) assert.equal(asked, resource, "another resource");
+          if (asked !== resource && !options["any-resource"]) throw new errors.InvalidTarget();
           return { ...info, audience: asked };
         },
       },
@@ -116,6 +131,20 @@ function json(response, status, body, headers = {}) {
   response.end(JSON.stringify(body));
 }
 
+/** Whether the proof is for this request and token, by the key that the token is bound to. */
+async function checkProof(request, token, { jkt }) {
+  const { payload, protectedHeader } = await jwtVerify(request.headers.dpop, EmbeddedJWK, {
+    typ: "dpop+jwt",
+    algorithms: ["ES256"],
+    maxTokenAge: 60,
+  });
+  assert.equal(await calculateJwkThumbprint(protectedHeader.jwk), jkt, "another key");
+  assert.equal(payload.htm, request.method, "another method");
+  assert.equal(payload.htu, resource, "another address");
+  const hash = createHash("sha256").update(token).digest("base64url");
+  assert.equal(payload.ath, hash, "another token");
+}
+
 /** The resource: a good token gets its claims. */
 async function call(request, response) {
   const [scheme, token] = (request.headers.authorization ?? "").split(" ");
@@ -123,9 +152,11 @@ async function call(request, response) {
     assert.match(scheme, /^(Bearer|DPoP)$/i);
     const { payload } = await jwtVerify(token, keys, { issuer, audience: resource });
     assert.equal(scheme.toLowerCase() === "dpop", payload.cnf !== undefined, "unbound");
+    if (payload.cnf) await checkProof(request, token, payload.cnf);
     emit({ event: "called", client_id: payload.client_id, audience: payload.aud });
     json(response, 200, payload);
-  } catch {
+  } catch (fault) {
+    if (token) emit({ event: "rejected", description: fault.message });
     const place = `${issuer}/.well-known/oauth-protected-resource/mcp`;
     const challenge = `Bearer resource_metadata="${place}", scope="${options.scope}"`;
     json(response, 401, { error: "invalid_token" }, { "www-authenticate": challenge });

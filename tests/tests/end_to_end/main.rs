@@ -41,6 +41,7 @@ mod roles;
 mod start;
 mod store;
 mod tls;
+mod token;
 mod trail;
 mod unit;
 mod views;

@@ -26,21 +26,29 @@ use crate::credentials::part;
 use crate::identity::address;
 
 const HOST: &str = "id.example.org";
-const SCOPE: &str = "tools:call";
-const ID: &str = "https://id.example.org/clients/tools/client.json";
+pub(crate) const SCOPE: &str = "tools:call";
+pub(crate) const ID: &str = "https://id.example.org/clients/tools/client.json";
 const JWKS: &str = "https://id.example.org/clients/tools/jwks.json";
 
 /// An agent with an identity port, and an authorization server that trusts that port.
-struct Peers {
-    agent: Agent,
-    server: Workload,
-    issuer: String,
+pub(crate) struct Peers {
+    pub(crate) agent: Agent,
+    pub(crate) server: Workload,
+    pub(crate) issuer: String,
 }
 
 impl Peers {
     /// None where this machine lacks what they need.
-    async fn start(setup: impl FnOnce(Setup) -> Setup) -> Option<Self> {
-        let options = ["--scope", SCOPE, "--any-resource"];
+    pub(crate) async fn start(setup: impl FnOnce(Setup) -> Setup) -> Option<Self> {
+        Self::start_with(setup, &["--any-resource"]).await
+    }
+
+    /// The same with an authorization server of these options.
+    pub(crate) async fn start_with(
+        setup: impl FnOnce(Setup) -> Setup,
+        options: &[&str],
+    ) -> Option<Self> {
+        let options = [&["--scope", SCOPE], options].concat();
         Self::with(setup, "authorization_server.js", &options).await
     }
 
@@ -88,12 +96,17 @@ impl Peers {
     }
 
     /// Registers the client `tools` for these processes.
-    async fn register(&self, selector_sets: &[Vec<String>]) {
+    pub(crate) async fn register(&self, selector_sets: &[Vec<String>]) {
+        self.register_for(&self.issuer, selector_sets).await;
+    }
+
+    /// The same, for another authorization server.
+    pub(crate) async fn register_for(&self, server: &str, selector_sets: &[Vec<String>]) {
         let document = json!({
             "name": "tools",
             "owner": "tests@example.org",
             "selector_sets": selector_sets,
-            "authorization_servers": [self.issuer],
+            "authorization_servers": [server],
             "accept_weak": "a test",
             "metadata": {
                 "client_name": "Tools",
@@ -112,9 +125,14 @@ impl Peers {
     }
 
     /// The MCP server, and its URL.
-    async fn mcp_server(&self) -> (Workload, String) {
+    pub(crate) async fn mcp_server(&self) -> (Workload, String) {
+        self.mcp_server_of(&self.issuer).await
+    }
+
+    /// The same, where it calls its authorization server so.
+    pub(crate) async fn mcp_server_of(&self, issuer: &str) -> (Workload, String) {
         let mut command = Client::Python.script(&self.agent, "mcp_server.py");
-        let mut server = Workload::start(command.args([&self.issuer, SCOPE]));
+        let mut server = Workload::start(command.args([issuer, SCOPE]));
         let url = text(&server.event("listening").await, "url");
         (server, url)
     }
@@ -176,7 +194,7 @@ impl Peers {
 }
 
 /// Where the identity port really is.
-fn real_url(agent: &Agent) -> String {
+pub(crate) fn real_url(agent: &Agent) -> String {
     format!("https://localhost:{}", address(agent).port())
 }
 
@@ -187,7 +205,7 @@ fn program_of(client: Client) -> &'static str {
     }
 }
 
-fn text(event: &Value, field: &str) -> String {
+pub(crate) fn text(event: &Value, field: &str) -> String {
     event[field].as_str().expect("text").to_owned()
 }
 

@@ -28,7 +28,8 @@ pub(super) struct Found {
     pub(super) resource: String,
     pub(super) issuer: String,
     pub(super) token_endpoint: FetchUrl,
-    /// What the resource needs, where it says so.
+    /// What the resource needs, where it says so: when it refuses a request, or else in its
+    /// metadata (MCP, `basic/authorization`, scope selection).
     pub(super) scope: Option<String>,
     pub(super) takes_dpop: bool,
 }
@@ -51,12 +52,13 @@ pub(super) async fn discover(
     let metadata = answer.object()?;
     let identifier = identifier(typed, resource, &answer, &metadata)?;
     let issuer = issuer(&answer, &metadata, wanted.authorization_server.as_deref())?;
+    let scope = challenge.scope.or_else(|| scopes(&metadata));
     let (answer, metadata) = server_metadata(web, typed, &issuer).await?;
     Ok(Found {
         resource: identifier,
         token_endpoint: token_endpoint(typed, &answer, &metadata)?,
         issuer,
-        scope: challenge.scope,
+        scope,
         takes_dpop: lists(&metadata, "dpop_signing_alg_values_supported", "ES256") == Some(true),
     })
 }
@@ -238,6 +240,17 @@ fn token_endpoint(
         Some(text) => url_of(SERVER, typed, text),
         None => Err(answer.wrong("names no token_endpoint")),
     }
+}
+
+/// All scopes that the resource knows, as far as they are any (RFC 6749, section 3.3).
+fn scopes(metadata: &Map<String, Value>) -> Option<String> {
+    let is_scope = |scope: &&str| {
+        let is_fit = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        !scope.is_empty() && scope.bytes().all(is_fit)
+    };
+    let listed = metadata.get("scopes_supported")?.as_array()?.iter();
+    let scopes: Vec<&str> = listed.filter_map(Value::as_str).filter(is_scope).collect();
+    (!scopes.is_empty()).then(|| scopes.join(" "))
 }
 
 /// Whether a list has `value`; `None` where there is no list.

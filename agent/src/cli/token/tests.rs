@@ -169,6 +169,40 @@ async fn the_resource_may_say_where_its_metadata_are() {
 }
 
 #[tokio::test]
+async fn what_the_resource_needs_is_asked_for() {
+    let listed = |list: Value| {
+        changed(PRM, move |base| {
+            let mut resource = resource(base);
+            resource["scopes_supported"] = list.clone();
+            json(&resource.to_string())
+        })
+    };
+    for (list, scope) in [
+        (json!(["a", "b:c"]), Some("a b:c")),
+        (json!(["a b", "", "c\n", "\"", "d\\", 1, "e"]), Some("e")),
+        (json!([]), None),
+        (json!("a"), None),
+    ] {
+        let host = host(listed(list.clone())).await;
+        let web = Web::new(host.fetcher());
+        let found = discovery::discover(&web, &host.url("/mcp"), &Wanted::default()).await;
+        assert_eq!(found.unwrap().scope.as_deref(), scope, "{list}");
+    }
+    // What it says when it refuses is about this request.
+    let refusing = host(move |path, head| match path {
+        "/mcp" => {
+            let headers = "WWW-Authenticate: Bearer scope=\"s\"\r\n";
+            Some(answer("401 Unauthorized", headers, ""))
+        }
+        _ => listed(json!(["a"]))(path, head),
+    })
+    .await;
+    let web = Web::new(refusing.fetcher());
+    let found = discovery::discover(&web, &refusing.url("/mcp"), &Wanted::default()).await;
+    assert_eq!(found.unwrap().scope.as_deref(), Some("s"));
+}
+
+#[tokio::test]
 async fn dpop_binds_token_and_proofs() {
     let host = host(|path, head| {
         let reply = match (path, head.contains("dpop: proof-4")) {
