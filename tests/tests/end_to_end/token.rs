@@ -96,11 +96,12 @@ async fn the_mcp_server_takes_the_token() {
     }
     assert!(told["expires_at"].is_string() && told.get("dpop_proof").is_none());
     let jti = text(&told, "assertion_jti");
-    let story = agent.json(["audit", "trace", "--jti", &jti]).await;
-    let made = &story["credentials"][0];
+    let trail = agent.audit().await;
+    let mut made = trail.iter().filter(|e| e["credential"]["jti"] == *jti);
+    let made = made.next().expect("the assertion is in the trail");
     assert_eq!(made["credential"]["kind"], "client-assertion");
     assert_eq!(made["credential"]["audiences"], json!([peers.issuer]));
-    assert!(made.to_string().contains(&url), "{made}");
+    assert!(text(made, "reason").contains(&url), "{made}");
 }
 
 #[tokio::test]
