@@ -30,7 +30,7 @@ pub use allowed::{AllowError, Allowed};
 pub use error::{FetchError, Step};
 pub use exchange::Fetched;
 pub use resolve::{Addresses, Resolve, SystemResolver};
-pub use trust::{TrustError, trusting, trusting_nobody, trusting_roots};
+pub use trust::{Roots, Trust, TrustError, trusting, trusting_roots};
 pub use url::{FetchUrl, Host, UrlError};
 
 use bytes::Bytes;
@@ -40,7 +40,7 @@ use http::{
     header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONNECTION, HOST, USER_AGENT},
 };
 use http_body_util::Full;
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use std::{
     future::Future,
     net::{IpAddr, SocketAddr},
@@ -153,37 +153,37 @@ enum Guard {
 #[derive(Clone, Debug)]
 pub struct Fetcher {
     guard: Guard,
-    tls: Arc<ClientConfig>,
+    trust: Trust,
     resolver: Arc<dyn Resolve>,
 }
 
 impl Fetcher {
-    /// A fetcher that reaches public addresses and what is `allowed`, and trusts servers as `tls`
-    /// says ([`trusting_roots`], [`trusting`]).
+    /// A fetcher that reaches public addresses and what is `allowed`, and trusts servers as
+    /// `trust` says ([`Roots`], [`trusting_roots`], [`trusting`]).
     #[must_use]
-    pub fn new(allowed: Allowed, tls: Arc<ClientConfig>) -> Self {
+    pub fn new(allowed: Allowed, trust: impl Into<Trust>) -> Self {
         Self {
             guard: Guard::Guarded(Arc::new(allowed)),
-            tls,
+            trust: trust.into(),
             resolver: Arc::new(SystemResolver),
         }
     }
 
     /// A fetcher without a guard, for the process of a user who asks for himself.
     #[must_use]
-    pub fn unguarded(tls: Arc<ClientConfig>) -> Self {
+    pub fn unguarded(trust: impl Into<Trust>) -> Self {
         Self {
             guard: Guard::Open,
-            tls,
+            trust: trust.into(),
             resolver: Arc::new(SystemResolver),
         }
     }
 
     /// The same with another opinion of whom to trust.
     #[must_use]
-    pub fn with_tls(&self, tls: Arc<ClientConfig>) -> Self {
+    pub fn with_trust(&self, trust: impl Into<Trust>) -> Self {
         Self {
-            tls,
+            trust: trust.into(),
             ..self.clone()
         }
     }
@@ -261,7 +261,7 @@ impl Fetcher {
         if url.is_plain() {
             return exchange::exchange(stream, request, limits, check).await;
         }
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        let connector = TlsConnector::from(self.trust.current().await?);
         let handshake = connector.connect(server_name(url)?, stream);
         let stream = step(Step::Tls, limits.tls, handshake)
             .await?

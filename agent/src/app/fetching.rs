@@ -4,7 +4,7 @@ use super::RunError;
 use crate::{
     config::Config,
     drift::{DriftServices, Looks, Watcher},
-    fetch::{Fetcher, TrustError, trusting_nobody, trusting_roots},
+    fetch::{Fetcher, Roots, TrustError, trusting_roots},
     workloads::Services,
 };
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use std::sync::Arc;
 /// is no reason not to start.
 pub(super) fn fetcher(config: &Config) -> Result<Fetcher, RunError> {
     let settings = &config.fetch;
-    let tls = match trusting_roots(settings.ca_file.as_deref()) {
+    match trusting_roots(settings.ca_file.as_deref()) {
         Err(error @ TrustError::Empty { .. }) if settings.ca_file.is_none() => {
             tracing::warn!(%error, "no server is trusted; set fetch.ca_file");
-            trusting_nobody()?
         }
-        tls => tls?,
-    };
-    Ok(Fetcher::new(settings.allow.clone(), tls))
+        read => drop(read?),
+    }
+    let roots = Roots::new(settings.ca_file.clone());
+    Ok(Fetcher::new(settings.allow.clone(), roots))
 }
 
 /// Watches the documents that others host.

@@ -35,7 +35,8 @@ const CA_FILE: Key = Key::new(
     "fetch",
     "ca_file",
     "PEM file of the certificate authorities that servers are trusted by, instead of the \
-     system's.",
+     system's. Both are read again while the agent runs; where that fails, those that were read last \
+     stay in force.",
 )
 .without_default("/etc/symbolon/fetch-ca.pem");
 const INTERVAL: Key = Key::new(

@@ -83,7 +83,7 @@ impl BundleSource for WebSource {
                 Proof::Web => self.web.get(&url, limits).await?,
                 Proof::Svid(id, authorities) => {
                     let tls = fetch::trusting(SvidVerifier::new(id, authorities))?;
-                    self.web.with_tls(tls).get(&url, limits).await?
+                    self.web.with_trust(tls).get(&url, limits).await?
                 }
             };
             Ok(fetched.body)

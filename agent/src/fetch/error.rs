@@ -1,5 +1,6 @@
 //! Why a request came to nothing.
 
+use super::TrustError;
 use http::StatusCode;
 use std::{fmt, io, net::IpAddr, time::Duration};
 
@@ -47,6 +48,9 @@ pub enum FetchError {
     /// A host that TLS cannot name.
     #[error("the host is no name that TLS knows")]
     NoServerName,
+    /// Nobody can be trusted.
+    #[error("no server can be trusted: {0}")]
+    Trust(#[from] TrustError),
     /// A path that HTTP cannot ask for.
     #[error("the path is none that HTTP knows")]
     NoTarget,
@@ -93,7 +97,7 @@ impl FetchError {
             Self::Refused { .. } => "address",
             Self::NoServerName | Self::NoTarget => "url",
             Self::Connect(_) => "connect",
-            Self::Tls(_) => "tls",
+            Self::Tls(_) | Self::Trust(_) => "tls",
             Self::TimedOut { .. } => "timeout",
             Self::Http(_) => "http",
             Self::Redirected(_) => "redirect",

@@ -1,5 +1,5 @@
 use super::{
-    Allowed, Ask, FetchError, FetchUrl, Fetched, Fetcher, Limits, Media, Reader, Step,
+    Allowed, Ask, FetchError, FetchUrl, Fetched, Fetcher, Limits, Media, Reader, Roots, Step,
     testing::{NAME, Names, Reply, TestHost, answer, json},
     trusting_roots,
 };
@@ -364,4 +364,44 @@ fn there_is_somebody_to_trust() {
         error.to_string().starts_with("/nonexistent cannot be read"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn authorities_are_read_again_while_they_are_used() {
+    let host = TestHost::new(|_head| json("{}")).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let write = |text: &str| std::fs::write(file.path(), text).unwrap();
+    let roots = Roots::new(Some(file.path().to_owned()));
+    let fetcher = host.fetcher().with_trust(Arc::clone(&roots));
+    let ask = async || {
+        let asked = fetcher.get(&host.url("/a"), LIMITS).await;
+        asked.map_err(|error| error.class())
+    };
+    // Nothing to trust yet, which is not kept.
+    assert_eq!(ask().await.unwrap_err(), "tls");
+    let stranger = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    write(&stranger.cert.pem());
+    assert_eq!(ask().await.unwrap_err(), "tls");
+    write(&std::fs::read_to_string(host.ca_file.path()).unwrap());
+    let later = async || {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(11)).await;
+        tokio::time::resume();
+    };
+    let before = roots.current().await.unwrap();
+    assert!(Arc::ptr_eq(&before, &roots.current().await.unwrap()));
+    later().await;
+    ask().await.unwrap();
+    // What cannot be read takes nothing away.
+    for broken in [
+        "",
+        "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n",
+    ] {
+        write(broken);
+        later().await;
+        ask().await.unwrap();
+    }
+    write(&stranger.cert.pem());
+    later().await;
+    assert_eq!(ask().await.unwrap_err(), "tls");
 }

@@ -5,12 +5,12 @@ use crate::{
     federation::{
         BundleRequest, BundleSource as _, Proof, SourceError, WebSource, testing::Stranger,
     },
-    fetch::{Allowed, Fetcher, trusting_nobody, trusting_roots},
+    fetch::{Allowed, Fetcher, Roots, Trust},
     supervisor::Supervisor,
 };
 use bytes::Bytes;
 use rustls::{
-    ClientConfig, ServerConfig,
+    ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use spiffe::SpiffeId;
@@ -62,13 +62,13 @@ async fn serve((chain, key): (Vec<u8>, crate::svid::PrivateKey)) -> u16 {
     port
 }
 
-fn source(tls: Arc<ClientConfig>) -> WebSource {
+fn source(trust: impl Into<Trust>) -> WebSource {
     let allowed = Allowed::read(["127.0.0.0/8"]).unwrap();
-    WebSource::new(Fetcher::new(allowed, tls))
+    WebSource::new(Fetcher::new(allowed, trust))
 }
 
 async fn fetch(port: u16, id: SpiffeId, authorities: Bytes) -> Result<Bytes, SourceError> {
-    let source = source(trusting_nobody().unwrap());
+    let source = source(Roots::new(None));
     let request = BundleRequest {
         url: format!("https://127.0.0.1:{port}/bundle").into(),
         proof: Proof::Svid(id, authorities),
@@ -116,7 +116,7 @@ async fn the_web_pki_says_nothing_of_an_svid_nor_the_other_way_round() {
     let roots = tempfile::NamedTempFile::new().unwrap();
     let pem = other.ca_pem();
     std::fs::write(roots.path(), pem).unwrap();
-    let source = source(trusting_roots(Some(roots.path())).unwrap());
+    let source = source(Roots::new(Some(roots.path().to_owned())));
     let request = BundleRequest {
         url: format!("https://127.0.0.1:{port}/bundle").into(),
         proof: Proof::Web,
