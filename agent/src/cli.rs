@@ -46,6 +46,8 @@ use std::{ffi::OsString, process::ExitCode};
 
 pub use console::Console;
 pub use daemon::{AgentArgs, DemoArgs};
+#[cfg(fuzzing)]
+pub use token::fuzzing as token_fuzzing;
 
 /// The subcommands that start an agent, supplied by the composition root.
 #[derive(Clone, Copy, Debug)]

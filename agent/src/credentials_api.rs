@@ -13,6 +13,8 @@
 //! `workloads`, and what it says by `issuance`.
 
 mod convert;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 

@@ -14,6 +14,8 @@
 mod challenge;
 mod discovery;
 mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod web;
 
 #[cfg(test)]

@@ -34,6 +34,17 @@ pub(super) struct Found {
     pub(super) takes_dpop: bool,
 }
 
+/// What the resource says of itself.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// Its identifier.
+    pub(super) resource: String,
+    /// The authorization server that gives tokens for it.
+    pub(super) issuer: String,
+    /// All scopes that it knows.
+    pub(super) scope: Option<String>,
+}
+
 /// Asks the resource, and then the server that it names.
 pub(super) async fn discover(
     web: &Web,
@@ -49,18 +60,50 @@ pub(super) async fn discover(
         None => metadata_places(typed, resource),
     };
     let answer = first(web, METADATA, typed, &places).await?;
-    let metadata = answer.object()?;
-    let identifier = identifier(typed, resource, &answer, &metadata)?;
-    let issuer = issuer(&answer, &metadata, wanted.authorization_server.as_deref())?;
-    let scope = challenge.scope.or_else(|| scopes(&metadata));
-    let (answer, metadata) = server_metadata(web, typed, &issuer).await?;
+    let named = read_resource(typed, wanted, &answer)?;
+    let places = server_places(&url_of(SERVER, typed, &named.issuer)?);
+    let answer = first(web, SERVER, typed, &places).await?;
+    let (token_endpoint, takes_dpop) = read_server(typed, &named.issuer, &answer)?;
     Ok(Found {
-        resource: identifier,
-        token_endpoint: token_endpoint(typed, &answer, &metadata)?,
-        issuer,
-        scope,
-        takes_dpop: lists(&metadata, "dpop_signing_alg_values_supported", "ES256") == Some(true),
+        resource: named.resource,
+        issuer: named.issuer,
+        token_endpoint,
+        scope: challenge.scope.or(named.scope),
+        takes_dpop,
     })
+}
+
+/// What the resource's metadata name.
+pub(super) fn read_resource(
+    typed: &FetchUrl,
+    wanted: &Wanted,
+    answer: &Answer,
+) -> Result<Named, Failure> {
+    let metadata = answer.object()?;
+    let resource = wanted.resource.as_ref().unwrap_or(typed);
+    Ok(Named {
+        resource: identifier(typed, resource, answer, &metadata)?,
+        issuer: issuer(answer, &metadata, wanted.authorization_server.as_deref())?,
+        scope: scopes(&metadata),
+    })
+}
+
+/// The token endpoint of the server whose metadata these are, and whether it takes `DPoP`. Its
+/// issuer is the same text as the one that led there (RFC 8414, section 3.3).
+pub(super) fn read_server(
+    typed: &FetchUrl,
+    issuer: &str,
+    answer: &Answer,
+) -> Result<(FetchUrl, bool), Failure> {
+    let metadata = answer.object()?;
+    let named = metadata.get("issuer").and_then(Value::as_str);
+    if named != Some(issuer) {
+        let named: String = named.unwrap_or("nobody").chars().take(200).collect();
+        return Err(answer.wrong(&format!("is of the issuer {named}, not of {issuer}")));
+    }
+    let dpop = lists(&metadata, "dpop_signing_alg_values_supported", "ES256");
+    let endpoint = token_endpoint(typed, answer, &metadata)?;
+    Ok((endpoint, dpop == Some(true)))
 }
 
 /// The resource of which the URL that the user typed is a part: on the same origin, shorter by
@@ -82,7 +125,7 @@ pub(super) fn wider(text: &str, typed: &FetchUrl) -> Result<FetchUrl, String> {
 
 /// Where RFC 9728, section 3.1 puts the metadata: with path and query of the resource, of the
 /// URL, then of the whole host.
-fn metadata_places(typed: &FetchUrl, resource: &FetchUrl) -> Vec<String> {
+pub(super) fn metadata_places(typed: &FetchUrl, resource: &FetchUrl) -> Vec<String> {
     const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
     let place = |url: &FetchUrl| {
         let path = url.path().trim_end_matches('/');
@@ -194,15 +237,9 @@ fn issuer(
         })
 }
 
-/// The metadata of the server (RFC 8414, section 3), whose issuer is the same text as the one
-/// that led there (section 3.3).
-async fn server_metadata(
-    web: &Web,
-    typed: &FetchUrl,
-    issuer: &str,
-) -> Result<(Answer, Map<String, Value>), Failure> {
-    let url = url_of(SERVER, typed, issuer)?;
-    let (origin, path) = (url.origin(), url.path().trim_end_matches('/'));
+/// Where the metadata of a server are (RFC 8414, section 3; OpenID Connect Discovery).
+fn server_places(issuer: &FetchUrl) -> Vec<String> {
+    let (origin, path) = (issuer.origin(), issuer.path().trim_end_matches('/'));
     let mut places = vec![
         format!("{origin}/.well-known/oauth-authorization-server{path}"),
         format!("{origin}/.well-known/openid-configuration{path}"),
@@ -210,14 +247,7 @@ async fn server_metadata(
     if !path.is_empty() {
         places.push(format!("{origin}{path}/.well-known/openid-configuration"));
     }
-    let answer = first(web, SERVER, typed, &places).await?;
-    let metadata = answer.object()?;
-    let named = metadata.get("issuer").and_then(Value::as_str);
-    if named != Some(issuer) {
-        let named: String = named.unwrap_or("nobody").chars().take(200).collect();
-        return Err(answer.wrong(&format!("is of the issuer {named}, not of {issuer}")));
-    }
-    Ok((answer, metadata))
+    places
 }
 
 /// Where tokens are given, if the server takes what the agent can make.

@@ -142,7 +142,8 @@ fn asked_nonce(answer: &Answer) -> Option<String> {
     is_asked.then(|| nonce.to_owned())
 }
 
-fn read(
+/// The token that an answer gives, if it is what was asked for.
+pub(super) fn read(
     answer: &Answer,
     assertion: Assertion,
     found: &Found,

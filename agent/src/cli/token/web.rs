@@ -32,7 +32,7 @@ pub(super) struct Web {
 
 /// What of a body may be shown.
 #[derive(Clone, Copy, Debug)]
-enum Shown {
+pub(super) enum Shown {
     /// How it begins: it is a document that everybody gets.
     Start,
     /// The members of an OAuth error, and nothing of a success: it may be a token, however it
@@ -43,9 +43,9 @@ enum Shown {
 /// An answer, and who gave it at which step.
 #[derive(Debug)]
 pub(super) struct Answer {
-    step: &'static str,
-    shown: Shown,
-    url: FetchUrl,
+    pub(super) step: &'static str,
+    pub(super) shown: Shown,
+    pub(super) url: FetchUrl,
     pub(super) fetched: Fetched,
 }
 
