@@ -29,9 +29,11 @@
 mod class;
 mod compare;
 mod look;
+mod looks;
 
 pub use class::{Class, Finding};
 pub use look::Look;
+pub use looks::{Looks, Seen};
 
 use crate::{
     audit::{Event, Kind, Outcome, Trail},
@@ -51,14 +53,13 @@ use futures_util::{
     stream::{FuturesUnordered, StreamExt as _},
 };
 use look::{Ground, KnownKeys};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
     str::FromStr as _,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::{
     task,
@@ -97,27 +98,6 @@ pub struct DriftServices {
     pub clock: SharedClock,
     /// Each document is looked at once in this time.
     pub interval: Duration,
-}
-
-/// What was seen last, of each client that is watched; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Looks(Arc<Mutex<BTreeMap<ClientName, Seen>>>);
-
-/// What was seen last.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// When.
-    pub at: SystemTime,
-    /// What.
-    pub look: Look,
-}
-
-impl Looks {
-    /// What was seen last of this client's document.
-    #[must_use]
-    pub fn last(&self, name: &ClientName) -> Option<Seen> {
-        self.0.lock().get(name).cloned()
-    }
 }
 
 /// The task.
@@ -291,10 +271,7 @@ impl Watcher {
             });
             watched.insert(name, entry);
         }
-        self.looks
-            .0
-            .lock()
-            .retain(|name, _| watched.contains_key(name));
+        self.looks.retain(|name| watched.contains_key(name));
         self.watched = watched;
         self.count();
     }
@@ -416,7 +393,7 @@ impl Watcher {
             at: self.services.clock.now(),
             look: look.clone(),
         };
-        self.looks.0.lock().insert(client.name().clone(), seen);
+        self.looks.note(client.name(), seen);
         self.count();
         Some(Noted { is_news, row, next })
     }
