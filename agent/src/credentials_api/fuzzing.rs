@@ -38,7 +38,8 @@ pub fn request(fields: Fields<'_>, other_tokens: &BTreeMap<String, String>) {
         assert!(resource.bytes().all(|byte| byte.is_ascii_graphic()));
     }
     if let Ok(Some(id)) = requested_id(fields.spiffe_id) {
-        assert!(id.to_string() == fields.spiffe_id);
+        // Trust domains have no case (SPIFFE-ID.md, section 2.1).
+        assert!(id.to_string().eq_ignore_ascii_case(fields.spiffe_id));
     }
     dpop(fields);
     workload(fields, other_tokens);
