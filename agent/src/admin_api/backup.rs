@@ -64,9 +64,8 @@ impl AdminApi {
     ) -> Result<Response<passage::Parts<BackupResponse>>, Status> {
         let take = || self.backups.take(operator.uid);
         let place = self.readings.admit(operator, take).await?;
-        let reading = self.readings.numbered(operator, "Backup");
-        let progress = begin(&self.services, operator, &reading).await?;
-        let reading = reading.begun();
+        let mut reading = self.readings.numbered(operator, "Backup");
+        let progress = begin(&self.services, operator, &mut reading).await?;
         let pieces = stream::try_unfold(progress, next);
         let at_stop = passage::AtStop::Fail(BROKEN_OFF);
         let terms = self.terms(place, PATIENCE, at_stop);
@@ -79,7 +78,7 @@ impl AdminApi {
 async fn begin(
     services: &Arc<AdminServices>,
     operator: &Operator,
-    reading: &Reading,
+    reading: &mut Reading,
 ) -> Result<Progress, Status> {
     let snapshot = services.registry.snapshot();
     let until = snapshot.revision();
@@ -98,6 +97,7 @@ async fn begin(
     let event = event.map_err(|error| status::of_backup(&error))?;
     let recorded = services.trail.record(operator.sign(event)).await;
     recorded.map_err(|error| status::of_unrecorded(&error))?;
+    reading.has_begun();
 
     let trail = services.trail.clone();
     let checkpoint = tokio::task::spawn_blocking(move || trail.newest_checkpoint()).await;

@@ -177,6 +177,11 @@ impl Undone {
         self.unlogged_status()
     }
 
+    /// Whether the registry failed, which the log has to have.
+    pub(super) const fn is_failure(&self) -> bool {
+        matches!(self, Self::Registry(error) if status::is_failure(error))
+    }
+
     /// What to answer about one of many.
     pub(super) fn unlogged_status(&self) -> Status {
         match self {

@@ -290,10 +290,16 @@ struct Refused {
     /// The first of them.
     first: Vec<(Requested, Undone)>,
     more: usize,
+    /// Whether the log has why the registry failed: once is enough.
+    is_logged: bool,
 }
 
 impl Refused {
     fn note(&mut self, one: (Requested, Undone)) {
+        if !self.is_logged && one.1.is_failure() {
+            drop(one.1.status());
+            self.is_logged = true;
+        }
         if self.first.len() < TOLD_FAILURES {
             self.first.push(one);
         } else {
@@ -304,9 +310,9 @@ impl Refused {
     /// Records the first ones and how many more there are, at the pace of refusals: whoever asks
     /// again and again for what fails fills neither trail nor log.
     async fn tell(&self, api: &AdminApi, operator: &super::Operator) {
-        let Some((_, cause)) = self.first.first() else {
+        if self.first.is_empty() {
             return;
-        };
+        }
         let told = self.first.iter();
         let mut told: Vec<_> = told
             .map(|(requested, undone)| requested.refused(undone))
@@ -320,8 +326,6 @@ impl Refused {
         if let Err(error) = operator.refuse(told, &api.services.trail).await {
             tracing::error!(%error, "refusals could not be recorded");
         }
-        // Where the registry failed, the log has it once.
-        drop(cause.status());
     }
 }
 

@@ -142,6 +142,9 @@ impl Readings {
         asked: Asked,
     ) -> Result<Reading, Status> {
         let mut reading = self.numbered(operator, operation);
+        reading.is_endless = asked.is_endless();
+        // Also where its caller leaves while that is recorded.
+        reading.is_open = true;
         let (number, roles) = (reading.number, roles(operator));
         let event = |at| {
             let begun = Begun {
@@ -165,9 +168,8 @@ impl Readings {
             }
             recorded => recorded,
         };
+        reading.is_open = recorded.is_ok();
         recorded.map_err(|error| status::of_unrecorded_reading(&error))?;
-        reading.is_endless = asked.is_endless();
-        reading.is_open = true;
         Ok(reading)
     }
 
@@ -211,9 +213,8 @@ impl Reading {
     }
 
     /// Its beginning is recorded.
-    pub(super) const fn begun(mut self) -> Self {
+    pub(super) const fn has_begun(&mut self) {
         self.is_open = true;
-        self
     }
 
     /// The answer, whose end is recorded with what was given.

@@ -26,13 +26,18 @@ fn of_relationship(fault: &RelationshipFault, text: String) -> Status {
 
 /// Logs where the registry failed.
 pub(super) fn of_registry(error: &RegistryError) -> Status {
-    if matches!(
-        error,
-        RegistryError::Store(_) | RegistryError::Record(_) | RegistryError::Canonical(_)
-    ) {
+    if is_failure(error) {
         tracing::error!(%error, "the registry failed");
     }
     unlogged_of_registry(error)
+}
+
+/// Whether it is the registry's fault, and not the request's.
+pub(super) const fn is_failure(error: &RegistryError) -> bool {
+    matches!(
+        error,
+        RegistryError::Store(_) | RegistryError::Record(_) | RegistryError::Canonical(_)
+    )
 }
 
 /// Of one of many such errors.

@@ -4,8 +4,7 @@ use crate::audit::{Filter, Subject};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Bytes of one condition that the trail repeats: more than all but the longest SPIFFE IDs have, and
-/// less than a token. Somebody may look for one by pasting it.
+/// Bytes of one condition that the trail repeats: more than all but the longest SPIFFE IDs have.
 const MAX_TEXT: usize = 128;
 
 /// Names and values, as `agent/doc/audit.md` has them.
@@ -33,16 +32,18 @@ impl Asked {
             until,
             related: _,
         } = filter;
-        let texts = [
-            ("at", at),
+        let ids = [
             ("attestation_id", attestation_id),
-            ("client", client),
-            ("event", event),
             ("jti", jti),
             ("key_thumbprint", key_thumbprint),
+            ("serial", serial),
+        ];
+        let texts = [
+            ("at", at),
+            ("client", client),
+            ("event", event),
             ("outcome", outcome),
             ("owner", owner),
-            ("serial", serial),
             ("since", since),
             ("spiffe_id", spiffe_id),
             ("until", until),
@@ -53,6 +54,9 @@ impl Asked {
             .fold(Self::default(), |asked, (name, value)| {
                 asked.text(name, value.as_deref())
             });
+        let asked = ids.into_iter().fold(asked, |asked, (name, value)| {
+            asked.id(name, value.as_deref())
+        });
         numbers
             .into_iter()
             .filter_map(|(name, value)| Some((name, (*value)?)))
@@ -63,8 +67,8 @@ impl Asked {
     pub(in crate::admin_api) fn story(subject: &Subject) -> Self {
         let asked = Self::default();
         match subject {
-            Subject::Serial(serial) => asked.text("serial", Some(serial)),
-            Subject::Jti(jti) => asked.text("jti", Some(jti)),
+            Subject::Serial(serial) => asked.id("serial", Some(serial)),
+            Subject::Jti(jti) => asked.id("jti", Some(jti)),
             Subject::Client(client) => asked.text("client", Some(client)),
             Subject::Process(pid, at) => asked.with("pid", *pid).text("at", at.as_deref()),
         }
@@ -92,10 +96,25 @@ impl Asked {
         }
     }
 
+    /// What has the form of an ID is repeated: whoever looks for an API key by pasting it has not
+    /// written it down.
+    fn id(self, name: &'static str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) if !is_id(value) => self.with(name, format!("({} bytes)", value.len())),
+            value => self.text(name, value),
+        }
+    }
+
     /// Whether it is given until the reader leaves.
     pub(super) fn is_endless(&self) -> bool {
         self.0.get("follow") == Some(&Value::Bool(true))
     }
+}
+
+/// Hexadecimal digits, as all of the agent's are, with what others put between them.
+fn is_id(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_hexdigit() || b":-".contains(&byte))
 }
 
 fn shortened(text: &str) -> String {
@@ -111,15 +130,32 @@ mod tests {
     use super::{Asked, MAX_TEXT};
     use crate::audit::Filter;
 
+    #[test]
+    fn ids_are_repeated() {
+        for id in ["8d1c0f", "7A:00:ff", "0a1b2c3d-0000-4000-8000-0123456789ab"] {
+            let filter = Filter {
+                serial: Some(id.to_owned()),
+                ..Filter::default()
+            };
+            assert_eq!(Asked::lines(&filter).0["serial"], id);
+        }
+    }
+
     /// Somebody looks for a token by pasting it: what the trail repeats of it is of no use.
     #[test]
     fn long_conditions_are_cut() {
         let asked = |jti: String| {
             let filter = Filter {
+                owner: Some(jti.clone()),
                 jti: Some(jti),
                 ..Filter::default()
             };
-            Asked::lines(&filter).0["jti"].as_str().unwrap().to_owned()
+            let asked = Asked::lines(&filter).0;
+            assert_eq!(
+                asked["jti"],
+                format!("({} bytes)", filter.jti.unwrap().len())
+            );
+            asked["owner"].as_str().unwrap().to_owned()
         };
         assert_eq!(asked("j".repeat(MAX_TEXT)), "j".repeat(MAX_TEXT));
         let token = format!("{}.signature", "j".repeat(MAX_TEXT));

@@ -66,11 +66,17 @@ impl Late {
                 }
                 std::mem::take(&mut kept.events)
             };
-            if let Err(error) = self.trail.record_all(events.clone()).await {
-                tracing::warn!(%error, "readings of the trail still cannot be recorded");
-                self.put_back(events);
-                // It may be told a moment later.
-                tokio::time::sleep(super::pace::INTERVAL).await;
+            // One by one: all together might not fit where one does, and what else is to be
+            // recorded would fail with them.
+            let mut events = events.into_iter();
+            while let Some(event) = events.next() {
+                if let Err(error) = self.trail.record(event.clone()).await {
+                    tracing::warn!(%error, "readings of the trail still cannot be recorded");
+                    self.put_back(std::iter::once(event).chain(events).collect());
+                    // It may be told a moment later.
+                    tokio::time::sleep(super::pace::INTERVAL).await;
+                    break;
+                }
             }
         }
     }
