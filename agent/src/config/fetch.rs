@@ -36,7 +36,7 @@ const CA_FILE: Key = Key::new(
     "ca_file",
     "PEM file of the certificate authorities that servers are trusted by, instead of the \
      system's. Both are read again while the agent runs; where that fails, those that were read last \
-     stay in force.",
+     stay in force. A file that names nobody is no such failure: then no server is trusted.",
 )
 .without_default("/etc/symbolon/fetch-ca.pem");
 const INTERVAL: Key = Key::new(

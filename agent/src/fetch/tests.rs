@@ -4,8 +4,10 @@ use super::{
     trusting_roots,
 };
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::AUTHORIZATION};
-use std::{sync::Arc, time::Duration};
+use std::{process::Command, sync::Arc, time::Duration};
+use tokio::time::timeout;
 
 /// Long enough for every machine; what hangs is waited for with [`soon`].
 const LIMITS: Limits = Limits {
@@ -393,15 +395,43 @@ async fn authorities_are_read_again_while_they_are_used() {
     later().await;
     ask().await.unwrap();
     // What cannot be read takes nothing away.
-    for broken in [
-        "",
-        "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n",
-    ] {
-        write(broken);
-        later().await;
-        ask().await.unwrap();
-    }
+    write("-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n");
+    later().await;
+    ask().await.unwrap();
     write(&stranger.cert.pem());
     later().await;
     assert_eq!(ask().await.unwrap_err(), "tls");
+    // Whoever takes the last one out means it.
+    write(&std::fs::read_to_string(host.ca_file.path()).unwrap());
+    later().await;
+    ask().await.unwrap();
+    write("");
+    later().await;
+    assert_eq!(ask().await.unwrap_err(), "tls");
+}
+
+/// The attack on oneself: a file system that does not answer.
+#[tokio::test]
+async fn authorities_that_cannot_be_read_in_time_are_waited_for_once() {
+    let host = TestHost::new(|_head| json("{}")).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ca.pem");
+    let pem = std::fs::read(host.ca_file.path()).unwrap();
+    std::fs::write(&path, &pem).unwrap();
+    let roots = Roots::new(Some(path.clone()));
+    let before = roots.current().await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    tokio::time::resume();
+    // Whoever comes meanwhile has the old ones, and waits no longer than the first.
+    let all = join_all((0..20).map(|_request| roots.current()));
+    let all = timeout(Duration::from_secs(30), all).await;
+    for now in all.unwrap() {
+        assert!(Arc::ptr_eq(&before, &now.unwrap()));
+    }
+    // Ends the read, which is still the only one.
+    std::fs::write(&path, &pem).unwrap();
 }

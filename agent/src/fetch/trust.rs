@@ -15,10 +15,17 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{sync::Mutex, task::spawn_blocking, time::Instant};
+use tokio::{
+    sync::Mutex,
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, timeout},
+};
 
 /// How long authorities are used before they are read again.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// How long a request waits for them to be read.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why there is nobody to trust. The operator's fault.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +47,9 @@ pub enum TrustError {
     /// The TLS library refuses.
     #[error(transparent)]
     Tls(#[from] rustls::Error),
+    /// The file system does not answer.
+    #[error("reading takes longer than {PATIENCE:?}")]
+    Slow,
     /// Bug: reading did not come back.
     #[error("reading was cut short: {0}")]
     Cut(#[from] tokio::task::JoinError),
@@ -48,11 +58,19 @@ pub enum TrustError {
 /// The authorities of a file, or those of the system, as they are now.
 ///
 /// Read when a connection is made, and not more often than every ten seconds. Where they cannot be
-/// read, those that were read last stay in force, and the log says so.
+/// read, or not in time, those that were read last stay in force, and the log says so; but not where
+/// the file says that there are none.
 #[derive(Debug)]
 pub struct Roots {
     ca_file: Option<PathBuf>,
-    last: Mutex<Option<Read>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: Option<Read>,
+    /// Under way; never two of them, since what cannot be read may keep its thread for ever.
+    reading: Option<JoinHandle<Result<Arc<ClientConfig>, TrustError>>>,
 }
 
 #[derive(Debug)]
@@ -65,8 +83,8 @@ impl Roots {
     /// Those of `ca_file`, or those of the system; not read yet.
     #[must_use]
     pub fn new(ca_file: Option<PathBuf>) -> Arc<Self> {
-        let last = Mutex::new(None);
-        Arc::new(Self { ca_file, last })
+        let state = Mutex::default();
+        Arc::new(Self { ca_file, state })
     }
 
     /// Trusts them.
@@ -74,19 +92,31 @@ impl Roots {
     /// # Errors
     /// Where they cannot be read and never could.
     pub async fn current(&self) -> Result<Arc<ClientConfig>, TrustError> {
-        let mut last = self.last.lock().await;
-        if let Some(read) = &*last
+        let mut state = self.state.lock().await;
+        let State { last, reading } = &mut *state;
+        if let Some(read) = last
             && read.at.elapsed() < LOOK
         {
             return Ok(Arc::clone(&read.tls));
         }
-        let tls = match (self.read().await, &*last) {
-            (Ok(tls), _) => tls,
-            (Err(error), Some(read)) => {
-                tracing::warn!(%error, "certificate authorities: those read last stay in force");
-                Arc::clone(&read.tls)
+        let task = reading.get_or_insert_with(|| {
+            let ca_file = self.ca_file.clone();
+            spawn_blocking(move || trusting_roots(ca_file.as_deref()))
+        });
+        let read = match timeout(PATIENCE, task).await {
+            Ok(read) => {
+                *reading = None;
+                read.map_err(TrustError::Cut).flatten()
             }
-            (Err(error), None) => return Err(error),
+            Err(_elapsed) => Err(TrustError::Slow),
+        };
+        let tls = match (read, last.take()) {
+            (Ok(tls), _) => tls,
+            (Err(error), Some(before)) if !self.says_nobody(&error) => {
+                tracing::warn!(%error, "certificate authorities: those read last stay in force");
+                before.tls
+            }
+            (Err(error), _) => return Err(error),
         };
         *last = Some(Read {
             at: Instant::now(),
@@ -95,9 +125,9 @@ impl Roots {
         Ok(tls)
     }
 
-    async fn read(&self) -> Result<Arc<ClientConfig>, TrustError> {
-        let ca_file = self.ca_file.clone();
-        spawn_blocking(move || trusting_roots(ca_file.as_deref())).await?
+    /// Whether it was read, and the operator's file names nobody.
+    const fn says_nobody(&self, error: &TrustError) -> bool {
+        matches!(error, TrustError::Empty { .. }) && self.ca_file.is_some()
     }
 }
 
