@@ -472,8 +472,8 @@ fn the_clock_is_read_often_enough_for_keys_of_short_life() {
     let second = Duration::from_secs(1);
     assert_eq!(turn(30 * 24 * HOUR, 24 * HOUR), 10 * second);
     assert_eq!(turn(8 * second, second), second / 2);
-    // The shortest that the configuration takes: a lead is less than half of a life.
-    for (ttl, lead) in [(6, 1), (11, 4), (7_203, 3_600)] {
+    // The shortest that the configuration takes: four leads, and a second.
+    for (ttl, lead) in [(5, 1), (17, 4), (14_401, 3_600)] {
         let (ttl, lead) = (ttl * second, lead * second);
         let latest = ttl / 2 + second + lead + 2 * turn(ttl, lead);
         assert!(latest < ttl, "{ttl:?} ends before {latest:?}");

@@ -93,8 +93,9 @@ impl Writer {
                 false => ClientKeyError::Remains(error),
             });
         }
-        if *is_marked {
-            // The file is gone, and so the new one is not written before the mark is.
+        if !is_first || *is_marked {
+            // The file is gone, and so the new one is not written before the mark is: also one of
+            // which it was not certain that it was written.
             self.directory.remove(&mark)?;
         }
         self.condemned.remove(client);

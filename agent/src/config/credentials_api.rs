@@ -36,8 +36,11 @@ const ASSERTION_TTLS: RangeInclusive<Duration> =
 const KEY_TTLS: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(366 * DAY);
 const LEADS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * DAY);
 
-/// A key lives for as many `client_key_lead` at least.
+/// A key lives for as many `client_key_lead` at least, and [`ROUNDING`].
 const LEADS_OF_A_KEY: u32 = 4;
+
+/// Times of keys are kept in seconds, and count from the next one.
+const ROUNDING: Duration = Duration::from_secs(1);
 
 const TOKEN_ENDPOINT_AUDIENCES: Key = Key::new(
     "credentials_api",
@@ -56,8 +59,8 @@ const ASSERTION_TTL: Key = Key::new(
 const CLIENT_KEY_TTL: Key = Key::new(
     "credentials_api",
     "client_key_ttl",
-    "Lifetime of a client's key, at least four client_key_lead. The next one is made and published \
-     at half of it.",
+    "Lifetime of a client's key, at least four client_key_lead and a second. The next one is made \
+     and published at half of it.",
 );
 const CLIENT_KEY_LEAD: Key = Key::new(
     "credentials_api",
@@ -88,7 +91,7 @@ pub(super) fn read(reader: &mut Reader<'_>, jwks_cache: Duration) -> Credentials
         (&JWKS_CACHE, jwks_cache),
     );
     // The next key is made after two of them, signs after three, and has the last one to be late.
-    let least = config.client_key_lead * LEADS_OF_A_KEY;
+    let least = config.client_key_lead * LEADS_OF_A_KEY + ROUNDING;
     if config.client_key_ttl < least {
         reader.refuse(
             &CLIENT_KEY_TTL,

@@ -186,7 +186,7 @@ pub enum Problem {
     #[error(
         "`credentials_api.client_key_ttl` is {}, too short to rotate in time: the next key is made \
          at half of it and published for `credentials_api.client_key_lead` before it signs; write \
-         four of those, {}, or more",
+         four of those and a second, {}, or more",
         format_duration(*ttl), format_duration(*least)
     )]
     NoRoomForClientKeys {

@@ -316,14 +316,14 @@ fn client_keys_live_for_four_leads_to_rotate_in_time() {
         "{fault}"
     );
     assert!(
-        fault.ends_with("write four of those, 8d, or more"),
+        fault.ends_with("write four of those and a second, 8d1s, or more"),
         "{fault}"
     );
-    let least = [MINIMAL, &keys("8d")].concat();
+    let least = [MINIMAL, &keys("691201s")].concat();
     let config = Host::new(least).load(&[]).unwrap();
     assert_eq!(
         config.credentials_api.client_key_ttl,
-        config.credentials_api.client_key_lead * 4
+        config.credentials_api.client_key_lead * 4 + Duration::from_secs(1)
     );
 }
 
