@@ -10,7 +10,7 @@
 //!
 //! Invariants: no SVID leaves unless the process is alive and unchanged, the
 //! connection proved to be its own, and the client active and content with the
-//! proofs, after the last step; all streams of one process see the same
+//! proofs, by a look after which nothing was waited for; all streams of one process see the same
 //! SVIDs until they are renewed; a process whose image changed is over, with its
 //! connections, and starts from nothing on new ones; withdrawal comes before its
 //! record.

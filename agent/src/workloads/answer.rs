@@ -285,7 +285,7 @@ impl Workloads {
         mut made: Pin<Box<impl Future<Output = R>>>,
     ) -> (R, Option<Looked>) {
         let making = Arc::clone(&self.making);
-        // Ours and the one kept: nobody else is served, who would have to wait for the look.
+        // Ours and the one kept: no other answer is made, which would have to wait for the look.
         let is_alone = Arc::strong_count(&making) == 2;
         let mut may_look = is_alone && self.services.trail.durability() == Durability::Write;
         poll_fn(|cx| {

@@ -137,7 +137,7 @@ impl Workloads {
         }
     }
 
-    /// After the last step: the process is still the one that was attested, the
+    /// By a look after which nothing was waited for: the process is still the one that was attested, the
     /// connection as it was proved, and the clients still granted in the same version.
     pub(super) async fn confirm(
         &self,
