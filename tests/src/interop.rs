@@ -45,7 +45,10 @@ impl Client {
             Self::Python => ("python", python().exists()),
             Self::Go => ("go", folder().join(".cache/go/peer").exists()),
             Self::Java => ("java", has_tool("java")),
-            Self::Node => ("node", has_tool("node")),
+            Self::Node => (
+                "node",
+                has_tool("node") && folder().join("node/dist/mcp_client.js").exists(),
+            ),
         };
         let installed = folder().join(format!(".cache/{name}.installed")).exists();
         can_run(

@@ -1,13 +1,13 @@
 // A small authorization server that keeps the keys of its clients: it grants client credentials
 // for `private_key_jwt`, whose signatures it checks with stock `jose` and its JWKS cache
-// (`createRemoteJWKSet`), cool-down and all. Nothing of `jose` is changed but how it reaches the
-// test's server.
+// (`createRemoteJWKSet`), cool-down and all.
 //
-// Usage: caching_server.js --documents PUBLIC=REAL --ca FILE [--stock]
+// Usage: caching_server.js --documents PUBLIC=REAL --ca FILE [--stock] [--cool-down SECONDS]
 //
 //   --documents, --ca  as for authorization_server.js
 //   --stock            keeps keys for as long as `jose` does if nobody tells it: ten minutes;
 //                      otherwise for as long as the keys' `Cache-Control` says
+//   --cool-down        after which it asks for keys that it does not know (`jose`: 30)
 //
 // Prints one JSON line {"issuer"} when it listens, then "fetched" (url, status) and
 // "refused" (description). It asks for a client's document once.
@@ -25,7 +25,11 @@ import { documentOptions, fetcher } from "./documents.js";
 const ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 const { values: options } = parseArgs({
-  options: { ...documentOptions, stock: { type: "boolean", default: false } },
+  options: {
+    ...documentOptions,
+    stock: { type: "boolean", default: false },
+    "cool-down": { type: "string", default: "30" },
+  },
 });
 const fetchDocument = fetcher(options, emit);
 const clients = new Map();
@@ -54,7 +58,8 @@ async function newClient(id) {
   assert.equal(document.token_endpoint_auth_method, "private_key_jwt");
   const keep = options.stock ? {} : { cacheMaxAge: maxAge(await get(document.jwks_uri)) * 1000 };
   const url = new URL(document.jwks_uri);
-  return createRemoteJWKSet(url, { ...keep, [customFetch]: fetchDocument });
+  const cooldownDuration = Number(options["cool-down"]) * 1000;
+  return createRemoteJWKSet(url, { ...keep, cooldownDuration, [customFetch]: fetchDocument });
 }
 
 /** RFC 7523, section 3. */

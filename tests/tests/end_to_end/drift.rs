@@ -137,7 +137,17 @@ impl Stage {
         selectors: &[String],
         document: &Value,
     ) {
-        let [document, keys] = self.publish(name, document);
+        let files = self.publish(name, document);
+        self.register_files(name, on_drift, selectors, &files).await;
+    }
+
+    async fn register_files(
+        &self,
+        name: &str,
+        on_drift: &str,
+        selectors: &[String],
+        [document, keys]: &[PathBuf; 2],
+    ) {
         let options = [
             "--hosting",
             "external",

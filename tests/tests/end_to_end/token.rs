@@ -8,13 +8,20 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use symbolon_tests::{Client, Output, Program, Workload, symbolon, within};
+use symbolon_tests::{Client, Output, Program, Workload, can_run, has_tool, symbolon, within};
 
 use crate::credentials::part;
 use crate::oauth::{ID, Peers, SCOPE, real_url, text};
 
 /// The agent and the servers, with `symbolon` itself as the client `tools`.
 async fn peers(options: &[&str]) -> Option<Peers> {
+    if !can_run(
+        "symbolon token with a client",
+        has_tool("curl"),
+        "apt-get install curl",
+    ) {
+        return None;
+    }
     let peers = Peers::start_with(|setup| setup, options).await?;
     peers.register(&[Program::at(symbolon()).selectors()]).await;
     Some(peers)

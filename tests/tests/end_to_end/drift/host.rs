@@ -124,14 +124,14 @@ impl Host {
         self.served.borrow().get(path).copied().unwrap_or_default()
     }
 
-    /// Waits until as many looks as this have ended from now on. Each reads a page twice, and
-    /// the next begins when the one before it was dealt with.
+    /// Waits until as many looks as this have ended from now on, and the next has read all. Each
+    /// reads a page twice, and the next begins when the one before it was dealt with.
     pub(super) async fn looks(&self, path: &str, looks: u64) {
         let enough = self.served(path).requests.next_multiple_of(2) + 2 * looks;
         let mut served = self.served.subscribe();
         let next = served.wait_for(|served| {
             let page = served.get(path).copied().unwrap_or_default();
-            page.requests > enough
+            page.ended >= enough + 2
         });
         drop(within(path, next).await.unwrap());
     }
@@ -232,9 +232,11 @@ async fn send(stream: &mut TlsStream<TcpStream>, page: &Page, sent: &mut u64) ->
 }
 
 async fn write(stream: &mut TlsStream<TcpStream>, bytes: &[u8], sent: &mut u64) -> io::Result<()> {
-    stream.write_all(bytes).await?;
-    stream.flush().await?;
-    *sent += u64::try_from(bytes.len()).unwrap();
+    for piece in bytes.chunks(1 << 16) {
+        stream.write_all(piece).await?;
+        stream.flush().await?;
+        *sent += u64::try_from(piece.len()).unwrap();
+    }
     Ok(())
 }
 

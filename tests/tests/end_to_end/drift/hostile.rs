@@ -43,7 +43,7 @@ fn hosts(trap: &Trap) -> Vec<(&'static str, Page, &'static str, &'static str)> {
     };
     let html = answer("200 OK", "content-type: text/html\r\n", "{}");
     let encoded = "content-type: application/json\r\ncontent-encoding: gzip\r\n";
-    let huge = format!("{{\"a\":\"{}\"}}", "a".repeat(8 << 20));
+    let huge = format!("{{\"a\":\"{}\"}}", "a".repeat(32 << 20));
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(30_000), "]".repeat(30_000));
     let many = vec![b'a'; 1 << 16];
     let unreachable = |name, page, what| (name, page, "unreachable", what);
@@ -89,8 +89,10 @@ async fn hostile_hosts_are_refused_within_bounds_while_others_are_served() {
 
     let hosts = hosts(&trap);
     for (name, page, _, _) in &hosts {
-        stage.register(name, "alert", &[NOBODY.to_owned()]).await;
+        let files = stage.publish(name, &stage.document(name));
         stage.host.serve(&path(name, "client.json"), page.clone());
+        let nobody = [NOBODY.to_owned()];
+        stage.register_files(name, "alert", &nobody, &files).await;
     }
     for (name, _, class, what) in &hosts {
         let told = stage.told(name, "drifted").await;

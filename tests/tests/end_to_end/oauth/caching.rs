@@ -46,7 +46,7 @@ async fn a_rotation_fails_no_request_at_a_server_that_keeps_keys() {
             .set("authority", "jwks_cache", "1s")
             .set("credentials_api", "assertion_ttl", "5s")
             .set("credentials_api", "client_key_lead", "3s")
-            .set("credentials_api", "client_key_ttl", "12s")
+            .set("credentials_api", "client_key_ttl", "13s")
     };
     let Some(mut peers) = keeping_as_told(rotating).await else {
         return;
@@ -86,11 +86,13 @@ async fn a_replaced_key_is_refused_when_its_time_in_a_cache_is_over() {
     assert!(refused.contains(NO_KEY), "{refused}");
 }
 
-/// `jose` left to itself keeps keys for ten minutes, and asks for those that it does not know half
-/// a minute after it asked last.
+/// `jose` left to itself keeps keys for ten minutes, and asks for those that it does not know once
+/// its cool-down is over: here a second after it asked last, for which it takes half a minute.
 #[tokio::test]
 async fn a_server_that_is_left_to_itself_learns_of_a_replaced_key_from_the_new_one() {
-    let Some(mut peers) = Peers::with(|setup| setup, SERVER, &["--stock"]).await else {
+    let Some(mut peers) =
+        Peers::with(|setup| setup, SERVER, &["--stock", "--cool-down", "1"]).await
+    else {
         return;
     };
     peers.register(&[Program::itself().selectors()]).await;
