@@ -362,10 +362,13 @@ async fn calls_of_those_who_are_no_operators_are_not_in_the_trail_of_operators()
     let peer = scene.pin(actress.pid());
     let visitor = door.gate.admit_peer(peer, Vec::new(), program).unwrap();
     let wrong = path("GetClient");
+    let begun = tokio::time::Instant::now();
     let calls = (0..300).map(|_| visitor.authorize(&wrong));
     for refused in futures_util::future::join_all(calls).await {
         assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
     }
+    // The clock goes on while the trail is waited for.
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
     drop(visitor);
     scene.close_trail().await;
     let lines = scene.lines();
@@ -386,7 +389,9 @@ async fn calls_of_those_who_are_no_operators_are_not_in_the_trail_of_operators()
         .filter(|summary| summary["reason"] == "call" && summary["uid"] == STRANGER)
         .filter_map(|summary| summary["count"].as_u64())
         .sum();
-    assert!((1..=110).contains(&refused.len()), "{}", refused.len());
+    let most = 110 + 10 * seconds;
+    assert!((1..=most).contains(&refused.len()), "{}", refused.len());
+    assert!(counted > 0);
     assert_eq!(u64::try_from(refused.len()).unwrap() + counted, 300);
 }
 
