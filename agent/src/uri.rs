@@ -247,7 +247,7 @@ pub(crate) fn has_brackets(text: &str) -> bool {
 }
 
 /// A port in digits, without zeros before it: who reads `:0443` and who does not would differ.
-fn port_of(text: &str) -> Result<u16, UriError> {
+pub(crate) fn port_of(text: &str) -> Result<u16, UriError> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
     match text.parse() {
         Ok(port) if plain => Ok(port),

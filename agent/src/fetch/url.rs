@@ -215,9 +215,7 @@ impl FromStr for Host {
 }
 
 fn read_port(text: &str) -> Result<u16, UrlError> {
-    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let port = if is_plain { text.parse().ok() } else { None };
-    port.filter(|port| *port != 0).ok_or(UrlError::Port)
+    uri::port_of(text).map_err(|_malformed| UrlError::Port)
 }
 
 /// Labels of letters, digits, `-` and `_`. The last one is no number: resolvers read `0x7f.1`
@@ -314,6 +312,7 @@ mod tests {
             ("https://::1/", UrlError::Host),
             ("https://a.example:/", UrlError::Port),
             ("https://a.example:0/", UrlError::Port),
+            ("https://a.example:0443/", UrlError::Port),
             ("https://a.example:65536/", UrlError::Port),
             ("https://a.example:+443/", UrlError::Port),
             ("https://a.example/a b", UrlError::Character),
