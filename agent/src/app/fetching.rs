@@ -13,13 +13,14 @@ use std::sync::Arc;
 /// is no reason not to start.
 pub(super) fn fetcher(config: &Config) -> Result<Fetcher, RunError> {
     let settings = &config.fetch;
-    match trusting_roots(settings.ca_file.as_deref()) {
-        Err(error @ TrustError::Empty { .. }) if settings.ca_file.is_none() => {
+    let ca_file = settings.ca_file.clone();
+    let roots = match trusting_roots(ca_file.as_deref()) {
+        Err(error @ TrustError::Empty { .. }) if ca_file.is_none() => {
             tracing::warn!(%error, "no server is trusted; set fetch.ca_file");
+            Roots::new(None)
         }
-        read => drop(read?),
-    }
-    let roots = Roots::new(settings.ca_file.clone());
+        read => Roots::read_before(ca_file, read?),
+    };
     Ok(Fetcher::new(settings.allow.clone(), roots))
 }
 

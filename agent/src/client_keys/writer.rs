@@ -93,7 +93,7 @@ impl Writer {
                 false => ClientKeyError::Remains(error),
             });
         }
-        if !is_first || *is_marked {
+        if !is_first {
             // The file is gone, and so the new one is not written before the mark is: also one of
             // which it was not certain that it was written.
             self.directory.remove(&mark)?;

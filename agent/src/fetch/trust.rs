@@ -83,7 +83,22 @@ impl Roots {
     /// Those of `ca_file`, or those of the system; not read yet.
     #[must_use]
     pub fn new(ca_file: Option<PathBuf>) -> Arc<Self> {
-        let state = Mutex::default();
+        Self::begin(ca_file, State::default())
+    }
+
+    /// The same, where `tls` trusts those that were read just now.
+    #[must_use]
+    pub fn read_before(ca_file: Option<PathBuf>, tls: Arc<ClientConfig>) -> Arc<Self> {
+        let at = Instant::now();
+        let state = State {
+            last: Some(Read { at, tls }),
+            reading: None,
+        };
+        Self::begin(ca_file, state)
+    }
+
+    fn begin(ca_file: Option<PathBuf>, state: State) -> Arc<Self> {
+        let state = Mutex::new(state);
         Arc::new(Self { ca_file, state })
     }
 

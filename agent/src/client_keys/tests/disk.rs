@@ -36,20 +36,30 @@ async fn keys_survive_a_restart_and_damage_is_no_new_key() {
     signs(&scene, "b");
 }
 
-#[tokio::test]
-async fn a_replaced_key_whose_file_could_not_be_removed_never_comes_back() {
-    let scene = with_client("a").await;
-    let stolen = signs(&scene, "a");
-    let (file, aside) = (folder(&scene).join("a.json"), scene.path().join("aside"));
+/// Replaces the key of `a` while its file cannot be removed; the old key, and what puts the file
+/// back where it can be.
+async fn replaced_in_vain(scene: &Scene) -> (String, impl FnOnce() + use<>) {
+    let stolen = signs(scene, "a");
+    let (file, aside) = (folder(scene).join("a.json"), scene.path().join("aside"));
     // A folder is not removed as a file is.
     fs::rename(&file, &aside).unwrap();
     fs::create_dir(&file).unwrap();
-    let failed = replace(&scene, "a").await;
+    let failed = replace(scene, "a").await;
     assert!(matches!(failed, Err(ClientKeyError::Directory(_))));
+    let mend = move || {
+        fs::remove_dir(&file).unwrap();
+        fs::rename(&aside, &file).unwrap();
+    };
+    (stolen, mend)
+}
+
+#[tokio::test]
+async fn a_replaced_key_whose_file_could_not_be_removed_never_comes_back() {
+    let scene = with_client("a").await;
+    let (stolen, mend) = replaced_in_vain(&scene).await;
     follow(&scene).await;
     assert!(matches!(sign(&scene, "a"), Err(ClientKeyError::NoKey(_))));
-    fs::remove_dir(&file).unwrap();
-    fs::rename(&aside, &file).unwrap();
+    mend();
     follow(&scene).await;
     assert_ne!(signs(&scene, "a"), stolen);
     assert!(!key_ids(&scene, "a").contains(&stolen));
@@ -59,12 +69,7 @@ async fn a_replaced_key_whose_file_could_not_be_removed_never_comes_back() {
 #[tokio::test]
 async fn a_restart_brings_no_replaced_key_back() {
     let mut scene = with_client("a").await;
-    let stolen = signs(&scene, "a");
-    let (file, aside) = (folder(&scene).join("a.json"), scene.path().join("aside"));
-    fs::rename(&file, &aside).unwrap();
-    fs::create_dir(&file).unwrap();
-    let failed = replace(&scene, "a").await;
-    assert!(matches!(failed, Err(ClientKeyError::Directory(_))));
+    let (stolen, mend) = replaced_in_vain(&scene).await;
     // Twice, as it could end again before the disk is mended.
     for _ in 0..2 {
         scene.keys = open(&scene).unwrap();
@@ -72,8 +77,7 @@ async fn a_restart_brings_no_replaced_key_back() {
         assert!(jwks(&scene, "a").is_none());
         assert!(matches!(sign(&scene, "a"), Err(ClientKeyError::NoKey(_))));
     }
-    fs::remove_dir(&file).unwrap();
-    fs::rename(&aside, &file).unwrap();
+    mend();
     scene.keys = open(&scene).unwrap();
     follow(&scene).await;
     let new = signs(&scene, "a");
