@@ -383,6 +383,24 @@ async fn suspension_ends_assertions_that_were_made_before() {
     peers.is_refused(&early, "").await;
 }
 
+impl Peers {
+    /// Four callers at once ask for tokens over two rotations of the client's key; none is refused.
+    async fn outlive_two_rotations(&mut self) {
+        let keys = RefCell::new(BTreeSet::new());
+        let load = join_all((0..4).map(|_caller| requests(self, &keys)));
+        let granted = within("two rotations", load).await;
+        if granted.contains(&false) {
+            panic!("{}", self.server.next_of_kind("refused").await);
+        }
+    }
+
+    /// Replaces the client's key by command.
+    async fn replace_key(&self) {
+        let replaced = ["client", "replace-key", "tools", "--reason", "stolen"];
+        self.agent.run(replaced).await.success();
+    }
+}
+
 /// Token requests one after the other, until a third key has signed; whether none was refused.
 async fn requests(peers: &Peers, keys: &RefCell<BTreeSet<String>>) -> bool {
     let mut api = credentials_api(&peers.agent).await;
@@ -409,12 +427,7 @@ async fn a_rotation_of_keys_fails_no_token_request() {
         return;
     };
     peers.register(&[Program::itself().selectors()]).await;
-    let keys = RefCell::new(BTreeSet::new());
-    let load = join_all((0..4).map(|_caller| requests(&peers, &keys)));
-    let granted = within("two rotations", load).await;
-    if granted.contains(&false) {
-        panic!("{}", peers.server.next_of_kind("refused").await);
-    }
+    peers.outlive_two_rotations().await;
 }
 
 /// Token requests one after the other, until another key than this one was taken; no other
@@ -443,10 +456,7 @@ async fn a_replaced_key_is_refused_at_the_next_request() {
     assert_eq!(peers.token(&before).await.0, 200);
     let replaced = text(&part(&before, 0), "kid");
     let load = join_all((0..4).map(|_caller| requests_past(&peers, &replaced)));
-    let replace = async {
-        let replace = ["client", "replace-key", "tools", "--reason", "stolen"];
-        peers.agent.run(replace).await.success();
-    };
+    let replace = peers.replace_key();
     within("tokens by the new key", async {
         tokio::join!(load, replace)
     })

@@ -1,12 +1,8 @@
 //! The same with a server that keeps keys: npm's `jose` with its cache of a client's JWKS.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
-
-use futures_util::future::join_all;
 use symbolon_tests::{Program, Setup, credentials_api, within};
 
-use super::{Peers, part, requests, text};
+use super::{Peers, part, text};
 
 const SERVER: &str = "caching_server.js";
 
@@ -31,12 +27,6 @@ impl Peers {
         let told = self.server.next_of_kind("refused").await;
         Some(text(&told, "description"))
     }
-
-    /// Replaces the client's key by command.
-    async fn replace_key(&self) {
-        let replaced = ["client", "replace-key", "tools", "--reason", "stolen"];
-        self.agent.run(replaced).await.success();
-    }
 }
 
 #[tokio::test]
@@ -51,12 +41,7 @@ async fn a_rotation_fails_no_request_at_a_server_that_keeps_keys() {
     let Some(mut peers) = keeping_as_told(rotating).await else {
         return;
     };
-    let keys = RefCell::new(BTreeSet::new());
-    let load = join_all((0..4).map(|_caller| requests(&peers, &keys)));
-    let granted = within("two rotations", load).await;
-    if granted.contains(&false) {
-        panic!("{}", peers.server.next_of_kind("refused").await);
-    }
+    peers.outlive_two_rotations().await;
 }
 
 #[tokio::test]
